@@ -1,0 +1,42 @@
+# The project's habits. `make run` and `make test` do all the set-up themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test check format bench build clean
+
+run: .venv/installed
+	$(BIN)/polyrank run examples/digits.toml
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 --durations=10
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/local_engine.py
+	$(BIN)/python benchmarks/plan.py
+
+build: .venv/installed-dev
+	$(BIN)/python -m build
+
+clean:
+	rm -rf .venv build dist
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) -e '.[dev]'
+	touch $@

@@ -1,0 +1,98 @@
+"""What an allocator is told of the clients, and what it answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polyrank.allocators.limits import Limits, Ranks
+from polyrank.errors import DataError, SettingsError, ShapeError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of the clients when ranks are chosen.
+
+    Args:
+        clients: n client ids, each once.
+        criteria: criterion name -> (n,) values in the order of the clients.
+        round: the round that the ranks are for, from 0.
+        seed: the run's root seed.
+
+    Raises:
+        SettingsError: no clients, or one twice.
+        ShapeError: a criterion does not have one value per client.
+        DataError: a criterion is not finite; the message names it and the client.
+    """
+
+    clients: Sequence[str]
+    criteria: Mapping[str, Floats]
+    round: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = self.clients
+        names: list[str] = given.tolist() if isinstance(given, np.ndarray) else list(given)
+        object.__setattr__(self, "clients", names)
+        if not names:
+            raise SettingsError("expected at least one client to give ranks to, got none")
+        if len(set(names)) < len(names):
+            order = id_order(names)
+            twice = next(b for a, b in pairwise(order) if names[a] == names[b])
+            raise SettingsError(f"expected each client once, got {names[twice]!r} more than once")
+        for name, values in self.criteria.items():
+            if np.shape(values) != (len(names),):
+                raise ShapeError(
+                    f"criterion {name!r}: expected {len(names)} values, one per client, "
+                    f"got shape {np.shape(values)}"
+                )
+            finite = np.isfinite(values)
+            if not finite.all():
+                at = int(np.argmin(finite))
+                raise DataError(
+                    f"criterion {name!r} of client {names[at]!r}: expected a finite number, "
+                    f"got {values[at]}"
+                )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Ranks, and why.
+
+    Args:
+        clients: n client ids.
+        ranks: module -> (n,) ranks in the order of the clients.
+        basis: in plain words, how ranks were chosen where there are no scores.
+        scores: (n,) higher is better, or None.
+        criterion_weights: criterion -> its weight in the scores.
+        contributions: (n, J) what each criterion of ``criterion_weights`` did to a score
+            (``polyrank.mcda.balance``), or None.
+        capped: (n,) the client's cap kept a rank lower than it would have been.
+        pull: (n,) 1 where the budget raised the client's ranks over what its score alone
+            gives, -1 where it lowered them, else 0.
+    """
+
+    clients: Sequence[str]
+    ranks: Mapping[str, Ranks]
+    basis: str
+    scores: Floats | None = None
+    criterion_weights: Mapping[str, float] = field(default_factory=dict)
+    contributions: Floats | None = None
+    capped: NDArray[np.bool_] | None = None
+    pull: NDArray[np.int8] | None = None
+
+
+Chooser = Callable[[Evidence, Limits], Choice]
+
+
+def id_order(clients: Sequence[str]) -> NDArray[np.intp]:
+    """Return the permutation (n,) that sorts clients by id, by code points.
+
+    Methods compute in this order: floating-point sums, draws and ties then do not depend
+    on the order in which clients were given.
+    """
+    return np.array(sorted(range(len(clients)), key=clients.__getitem__), dtype=np.intp)

@@ -1,0 +1,114 @@
+"""What the command line does, from Python. Nothing slow is imported before it is needed."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polyrank.allocators import make_allocator
+from polyrank.config import changed_keys, load_settings, make_settings, override
+from polyrank.datasets.load import check_source
+from polyrank.errors import DataError, RunFolderError, SettingsError
+from polyrank.partitioners import PARTITIONERS
+from polyrank.progress import Watcher
+from polyrank.results import RunFolder
+from polyrank.settings import CHANGEABLE_ON_RESUME, Settings
+
+if TYPE_CHECKING:
+    from polyrank.experiment import Result
+
+
+def run(
+    settings: Settings | Mapping[str, Any] | str | Path,
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> "Result":
+    """Run a federation from its settings to its end.
+
+    Args:
+        settings: a settings file, a mapping such as the file would hold, or ``Settings``.
+        out: the run folder, new or empty; by default a new one below ``runs``.
+        overrides: ``"dotted.key=value"``, for a settings file or a mapping.
+        watcher: is told of the progress.
+
+    Raises:
+        SettingsError: the settings are impossible; nothing was started, nothing is left.
+        PolyRankError: the run failed; what was saved stays in the run folder.
+    """
+    checked = _checked(settings, overrides)
+    _check_methods(checked)
+    folder = RunFolder.create(
+        Path(out) if out else free_folder(Path("runs"), checked.name), checked
+    )
+    try:
+        with folder.locked():
+            from polyrank.experiment import perform
+
+            return perform(folder, checked, watcher)
+    except (SettingsError, DataError):
+        if folder.last_state() is None:
+            shutil.rmtree(folder.path)
+            if out is None:
+                with suppress(OSError):  # the default's parent, if it is empty
+                    folder.path.parent.rmdir()
+        raise
+
+
+def resume(
+    path: str | Path, *, overrides: Sequence[str] = (), watcher: Watcher | None = None
+) -> "Result":
+    """Go on with an interrupted run; it ends with the same bits as an uninterrupted one.
+
+    Args:
+        path: the run folder.
+        overrides: only of rounds, workers, device and trackers.
+        watcher: is told of the progress.
+
+    Raises:
+        RunFolderError: there is no run, or another setting was changed.
+    """
+    folder = RunFolder.open(Path(path))
+    old = folder.settings
+    new = load_settings(folder.path / "config.toml", overrides)
+    refused = [key for key in changed_keys(old, new) if key not in CHANGEABLE_ON_RESUME]
+    if refused:
+        raise RunFolderError(
+            f"{folder.path}: {', '.join(refused)} cannot change on resume; "
+            f"only {', '.join(sorted(CHANGEABLE_ON_RESUME))} can"
+        )
+    with folder.locked():
+        folder.write_settings(new)
+        from polyrank.experiment import perform
+
+        return perform(folder, new, watcher)
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """Return ``parent/name``, or ``parent/name-2``, ... : the first that is not there."""
+    number = 1
+    while True:
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        if not path.exists():
+            return path
+        number += 1
+
+
+def _checked(
+    settings: Settings | Mapping[str, Any] | str | Path, overrides: Sequence[str]
+) -> Settings:
+    if isinstance(settings, str | Path):
+        return load_settings(Path(settings), overrides)
+    document = settings.model_dump() if isinstance(settings, Settings) else {**settings}
+    for text in overrides:
+        override(document, text)
+    return make_settings(document)
+
+
+def _check_methods(settings: Settings) -> None:
+    """Check the options of all methods that import without torch."""
+    check_source(settings.data.source, settings.data.options)
+    PARTITIONERS.make(settings.partition.kind, settings.partition.options)
+    make_allocator(settings.allocator.kind, settings.allocator.options)

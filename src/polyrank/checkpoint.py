@@ -1,0 +1,79 @@
+"""State on disk: files appear whole or not at all, and nothing read back is unpickled."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from polyrank.adapter import Adapter, Factors, Tensors, flatten_adapter, unflatten_adapter
+from polyrank.errors import RunFolderError
+from polyrank.files import write_whole
+
+
+def save_tensors(path: Path, tensors: Tensors, header: Mapping[str, Any]) -> None:
+    """Write named tensors and a JSON header as one safetensors file."""
+    contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    write_whole(path, save(contiguous, {"polyrank": json.dumps(header)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``save_tensors`` wrote.
+
+    Raises:
+        RunFolderError: the file is missing, cut short, or not ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = json.loads((file.metadata() or {}).get("polyrank", "{}"))
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise RunFolderError(f"{path}: cannot be read as safetensors: {error}") from error
+    return tensors, header
+
+
+def join_model(adapter: Adapter, extras: Tensors) -> dict[str, Tensor]:
+    """Name an adapter's and the extras' tensors so that they can share a file."""
+    return flatten_adapter(adapter, "adapter") | {f"extras/{n}": t for n, t in extras.items()}
+
+
+def split_model(tensors: Tensors) -> tuple[dict[str, Factors], dict[str, Tensor]]:
+    """Undo ``join_model``."""
+    start = "extras/"
+    extras = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+    return unflatten_adapter(tensors, "adapter"), extras
+
+
+class ClientStore:
+    """What each client keeps on its own disk: the model its last training left.
+
+    A file carries the round in its name and is never overwritten, so that a round that is
+    interrupted and repeated finds what the round before left.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, client: str, round: int, adapter: Adapter, extras: Tensors) -> None:
+        """Keep a client's model of a round."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(self._path(client, round), join_model(adapter, extras), {})
+
+    def load(self, client: str, round: int) -> tuple[dict[str, Factors], dict[str, Tensor]]:
+        """Return a client's adapter and extras of a round."""
+        return split_model(load_tensors(self._path(client, round))[0])
+
+    def keep_only(self, trained: Mapping[str, int]) -> None:
+        """Remove every file but those of each client's last finished round."""
+        wanted = {self._path(client, round).name for client, round in trained.items()}
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.name not in wanted:
+                    path.unlink()
+
+    def _path(self, client: str, round: int) -> Path:
+        return self.folder / f"{quote(client, safe='')}.{round}.safetensors"

@@ -1,0 +1,194 @@
+"""The command ``polyrank``: each command parses, calls one function and prints."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from polyrank.errors import PolyRankError, SettingsError
+
+if TYPE_CHECKING:
+    from polyrank.experiment import Result
+
+app = typer.Typer(
+    name="polyrank",
+    help="Federated LoRA fine-tuning in which every client gets its own rank.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Config = Annotated[Path, typer.Argument(help="Settings file (TOML).")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+]
+Client = Annotated[str | None, typer.Option(help="This client's own model.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Argument(help="Settings file (TOML).")] = None,
+    settings: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder, new or empty.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in here.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a federation, or go on with an interrupted one."""
+    if (config is None) == (resume is None) or (resume and out):
+        raise SettingsError("expected a settings file, with --out or not, or --resume DIR alone")
+    from polyrank import api
+    from polyrank.progress import Shown, Silent, Watcher
+    from polyrank.result_table import render
+
+    def perform(watcher: Watcher) -> "Result":
+        if config:
+            return api.run(config, out=out, overrides=settings or [], watcher=watcher)
+        return api.resume(resume or "", overrides=settings or [], watcher=watcher)
+
+    console = Console(highlight=False)
+    if quiet or as_json:
+        result = perform(Silent())
+    else:
+        with Shown(console) as watcher:
+            result = perform(watcher)
+    if as_json:
+        typer.echo(json.dumps(result.summary))
+    elif not quiet:
+        render(result.folder, result.summary, console)
+
+
+@app.command()
+def plan(
+    clients: Annotated[Path, typer.Argument(help="CSV: client, criteria, perhaps max_rank.")],
+    r_min: Annotated[int, typer.Option(help="Smallest rank.")] = 4,
+    r_max: Annotated[int, typer.Option(help="Largest rank.")] = 64,
+    budget: Annotated[float | None, typer.Option(help="Mean rank, never exceeded.")] = None,
+    weights: Annotated[
+        str, typer.Option(help="critic, equal, or NAME=WEIGHT,NAME=WEIGHT,...")
+    ] = "critic",
+    cost: Annotated[
+        list[str] | None, typer.Option(help="Column of which less means a higher rank.")
+    ] = None,
+    as_json: Json = False,
+    out: Annotated[Path | None, typer.Option(help="Write client, rank, reason as CSV.")] = None,
+) -> None:
+    """Choose ranks for the clients of a CSV file, and say why, before anything is trained."""
+    from polyrank.planning import parse_weights, plan_file
+
+    planned = plan_file(
+        clients,
+        r_min=r_min,
+        r_max=r_max,
+        budget=budget,
+        criterion_weights=parse_weights(weights),
+        cost_criteria=cost or [],
+    )
+    if out:
+        planned.write_csv(out)
+    if as_json:
+        typer.echo(planned.to_json())
+    else:
+        planned.render(Console(highlight=False))
+        if out:
+            typer.echo(f"written: {out}")
+
+
+@app.command()
+def partition(config: Config, settings: Set = None, as_json: Json = False) -> None:
+    """Show how the settings split the data over clients."""
+    from polyrank import partition_table
+    from polyrank.config import load_settings
+    from polyrank.loading import load_split
+
+    data, splits = load_split(load_settings(config, settings or []))
+    if as_json:
+        typer.echo(json.dumps(partition_table.as_json(splits, data)))
+    else:
+        partition_table.render(splits, data, Console(highlight=False))
+
+
+@app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, new or empty.")],
+    client: Client = None,
+    whole: Annotated[bool, typer.Option("--global", help="The global model.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Merge the adapter in.")] = False,
+) -> None:
+    """Write a trained adapter as a PEFT folder, or merged into its base."""
+    if whole == (client is not None):
+        raise SettingsError("expected either --client ID or --global")
+    from polyrank.export import export as write
+
+    typer.echo(f"written: {write(run_folder, out, client=client, merge=merge)}")
+
+
+@app.command("eval")
+def evaluate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    data: Annotated[
+        str | None, typer.Option(help="digits, npz:PATH, ...; else the run's own.")
+    ] = None,
+    client: Client = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a trained model on the test rows of a data set."""
+    from polyrank.evaluation import evaluate_run
+
+    metrics = evaluate_run(run_folder, data, client)
+    if as_json:
+        typer.echo(json.dumps(metrics))
+    else:
+        for name, value in metrics.items():
+            typer.echo(f"{name:<18} {value:.4f}" if name != "rows" else f"{name:<18} {value:.0f}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file; else in the first run.")] = None,
+) -> None:
+    """Write one HTML page about one or several runs."""
+    from polyrank.report import write_report
+
+    typer.echo(f"written: {write_report(runs, out or runs[0] / 'report.html')}")
+
+
+@app.command("list")
+def list_methods() -> None:
+    """List all methods, with what each does and its options."""
+    from polyrank.method_list import render
+
+    render(Console(highlight=False))
+
+
+def main() -> NoReturn:
+    """Run the command line; settings that cannot be used end with 2, other failures with 1."""
+    with _exit_codes():
+        app(standalone_mode=True)
+    sys.exit(0)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        _end(str(error), 2)
+    except PolyRankError as error:
+        _end(str(error), 1)
+    except KeyboardInterrupt:
+        _end("interrupted; what was saved stays: go on with 'polyrank run --resume DIR'", 130)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    typer.echo(f"polyrank: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,200 @@
+"""What a client does: train its slots, measure its criteria, count its answers.
+
+A ``Trainer`` lives in each process that stands in for clients. It holds one model, the
+examples, and who owns which rows; each task loads what it needs into the model.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyrank.adapter import Tensors
+from polyrank.checkpoint import ClientStore
+from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
+from polyrank.errors import TrainingError
+from polyrank.examples import Examples
+from polyrank.messages import (
+    Answer,
+    Counted,
+    Download,
+    EvaluateTask,
+    Failure,
+    Measured,
+    ProbeTask,
+    Task,
+    TaskId,
+    TrainTask,
+    Update,
+)
+from polyrank.models import build_model
+from polyrank.peft_bridge import Bridge, find_targets
+from polyrank.seeding import derive, numpy_stream
+from polyrank.settings import Settings, TrainingSettings
+from polyrank.training import Outcome, choose_device, count_answers, fit
+
+
+@dataclass(frozen=True)
+class Workload:
+    """All that a process needs to stand in for any client; the tensors may be shared.
+
+    Args:
+        settings: of the run.
+        base: state of the frozen model.
+        train: the rows that clients own; the server's validation rows are among them.
+        test: the test rows.
+        validation: (v,) row numbers in ``train``.
+        clients: client -> its training rows and its own test rows, numbers in ``train``.
+        store: folder for what clients keep, or None to keep nothing.
+        classes: number of labels.
+    """
+
+    settings: Settings
+    base: Tensors
+    train: Examples
+    test: Examples
+    validation: Tensor
+    clients: Mapping[str, tuple[Tensor, Tensor]]
+    store: Path | None
+    classes: int
+
+    def share_memory(self) -> "Workload":
+        """Move the tensors to memory that other processes can map."""
+        return replace(
+            self,
+            base={n: t.share_memory_() for n, t in self.base.items()},
+            train=self.train.share_memory(),
+            test=self.test.share_memory(),
+            validation=self.validation.share_memory_(),
+        )
+
+
+def build_bridge(
+    settings: Settings,
+    base: Tensors,
+    input_shape: tuple[int, ...],
+    classes: int,
+    device: torch.device,
+) -> Bridge:
+    """Build the model, put the base weights in without a copy, and wrap it."""
+    model = build_model(settings.model.kind, settings.model.options, input_shape, classes, 0)
+    model.load_state_dict(dict(base), assign=True)
+    model.to(device)
+    shapes = find_targets(model, settings.adapter.targets)
+    return Bridge(model, shapes, settings.adapter.extras, settings.adapter.scaling)
+
+
+class Trainer:
+    """Performs tasks in this process."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.settings = workload.settings
+        self.device = choose_device(self.settings.device)
+        self.bridge = build_bridge(
+            self.settings, workload.base, workload.train.input_shape, workload.classes, self.device
+        )
+        self.store = ClientStore(workload.store) if workload.store else None
+
+    def perform(self, task: Task) -> Answer:
+        """Carry out one task; an error in it becomes a ``Failure`` with its reason."""
+        todo: dict[type, Callable[[Any], Answer]] = {
+            TrainTask: self._train,
+            ProbeTask: self._probe,
+            EvaluateTask: self._evaluate,
+        }
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._seed("torch", task.id))
+                return todo[type(task)](task)
+        except Exception as error:
+            return Failure(task.id, f"{type(error).__name__}: {error}")
+
+    def _train(self, task: TrainTask) -> Update:
+        rows, _ = self.workload.clients[task.id.client]
+        outcome = self._fit(task, rows, self.settings.training)
+        adapter, extras = self.bridge.read()
+        if self.store:
+            self.store.save(task.id.client, task.id.round, adapter, extras)
+        return Update(
+            task.id,
+            adapter,
+            extras,
+            examples=len(rows),
+            loss=outcome.epoch_losses[-1],
+            steps=outcome.steps,
+            seconds=outcome.seconds,
+        )
+
+    def _probe(self, task: ProbeTask) -> Measured:
+        rows, _ = self.workload.clients[task.id.client]
+        labels = self.workload.train.labels[rows]
+        counts = np.bincount(labels.numpy(), minlength=self.workload.classes)
+        outcome = Outcome()
+        if needs_probe(task.criteria):
+            training = self.settings.training.model_copy(
+                update={"epochs": self.settings.probe.epochs, "steps": None}
+            )
+            outcome = self._fit(task, rows, training, keep_losses=True)
+        view = ClientView(
+            label_counts=counts.astype(np.float64),
+            examples=float(len(rows)),
+            epoch_losses=np.array(outcome.epoch_losses) if outcome.epoch_losses else None,
+            example_losses=outcome.example_losses,
+        )
+        if self.settings.probe.epsilon is not None:
+            rng = numpy_stream(self.settings.seed, "count noise", task.id.client)
+            view = noisy_view(view, self.settings.probe.epsilon, rng)
+        return Measured(task.id, measure(task.criteria, view), outcome.steps, outcome.seconds)
+
+    def _evaluate(self, task: EvaluateTask) -> Counted:
+        download = task.download
+        if download is None:
+            if self.store is None:
+                raise TrainingError("this run keeps no personal adapters")
+            download = Download(*self.store.load(task.id.client, task.id.round))
+        self.bridge.load(download.adapter, download.extras)
+        examples, rows = self._part(task)
+        counts, loss = count_answers(
+            self.bridge.model,
+            examples,
+            rows[task.start : task.stop],
+            self.workload.classes,
+            self.device,
+        )
+        return Counted(task.id, counts, loss)
+
+    def _part(self, task: EvaluateTask) -> tuple[Examples, Tensor]:
+        if task.part == "test":
+            return self.workload.test, torch.arange(len(self.workload.test))
+        if task.part == "validation":
+            return self.workload.train, self.workload.validation
+        return self.workload.train, self.workload.clients[task.id.client][1]
+
+    def _fit(
+        self,
+        task: TrainTask | ProbeTask,
+        rows: Tensor,
+        training: TrainingSettings,
+        *,
+        keep_losses: bool = False,
+    ) -> Outcome:
+        self.bridge.load(task.download.adapter, task.download.extras)
+        generator = torch.Generator().manual_seed(self._seed("batches", task.id))
+        return fit(
+            self.bridge.model,
+            self.bridge.trainable(),
+            self.workload.train,
+            rows,
+            training,
+            task.learning_rate,
+            generator,
+            keep_losses=keep_losses,
+        )
+
+    def _seed(self, purpose: str, id: TaskId) -> int:
+        return derive(self.settings.seed, purpose, id.round, id.client, id.attempt)

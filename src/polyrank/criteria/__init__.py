@@ -1,0 +1,61 @@
+"""Criteria: what is measured of a client's data, one float each. Only these leave the client.
+
+A criterion is a function of a ``ClientView``; larger means a higher rank. One's own is
+named ``"package.module:function"``; if it reads losses, mark it with ``@reads_losses``.
+"""
+
+import math
+from collections.abc import Iterable
+
+from polyrank.criteria.noise import noisy_counts, noisy_view
+from polyrank.criteria.probe import reads_losses
+from polyrank.criteria.view import ClientView
+from polyrank.errors import DataError
+from polyrank.table import Table
+
+__all__ = [
+    "CRITERIA",
+    "ClientView",
+    "measure",
+    "needs_probe",
+    "noisy_counts",
+    "noisy_view",
+    "reads_losses",
+]
+
+CRITERIA = Table(
+    "criterion",
+    {
+        "loss_entropy": "polyrank.criteria.loss_entropy:loss_entropy",
+        "loss_entropy_examples": "polyrank.criteria.loss_entropy_examples:loss_entropy_examples",
+        "label_entropy": "polyrank.criteria.label_entropy:label_entropy",
+        "gini_simpson": "polyrank.criteria.gini_simpson:gini_simpson",
+        "label_count": "polyrank.criteria.label_count:label_count",
+        "sample_count": "polyrank.criteria.sample_count:sample_count",
+    },
+)
+
+
+def measure(names: Iterable[str], view: ClientView) -> dict[str, float]:
+    """Compute the named criteria of one client.
+
+    Raises:
+        UnknownNameError: no such criterion.
+        DataError: the view lacks what a criterion reads, or it gave no finite number.
+    """
+    measured: dict[str, float] = {}
+    for name in names:
+        value = float(CRITERIA.load(name)(view))
+        if not math.isfinite(value):
+            raise DataError(f"criterion {name!r}: expected a finite number, got {value}")
+        measured[name] = value
+    return measured
+
+
+def needs_probe(names: Iterable[str]) -> bool:
+    """Tell whether a named criterion reads losses, so that clients must train a probe first.
+
+    Raises:
+        UnknownNameError: no such criterion.
+    """
+    return any(getattr(CRITERIA.load(name), "reads_losses", False) for name in names)

@@ -1,0 +1,10 @@
+"""Data sets, all turned into one small type.
+
+A loader is ``loader(argument, **options) -> Data``: ``load("npz:mnist.npz", seed=0)`` calls
+``npz("mnist.npz")``, then makes a test part if the data has none.
+"""
+
+from polyrank.datasets.data import Data
+from polyrank.datasets.load import DATASETS, load
+
+__all__ = ["DATASETS", "Data", "load"]

@@ -1,0 +1,88 @@
+"""One file per client: put them together again, and remember who had what."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from polyrank.datasets.checks import index_names, same_kind
+from polyrank.datasets.data import Data
+from polyrank.errors import DataError
+
+
+def concatenate(files: Mapping[str, Data]) -> Data:
+    """Join the data of several files; each file is a group, named by its file name.
+
+    Groups that a file brings itself are replaced. Labels with names are matched by name,
+    labels without by number. Test parts are joined as well; a file without one adds nothing
+    to the test part, unless no file has one.
+
+    Args:
+        files: path -> its data.
+
+    Raises:
+        DataError: two files of one name, inputs of different kinds, or some files with
+            label names and some without.
+    """
+    names = [_stem(path) for path in files]
+    for name in names:
+        if names.count(name) > 1:
+            clash = ", ".join(path for path in files if _stem(path) == name)
+            raise DataError(
+                f"list of data files: {clash}: expected different file names, came "
+                f"{name!r} for each"
+            )
+    first_path, first = next(iter(files.items()))
+    for path, data in files.items():
+        same_kind(first.train_x, data.train_x, f"list of data files: {first_path} and {path}")
+    parts = _with_common_labels(files)
+
+    def joined(part: Callable[[Data], np.ndarray]) -> np.ndarray:
+        return np.concatenate([part(data) for data in parts])
+
+    return Data(
+        train_x=joined(lambda data: data.train_x),
+        train_y=joined(lambda data: data.train_y),
+        test_x=joined(lambda data: data.test_x),
+        test_y=joined(lambda data: data.test_y),
+        label_names=parts[0].label_names,
+        source=", ".join(data.source for data in parts),
+        train_groups=np.repeat(names, [len(data.train_y) for data in parts]),
+    )
+
+
+def _with_common_labels(files: Mapping[str, Data]) -> list[Data]:
+    """Number the labels of all files in one way."""
+    parts = list(files.values())
+    numbered = [data.label_names == index_names(data.train_y, data.test_y) for data in parts]
+    if all(numbered):
+        longest = max((data.label_names for data in parts), key=len)
+        return [replace(data, label_names=longest) for data in parts]
+    if any(numbered):
+        paths = list(files)
+        raise DataError(
+            f"list of data files: expected all labels to be numbers or all to be names, came "
+            f"numbers in {paths[numbered.index(True)]} and names in {paths[numbered.index(False)]}"
+        )
+    names = sorted({name for data in parts for name in data.label_names})
+    return [_renumbered(data, names) for data in parts]
+
+
+def _renumbered(data: Data, names: list[str]) -> Data:
+    numbers = np.array([names.index(name) for name in data.label_names], dtype=np.int64)
+    return replace(
+        data,
+        train_y=numbers[data.train_y],
+        test_y=numbers[data.test_y],
+        label_names=tuple(names),
+    )
+
+
+def _stem(path: str) -> str:
+    """Return the file name without prefix, folder and endings: ``npz:a/b.csv.gz`` is ``b``."""
+    name = Path(path).name.removeprefix("npz:").removeprefix("csv:")
+    for ending in (".gz", ".csv", ".npz"):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return name

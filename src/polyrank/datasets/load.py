@@ -1,0 +1,106 @@
+"""The one way to get a data set: from a name, a file, or a list of files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polyrank.datasets.data import Data, with_test
+from polyrank.datasets.files import concatenate
+from polyrank.errors import DataError, UnknownNameError, nearest
+from polyrank.table import Table, check_options
+
+DATASETS = Table(
+    "data set",
+    {
+        "digits": "polyrank.datasets.digits:digits",
+        "npz": "polyrank.datasets.npz:npz",
+        "csv": "polyrank.datasets.csv:csv",
+        "hf": "polyrank.datasets.hf:hf",
+    },
+)
+
+_SUFFIXES = {".npz": "npz", ".csv": "csv", ".csv.gz": "csv"}
+
+
+def load(
+    source: str | Sequence[str],
+    *,
+    seed: int,
+    test: float = 0.2,
+    options: Mapping[str, Any] | None = None,
+) -> Data:
+    """Load a data set and see to it that it has a test part.
+
+    Args:
+        source: ``digits``, ``npz:PATH``, ``csv:PATH``, ``hf:NAME`` or
+            ``package.module:attribute`` of one's own; a path that ends in ``.npz``, ``.csv``
+            or ``.csv.gz`` needs no prefix. Or a list of such files, one per client.
+        seed: root seed of the test part.
+        test: share of the rows that become the test part if the data brings none, in [0, 1).
+        options: keyword options of the loader; for a list of files, of each file's loader.
+
+    Raises:
+        UnknownNameError: no such data set.
+        SettingsError: an option does not fit the loader, or ``test`` is out of range.
+        DataError: the data cannot be read or used.
+    """
+    if isinstance(source, str):
+        return with_test(_load_one(source, options or {}), test, seed)
+    files = {item: _load_file(item, options or {}) for item in _distinct(source)}
+    return with_test(concatenate(files), test, seed)
+
+
+def check_source(source: str | Sequence[str], options: Mapping[str, Any]) -> None:
+    """Check the form of ``source`` and its options without reading any data.
+
+    Raises:
+        UnknownNameError: no such data set.
+        SettingsError: an option is unknown, missing or of the wrong type.
+        DataError: an empty list, or a file twice.
+    """
+    for item in [source] if isinstance(source, str) else _distinct(source):
+        name, _ = _parse(item)
+        check_options(DATASETS.load(name), options, f"{DATASETS.kind} {item!r}")
+
+
+def _load_one(source: str, options: Mapping[str, Any]) -> Data:
+    name, argument = _parse(source)
+    loader = DATASETS.load(name)
+    data = loader(argument, **check_options(loader, options, f"{DATASETS.kind} {source!r}"))
+    if not isinstance(data, Data):
+        raise DataError(f"data set {source!r}: expected a Data, came {type(data).__name__}")
+    return data
+
+
+def _load_file(source: str, options: Mapping[str, Any]) -> Data:
+    name, _ = _parse(source)
+    if name not in _SUFFIXES.values():
+        raise DataError(f"list of data files: expected .npz or .csv files, came {source!r}")
+    return _load_one(source, options)
+
+
+def _distinct(sources: Sequence[str]) -> Sequence[str]:
+    if not sources:
+        raise DataError("list of data files: expected at least one file, came none")
+    twice = [item for i, item in enumerate(sources) if item in sources[:i]]
+    if twice:
+        raise DataError(f"list of data files: {twice[0]!r} is there twice")
+    return sources
+
+
+def _parse(source: str) -> tuple[str, str]:
+    """Split ``npz:PATH`` into the loader's name and its argument."""
+    name, _, argument = source.partition(":")
+    if name in DATASETS.entries:
+        return name, argument
+    suffix = "".join(Path(source).suffixes[-2:]).lower()
+    for ending, kind in _SUFFIXES.items():
+        if suffix.endswith(ending):
+            return kind, source
+    if not argument:
+        raise UnknownNameError(
+            f"unknown data set {source!r}{nearest(name, DATASETS)}: expected digits, npz:PATH, "
+            "csv:PATH, hf:NAME, a path that ends in .npz, .csv or .csv.gz, a list of such "
+            "paths, or 'package.module:attribute' of your own"
+        )
+    return source, ""

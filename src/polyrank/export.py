@@ -1,0 +1,156 @@
+"""From a run folder to a folder that stands alone: a PEFT adapter with its base, or merged.
+
+``base.json`` tells what builds the base, ``base.safetensors`` holds its weights with the
+trained extras in place. ``load_base`` gives the base back as a module.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from polyrank.adapter import Adapter, Factors, Tensors
+from polyrank.checkpoint import ClientStore, load_tensors, split_model
+from polyrank.errors import AdapterError, RunFolderError, nearest
+from polyrank.files import write_whole
+from polyrank.models import build_model
+from polyrank.peft_bridge import Bridge, find_targets, write_adapter
+from polyrank.results import RunFolder
+from polyrank.settings import Settings
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that a run has trained.
+
+    Args:
+        settings: of the run.
+        base: state of the frozen base.
+        adapter: the global one, or a client's own.
+        extras: trained with it.
+        input_shape: shape of one example.
+        classes: number of labels.
+    """
+
+    settings: Settings
+    base: Tensors
+    adapter: Adapter
+    extras: Tensors
+    input_shape: tuple[int, ...]
+    classes: int
+
+    def plain_base(self) -> nn.Module:
+        """Build the base with the trained extras in place."""
+        model = self._build()
+        model.load_state_dict({**self.base, **self.extras})
+        return model.eval()
+
+    def bridge(self) -> Bridge:
+        """Build the wrapped model, loaded."""
+        model = self._build()
+        model.load_state_dict(dict(self.base))
+        adapter = self.settings.adapter
+        shapes = find_targets(model, adapter.targets)
+        bridge = Bridge(model, shapes, adapter.extras, adapter.scaling)
+        bridge.load(self.adapter, self.extras)
+        bridge.model.eval()
+        return bridge
+
+    def _build(self) -> nn.Module:
+        kind = self.settings.model
+        return build_model(kind.kind, kind.options, self.input_shape, self.classes, seed=0)
+
+
+def read_trained(path: Path, client: str | None) -> TrainedModel:
+    """Read the global model of a run, or one client's own.
+
+    Raises:
+        RunFolderError: no round is saved, or the client has not trained.
+    """
+    folder = RunFolder.open(path)
+    last = folder.last_state()
+    if last is None:
+        raise RunFolderError(f"{path}: no round has been saved yet")
+    tensors, header = load_tensors(last)
+    if client is None:
+        adapter, extras = split_model(tensors)
+    else:
+        adapter, extras = _client_model(folder, header["plan"], header["trained"], client)
+    base, about = load_tensors(folder.checkpoint / "base.safetensors")
+    return TrainedModel(
+        folder.settings, base, adapter, extras, tuple(about["input_shape"]), about["classes"]
+    )
+
+
+def export(path: Path, out: Path, *, client: str | None = None, merge: bool = False) -> Path:
+    """Write a trained model so that it can be used without PolyRank's run folder.
+
+    Without ``merge``: a PEFT adapter folder, with the base in ``base.safetensors`` and
+    ``base.json``; ``PeftModel.from_pretrained(load_base(out), out)`` gives the logits of the
+    run. With ``merge``: one ``model.safetensors`` with the adapter merged in, and ``base.json``.
+
+    Args:
+        path: the run folder.
+        out: made; must be new or empty.
+        client: whose model; None for the global one.
+        merge: merge the adapter into the base.
+
+    Raises:
+        RunFolderError: nothing is saved, the client is unknown, or ``out`` is not empty.
+    """
+    trained = read_trained(path, client)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunFolderError(f"{out}: there is something already; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    about = {
+        "model": trained.settings.model.model_dump(),
+        "input_shape": list(trained.input_shape),
+        "classes": trained.classes,
+        "weights": "model.safetensors" if merge else "base.safetensors",
+    }
+    if merge:
+        weights: Mapping[str, Tensor] = trained.bridge().merged_weights()
+    else:
+        base = trained.plain_base()
+        weights = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+        write_adapter(out, base, trained.adapter, trained.settings.adapter.scaling)
+    write_whole(out / str(about["weights"]), save({n: t.contiguous() for n, t in weights.items()}))
+    write_whole(out / "base.json", json.dumps(about, indent=2).encode())
+    return out
+
+
+def load_base(folder: str | Path) -> nn.Module:
+    """Build the model that an export folder describes, in evaluation mode.
+
+    Of a folder without ``--merge`` this is the base for ``PeftModel.from_pretrained``; of a
+    merged one it is the whole model.
+
+    Raises:
+        AdapterError: the folder was not written by ``polyrank export``.
+    """
+    path = Path(folder)
+    try:
+        about: dict[str, Any] = json.loads((path / "base.json").read_text("utf-8"))
+    except OSError as error:
+        raise AdapterError(f"{path}: expected base.json of 'polyrank export'") from error
+    kind = dict(about["model"])
+    model = build_model(kind.pop("kind"), kind, about["input_shape"], about["classes"], seed=0)
+    model.load_state_dict(load_file(path / about["weights"]))
+    return model.eval()
+
+
+def _client_model(
+    folder: RunFolder, plan: Mapping[str, Any], trained: Mapping[str, int], client: str
+) -> tuple[dict[str, Factors], dict[str, Tensor]]:
+    if client not in plan:
+        raise RunFolderError(
+            f"{folder.path}: there is no client {client!r}{nearest(client, plan)}; "
+            f"the clients are {', '.join(list(plan)[:20])}"
+        )
+    if client not in trained:
+        raise RunFolderError(f"{folder.path}: client {client!r} has not trained in any round")
+    return ClientStore(folder.clients).load(client, trained[client])

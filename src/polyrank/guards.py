@@ -1,0 +1,66 @@
+"""What an update must be before it may touch the global model."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from polyrank.adapter import Adapter, Tensors
+from polyrank.messages import TrainTask, Update
+
+
+def refusal(update: Update, task: TrainTask) -> str | None:
+    """Return why an update is refused, in plain words, or None if it is good.
+
+    Args:
+        update: what came back.
+        task: what was sent; the update must have its names, shapes and slots.
+    """
+    if update.id != task.id:
+        return f"answers {update.id}, expected {task.id}"
+    if not (math.isfinite(update.examples) and update.examples > 0):
+        return f"{update.examples} examples: expected a finite number above 0"
+    return _adapter_refusal(update.adapter, task.download.adapter) or _extras_refusal(
+        update.extras, task.download.extras
+    )
+
+
+def _adapter_refusal(came: Adapter, sent: Adapter) -> str | None:
+    if came.keys() != sent.keys():
+        return f"modules {sorted(came)}, expected {sorted(sent)}"
+    for module, expected in sent.items():
+        factors = came[module]
+        if not torch.equal(factors.slots, expected.slots):
+            return f"module {module!r}: slots {_short(factors.slots)} are not the client's"
+        for part in ("a", "b"):
+            reason = _tensor_refusal(getattr(factors, part), getattr(expected, part))
+            if reason:
+                return f"module {module!r}, factor {part}: {reason}"
+    return None
+
+
+def _extras_refusal(came: Tensors, sent: Tensors) -> str | None:
+    if came.keys() != sent.keys():
+        return f"extras {sorted(came)}, expected {sorted(sent)}"
+    for name, expected in sent.items():
+        reason = _tensor_refusal(came[name], expected)
+        if reason:
+            return f"extra {name!r}: {reason}"
+    return None
+
+
+def _tensor_refusal(came: Tensor, expected: Tensor) -> str | None:
+    if came.shape != expected.shape or came.dtype != expected.dtype:
+        return (
+            f"shape {tuple(came.shape)} of {came.dtype}, "
+            f"expected {tuple(expected.shape)} of {expected.dtype}"
+        )
+    if came.is_floating_point() and not torch.isfinite(came).all():
+        bad = int((~torch.isfinite(came)).sum())
+        return f"{bad} of {came.numel()} numbers are NaN or infinite"
+    return None
+
+
+def _short(slots: Tensor) -> str:
+    numbers = slots.tolist()
+    return str(numbers) if len(numbers) < 9 else f"[{numbers[0]} .. {numbers[-1]}]"

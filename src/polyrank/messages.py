@@ -1,0 +1,174 @@
+"""What travels between the server and a client, and what an engine is asked to do.
+
+Bytes are counted from ``Download`` and ``Update`` alone.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from torch import Tensor
+
+from polyrank.adapter import Adapter, Tensors, adapter_bytes, tensors_bytes
+
+
+@dataclass(frozen=True)
+class TaskId:
+    """What makes a task unique, so that late and repeated answers can be told."""
+
+    run: str
+    round: int
+    client: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Download:
+    """What the server sends to a client: the client's slots, and the extras."""
+
+    adapter: Adapter
+    extras: Tensors
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes sent."""
+        return adapter_bytes(self.adapter) + tensors_bytes(self.extras)
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """Train one client from a download.
+
+    Args:
+        id: the run, round, client and attempt.
+        download: where training starts.
+        learning_rate: this round's.
+    """
+
+    id: TaskId
+    download: Download
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """Measure one client's criteria, after a short training if a criterion reads losses.
+
+    Args:
+        id: round 0.
+        download: where the probe's training starts, at the smallest rank.
+        learning_rate: that of round 1.
+        criteria: names of the criteria to measure.
+    """
+
+    id: TaskId
+    download: Download
+    learning_rate: float
+    criteria: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EvaluateTask:
+    """Count right and wrong answers of a model on some rows.
+
+    Args:
+        id: whose turn it is; client "" for rows that are the server's.
+        part: the server's validation or test rows, or the client's own test rows.
+        download: the model; None for the client's own, as its last training left it.
+        start: first row of the part.
+        stop: one past the last row.
+    """
+
+    id: TaskId
+    part: Literal["validation", "test", "client"]
+    download: Download | None
+    start: int
+    stop: int
+
+
+Task: TypeAlias = TrainTask | ProbeTask | EvaluateTask
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a client sends back after training.
+
+    Args:
+        id: the task's.
+        adapter: the trained factors of the client's slots.
+        extras: the trained tensors that are not LoRA.
+        examples: number of training examples n_k, the usual client weight.
+        loss: mean training loss over the last epoch.
+        steps: optimiser steps taken.
+        seconds: time spent on training alone.
+    """
+
+    id: TaskId
+    adapter: Adapter
+    extras: Tensors
+    examples: float
+    loss: float
+    steps: int = 0
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes sent."""
+        return adapter_bytes(self.adapter) + tensors_bytes(self.extras)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A client's criteria: the floats that leave it, and what measuring them cost."""
+
+    id: TaskId
+    criteria: Mapping[str, float]
+    steps: int
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes sent: one float64 for each criterion."""
+        return 8 * len(self.criteria)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Answers of a model on some rows.
+
+    Args:
+        id: the task's.
+        confusion: (classes, classes) int64, rows by true label, columns by answer.
+        loss: sum of the losses over the rows.
+    """
+
+    id: TaskId
+    confusion: Tensor
+    loss: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that came to nothing, and why."""
+
+    id: TaskId
+    reason: str
+
+
+Answer: TypeAlias = Update | Measured | Counted | Failure
+
+
+class Engine(Protocol):
+    """Carries tasks to clients and brings their answers back."""
+
+    def roster(self) -> Mapping[str, int]:
+        """Return the clients that can be asked, with their number of training examples."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Answer]:
+        """Yield one answer for each task, in the order of the tasks, read as they are needed."""
+
+    def commit(self, trained: Mapping[str, int]) -> None:
+        """Keep, of what clients store, only that of their last finished round."""
+
+    def close(self) -> None:
+        """Free what the engine holds."""

@@ -1,0 +1,49 @@
+"""All methods by kind, with what each does and its options, read from the code itself."""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from polyrank.aggregators import AGGREGATORS
+from polyrank.allocators import ALLOCATORS
+from polyrank.criteria import CRITERIA
+from polyrank.datasets import DATASETS
+from polyrank.models import MODELS
+from polyrank.partitioners import PARTITIONERS
+from polyrank.table import Table, option_parameters
+
+TABLES = (DATASETS, PARTITIONERS, MODELS, CRITERIA, ALLOCATORS, AGGREGATORS)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One method: its name, the first line of its docstring, and its options with defaults."""
+
+    name: str
+    does: str
+    options: tuple[str, ...]
+
+
+def methods(table: Table) -> Iterator[Listed]:
+    """Yield the entries of a table."""
+    for name in table:
+        target = table.load(name)
+        options = tuple(
+            p.name if p.default is p.empty else f"{p.name} = {p.default!r}"
+            for p in option_parameters(target).values()
+            if not (table is MODELS and p.name in ("input_shape", "classes"))
+        )
+        yield Listed(name, (inspect.getdoc(target) or "").partition("\n")[0], options)
+
+
+def render(console: Console) -> None:
+    """Print all tables."""
+    for table in TABLES:
+        console.print(Text(table.kind, style="bold"))
+        for entry in methods(table):
+            console.print(Text(f"  {entry.name:<22} {entry.does}"))
+            for option in entry.options:
+                console.print(Text(f"  {'':<22}   {option}"))

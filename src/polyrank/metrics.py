@@ -1,0 +1,40 @@
+"""Metrics of a classifier, from its confusion counts."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from polyrank.messages import Counted
+
+
+def classification_metrics(confusion: Tensor, loss: float) -> dict[str, float]:
+    """Compute accuracy, mean loss, macro-F1 and balanced accuracy.
+
+    Labels without a row and without an answer do not count in macro-F1; labels without a
+    row do not count in balanced accuracy: both as scikit-learn does.
+
+    Args:
+        confusion: (classes, classes) counts, rows by true label, columns by answer.
+        loss: sum of the losses over the rows.
+    """
+    counts = confusion.double()
+    right, rows, answers = counts.diag(), counts.sum(1), counts.sum(0)
+    present, seen = rows > 0, rows + answers > 0
+    f1 = 2 * right[seen] / (rows + answers)[seen]
+    total = float(rows.sum())
+    return {
+        "accuracy": float(right.sum()) / total,
+        "loss": loss / total,
+        "macro_f1": float(f1.mean()),
+        "balanced_accuracy": float((right[present] / rows[present]).mean()),
+    }
+
+
+def pooled_metrics(blocks: Iterable[Counted]) -> dict[str, float] | None:
+    """Sum blocks of counts and compute their metrics; None if there are no rows."""
+    counted = list(blocks)
+    if not counted:
+        return None
+    confusion = torch.stack([block.confusion for block in counted]).sum(0)
+    return classification_metrics(confusion, sum(block.loss for block in counted))

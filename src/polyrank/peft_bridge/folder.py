@@ -1,0 +1,148 @@
+"""PEFT adapter folders: write one that stands for our adapter, read one into our scaling."""
+
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from polyrank.adapter import Adapter, Factors, prefix
+from polyrank.errors import AdapterError
+
+_KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
+
+
+def write_adapter(folder: Path, model: nn.Module, adapter: Adapter, scaling: float) -> None:
+    """Write a PEFT folder that ``PeftModel.from_pretrained`` loads onto ``model``.
+
+    Ranks differ by module, so each has its own ``^name$`` key in ``rank_pattern``, and one
+    in ``alpha_pattern`` that makes alpha / r our one scaling.
+
+    Args:
+        folder: made if it is not there.
+        model: the base, which PEFT wraps in place.
+        adapter: modules without slots are left out.
+        scaling: of the update ``scaling * b @ a``.
+
+    Raises:
+        AdapterError: the adapter has no slots at all.
+    """
+    present = {name: factors for name, factors in adapter.items() if factors.rank}
+    if not present:
+        raise AdapterError("the adapter has no slots in any module: there is nothing to export")
+    largest = max(factors.rank for factors in present.values())
+    config = LoraConfig(
+        r=largest,
+        lora_alpha=scaling * largest,
+        target_modules=_targets(model, present),
+        rank_pattern={f"^{re.escape(n)}$": f.rank for n, f in present.items()},
+        alpha_pattern={f"^{re.escape(n)}$": scaling * f.rank for n, f in present.items()},
+        inference_mode=True,
+    )
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        wrapped = get_peft_model(model, config)
+        for name, factors in present.items():
+            layer = wrapped.base_model.model.get_submodule(name)
+            for part, flat in ((layer.lora_A, factors.a), (layer.lora_B, factors.b)):
+                weight = part["default"].weight
+                weight.data.copy_(flat.reshape(weight.shape))
+        wrapped.save_pretrained(folder)
+
+
+def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
+    """Read a PEFT folder; its alpha / r is folded into ``b`` so that ``scaling`` holds.
+
+    Slots are ordered by the size of their product, largest first, so that a client with
+    few slots gets those that matter.
+
+    Raises:
+        AdapterError: not a LoRA folder with safetensors, a variant that is not plain LoRA,
+            or tensors that would be left over.
+    """
+    config = _read_config(folder)
+    weights = folder / "adapter_model.safetensors"
+    try:
+        tensors = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{weights}: expected the adapter's safetensors: {error}") from error
+    halves: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = _KEY.match(key)
+        if not match:
+            raise AdapterError(f"{weights}: {key!r} is not a LoRA factor that PolyRank can place")
+        halves.setdefault(match["module"], {})[match["factor"]] = tensor.flatten(1)
+    return {
+        name: _factors(weights, name, pair, _scaling_of(config, name, pair) / scaling)
+        for name, pair in halves.items()
+    }
+
+
+def place_adapter(given: Adapter, server: Adapter) -> dict[str, Factors]:
+    """Put an adapter into the first slots of the server's; the other slots keep their start.
+
+    Raises:
+        AdapterError: a module is not adapted here, its size differs, or its rank is too large.
+    """
+    for name in given.keys() - server.keys():
+        raise AdapterError(f"init_adapter has module {name!r}; this run adapts {', '.join(server)}")
+    placed = dict(server)
+    for name, new in given.items():
+        old = server[name]
+        sizes = (new.a.shape[1], new.b.shape[0]), (old.a.shape[1], old.b.shape[0])
+        if sizes[0] != sizes[1]:
+            raise AdapterError(
+                f"init_adapter, module {name!r}: (d_in, d_out) {sizes[0]}, expected {sizes[1]}"
+            )
+        if new.rank > old.rank:
+            raise AdapterError(
+                f"init_adapter, module {name!r}: rank {new.rank} does not fit r_max {old.rank}"
+            )
+        a = torch.cat([new.a.to(old.a), old.a[new.rank :]])
+        b = torch.cat([new.b.to(old.b), old.b[:, new.rank :]], dim=1)
+        placed[name] = Factors(a, b, old.slots)
+    return placed
+
+
+def _read_config(folder: Path) -> LoraConfig:
+    if not (folder / "adapter_config.json").is_file():
+        raise AdapterError(f"{folder}: expected a PEFT folder with adapter_config.json, found none")
+    try:
+        config = LoraConfig.from_pretrained(folder)
+    except (ValueError, TypeError) as error:
+        raise AdapterError(f"{folder}: not a LoRA adapter: {error}") from error
+    if config.use_dora:
+        raise AdapterError(f"{folder}: a DoRA adapter; PolyRank reads plain LoRA only")
+    return config
+
+
+def _scaling_of(config: LoraConfig, name: str, pair: Mapping[str, Tensor]) -> float:
+    key = get_pattern_key(list(config.alpha_pattern), name)
+    alpha = config.alpha_pattern.get(key, config.lora_alpha)
+    rank = next(iter(pair.values())).shape[0 if "A" in pair else 1]
+    return float(alpha / (math.sqrt(rank) if config.use_rslora else rank))
+
+
+def _factors(weights: Path, name: str, pair: Mapping[str, Tensor], ratio: float) -> Factors:
+    if pair.keys() != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+        shapes = {factor: tuple(tensor.shape) for factor, tensor in pair.items()}
+        raise AdapterError(f"{weights}: module {name!r}: factors do not pair up: {shapes}")
+    a, b = pair["A"].float(), pair["B"].float() * ratio
+    order = torch.argsort(a.norm(dim=1) * b.norm(dim=0), descending=True, stable=True)
+    return Factors(a[order], b[:, order], prefix(len(order)))
+
+
+def _targets(model: nn.Module, present: Adapter) -> list[str] | str:
+    """Full names; as one pattern where PEFT's match by ending would take more modules."""
+    names = list(present)
+    modules = [n for n, _ in model.named_modules()]
+    if all(m in present for m in modules for n in names if m.endswith(f".{n}")):
+        return names
+    return "|".join(re.escape(name) for name in names)

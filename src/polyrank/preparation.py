@@ -1,0 +1,148 @@
+"""From settings to all that a run needs: data, split, frozen base, workload."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from polyrank.adapter import Tensors
+from polyrank.client import Workload
+from polyrank.datasets import Data
+from polyrank.errors import SettingsError
+from polyrank.examples import Examples
+from polyrank.loading import load_split
+from polyrank.models import build_model
+from polyrank.peft_bridge import ModuleShape, find_extras, find_targets
+from polyrank.seeding import derive
+from polyrank.settings import Settings, TrainingSettings
+from polyrank.splits import Splits
+from polyrank.training import choose_device, fit
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run starts from.
+
+    Args:
+        data: the data set.
+        splits: who holds which rows.
+        workload: for the engine.
+        shapes: the adapted modules.
+        extras: the extras of the base model.
+    """
+
+    data: Data
+    splits: Splits
+    workload: Workload
+    shapes: Mapping[str, ModuleShape]
+    extras: Tensors
+
+    @property
+    def base_parameters(self) -> int:
+        """Numbers in the base model."""
+        return sum(t.numel() for t in self.workload.base.values())
+
+
+def prepare(settings: Settings, store: Path | None, base: Tensors | None = None) -> Prepared:
+    """Load the data, make the frozen base, and put together the workload.
+
+    Args:
+        settings: of the run.
+        store: folder for what clients keep, or None.
+        base: the frozen base if it is known already, as it is on resume.
+
+    Raises:
+        SettingsError: the settings do not fit the data or the model.
+        DataError: the data cannot be used.
+    """
+    data, splits = load_split(settings)
+    train = Examples.from_arrays(data.train_x, data.train_y)
+    classes = len(data.label_names)
+    model = build_model(
+        settings.model.kind,
+        settings.model.options,
+        train.input_shape,
+        classes,
+        derive(settings.seed, "base"),
+    )
+    if base is None:
+        make_base(model, settings, train, torch.from_numpy(splits.public))
+    else:
+        model.load_state_dict(dict(base))
+    shapes = find_targets(model, settings.adapter.targets)
+    _check_modules(settings, shapes)
+    workload = Workload(
+        settings=settings,
+        base={name: tensor.detach() for name, tensor in model.state_dict().items()},
+        train=train,
+        test=Examples.from_arrays(data.test_x, data.test_y),
+        validation=torch.from_numpy(splits.validation),
+        clients={
+            c.name: (torch.from_numpy(c.train), torch.from_numpy(c.test)) for c in splits.clients
+        },
+        store=store,
+        classes=classes,
+    )
+    extras = find_extras(model, shapes, settings.adapter.extras)
+    return Prepared(data, splits, workload, shapes, extras)
+
+
+def make_base(model: nn.Module, settings: Settings, train: Examples, public: Tensor) -> None:
+    """Make the base what the settings say: left random, read from a file, or pre-trained.
+
+    Raises:
+        SettingsError: the file does not fit the model.
+    """
+    if settings.base != "random":
+        _read_base(model, settings.base)
+    if settings.pretrain:
+        _pretrain(model, settings, train, public)
+
+
+def fingerprint(data: Data) -> str:
+    """Return a hash of all examples, by which a changed data set is noticed on resume."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (data.train_x, data.train_y, data.test_x, data.test_y):
+        if array.dtype == object:
+            digest.update(repr(array.tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _read_base(model: nn.Module, path: str) -> None:
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise SettingsError(f"base = {path!r}: does not fit the model: {error}") from error
+
+
+def _pretrain(model: nn.Module, settings: Settings, train: Examples, public: Tensor) -> None:
+    chosen = settings.pretrain
+    assert chosen is not None
+    training = TrainingSettings(
+        optimizer="adam", epochs=chosen.epochs, batch_size=chosen.batch_size
+    )
+    device = choose_device(settings.device)
+    model.to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(settings.seed, "torch", "pretrain"))
+        generator = torch.Generator().manual_seed(derive(settings.seed, "batches", "pretrain"))
+        parameters = list(model.parameters())
+        fit(model, parameters, train, public, training, chosen.learning_rate, generator)
+    model.to("cpu")
+
+
+def _check_modules(settings: Settings, shapes: Mapping[str, ModuleShape]) -> None:
+    for name in settings.ranks.modules:
+        if name not in shapes:
+            raise SettingsError(
+                f"ranks.modules: {name!r} is not adapted; the adapted modules are "
+                f"{', '.join(shapes)}"
+            )

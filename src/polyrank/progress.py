@@ -1,0 +1,104 @@
+"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Watcher(Protocol):
+    """Is told of a run's progress."""
+
+    def stage(self, text: str) -> None:
+        """Say what begins now."""
+        ...
+
+    def turn(self, client: str, done: int, total: int) -> None:
+        """Say that a client's turn of this stage is over."""
+        ...
+
+    def round(self, number: int, rounds: int, record: Mapping[str, object]) -> None:
+        """Say that a round is over; ``record`` is its line in ``rounds.jsonl``."""
+        ...
+
+
+class Silent:
+    """Say nothing."""
+
+    def stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def turn(self, client: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def round(self, number: int, rounds: int, record: Mapping[str, object]) -> None:
+        """Say nothing."""
+
+
+class Shown:
+    """Show progress on a console; use as a context manager.
+
+    On a terminal one live line counts the clients of the round; a line per round stays.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bytes = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("clients"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def stage(self, text: str) -> None:
+        """Show what begins now."""
+        self._progress.reset(self._task, description=text, total=None)
+
+    def turn(self, client: str, done: int, total: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=done, total=total)
+
+    def round(self, number: int, rounds: int, record: Mapping[str, object]) -> None:
+        """Print the round's line."""
+        self._bytes += _bytes_of(record)
+        self._console.print(
+            round_line(number, rounds, record, self._bytes), highlight=False, soft_wrap=True
+        )
+
+
+def round_line(number: int, rounds: int, record: Mapping[str, object], total_bytes: int) -> str:
+    """Write one round in at most 80 columns."""
+    parts = [f"round {number:>{len(str(rounds))}}/{rounds}"]
+    test = record.get("test")
+    if isinstance(test, Mapping):
+        parts += [f"accuracy {test['accuracy']:.4f}", f"loss {test['loss']:.4f}"]
+    cohort = record.get("cohort")
+    parts += [f"{len(cohort) if isinstance(cohort, list) else 0} clients", decimal(total_bytes)]
+    lost = sum(len(x) for x in (record.get("refused"), record.get("failed")) if isinstance(x, list))
+    return "  ".join(parts) + (f"  {lost} refused or failed" if lost else "")
+
+
+def _bytes_of(record: Mapping[str, object]) -> int:
+    sizes = record.get("bytes")
+    return sum(sizes.values()) if isinstance(sizes, Mapping) else 0

@@ -1,0 +1,11 @@
+"""One self-contained HTML page from the folders of one or several runs.
+
+The page needs no network: style, script, plotly.js and data are inside it, and its
+content security policy forbids it to load anything else. Nothing here imports torch.
+"""
+
+from polyrank.report.page import build, write_report
+from polyrank.report.reading import read_run
+from polyrank.report.records import Run
+
+__all__ = ["Run", "build", "read_run", "write_report"]

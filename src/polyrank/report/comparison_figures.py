@@ -1,0 +1,107 @@
+"""Charts of several runs on the same axes, one colour an arm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from polyrank.report.charts import PERCENT_AXIS, ROUND_AXIS, SYMBOLS, colour, line, plain
+from polyrank.report.headline import headline, measured
+from polyrank.report.parts import Cell, Data, Figure, Part, Trace
+from polyrank.report.records import Run
+from polyrank.report.words import readable, size
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs of the same name, allocator and aggregator."""
+
+    name: str
+    runs: Sequence[Run]
+
+
+def arms_of(runs: Sequence[Run]) -> list[Arm]:
+    """Group runs that differ only in their seed, in the order met."""
+    groups: dict[tuple[str | None, ...], list[Run]] = {}
+    for run in runs:
+        made = (run.summary.allocator, run.summary.aggregator) if run.summary else (None, None)
+        groups.setdefault((run.name, *made), []).append(run)
+    return [Arm(name or "", group) for (name, *_), group in groups.items()]
+
+
+def compared_curve(
+    runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm], metric: str
+) -> list[Part]:
+    """Return the chart of one metric by round, or nothing while it is not measured."""
+    traces = [trace for index, arm in enumerate(arms) for trace in _lines(arm, index, metric)]
+    rows = [
+        [name, record.round, measured(record).get(metric)]
+        for run, name in zip(runs, names, strict=True)
+        for record in run.rounds
+        if measured(record).get(metric) is not None
+    ]
+    if not rows:
+        return []
+    part = "test" if any(record.test for run in runs for record in run.rounds) else "validation"
+    axis = PERCENT_AXIS if metric == "accuracy" else {"rangemode": "tozero"}
+    caption = (
+        f"{readable(metric)} on {part} data after each round; where an arm has several seeds,"
+        " thin lines are its runs and the thick line is their mean."
+    )
+    layout: Trace = {"xaxis": ROUND_AXIS, "yaxis": axis}
+    data = Data(["run", "round", metric], rows)
+    title = f"{readable(metric)} by round"
+    return [Figure(f"{metric}-compared", title, caption, traces, layout, data, height=380)]
+
+
+def _lines(arm: Arm, index: int, metric: str) -> list[Trace]:
+    curves = [
+        {r.round: v for r in run.rounds if (v := measured(r).get(metric)) is not None}
+        for run in arm.runs
+    ]
+    value = ".1%" if metric == "accuracy" else ".3f"
+    group: Trace = {"legendgroup": str(index)}
+    shared = sorted(set.intersection(*(set(curve) for curve in curves)))
+    mean = line(arm.name, shared, [fmean(c[x] for c in curves) for x in shared], index, value)
+    if len(curves) == 1:
+        return [mean | group]
+    thin: Trace = {"mode": "lines", "opacity": 0.4, "showlegend": False, "hoverinfo": "skip"}
+    seeds = [line(arm.name, list(c), list(c.values()), index, value) | thin for c in curves]
+    for seed in seeds:
+        seed["line"] = seed["line"] | {"width": 1}
+        del seed["hovertemplate"]
+    return [trace | group for trace in [*seeds, mean]]
+
+
+def price(runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm]) -> Figure:
+    """Return the chart of final accuracy against bytes."""
+    called = {id(run): name for run, name in zip(runs, names, strict=True)}
+    rows: list[list[Cell]] = []
+    traces: list[Trace] = []
+    for index, arm in enumerate(arms):
+        got = [(called[id(run)], headline(run)) for run in arm.runs]
+        points = [(name, h.bytes_up + h.bytes_down, h.accuracy) for name, h in got]
+        rows += [list(point) for point in points]
+        traces.append(_points(arm.name, points, index))
+    layout: Trace = {
+        "xaxis": {"title": {"text": "bytes sent, up and down"}, "rangemode": "tozero"}
+        | {"ticksuffix": "B", "tickformat": "~s"},
+        "yaxis": {"tickformat": ".0%"},
+        "hovermode": "closest",
+    }
+    caption = "What each run reached against what it sent: high and left is better."
+    data = Data(["run", "bytes", "accuracy"], rows)
+    title = "Final accuracy against bytes"
+    return Figure("price", title, caption, traces, layout, data, wide=True, height=380)
+
+
+def _points(arm: str, points: Sequence[tuple[str, int, float | None]], index: int) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": plain(arm),
+        "x": [point[1] for point in points],
+        "y": [point[2] for point in points],
+        "text": [f"{plain(name)}: {size(spent)}" for name, spent, _ in points],
+        "marker": {"color": colour(index), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 12},
+        "hovertemplate": "%{text}, %{y:.1%}<extra></extra>",
+    }

@@ -1,0 +1,80 @@
+"""The frame of the page: head, navigation, style and scripts.
+
+The content security policy names the two scripts by their hashes and allows no source
+that needs a network, so a browser runs nothing else and loads nothing.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+
+from plotly.offline import get_plotlyjs
+
+from polyrank.report.markup import escape, json_in_script
+
+Link = tuple[str, str]  # the id it leads to, its text
+
+
+def document(title: str, facts: str, links: Sequence[Link], main: str, content: object) -> str:
+    """Return the whole page; ``main`` is HTML, the other texts are not.
+
+    Args:
+        title: of the page.
+        facts: one line below the title; may be empty.
+        links: the navigation.
+        main: the sections.
+        content: what page.js draws and offers for download, as JSON would hold it.
+    """
+    plotly, script = _script(get_plotlyjs()), _script(_file("page.js"))
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_policy(plotly, script)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)} · PolyRank report</title>
+<style>
+{_file("page.css")}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the report</a>
+<header>
+<p class="brand">PolyRank report</p>
+<h1>{escape(title)}</h1>
+<p class="facts">{escape(facts)}</p>
+<nav aria-label="Sections">{"".join(_link(*link) for link in links)}</nav>
+</header>
+<main id="main" tabindex="-1">
+<noscript><p class="warning">Charts, sorting and downloads need JavaScript.</p></noscript>
+{main}</main>
+<footer><p>Made by PolyRank. This file is complete in itself: it loads nothing.</p></footer>
+<script type="application/json" id="content">{json_in_script(content)}</script>
+<script>{plotly}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _link(key: str, text: str) -> str:
+    return f'<a href="#{key}">{escape(text)}</a>'
+
+
+def _file(name: str) -> str:
+    return files("polyrank.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script(source: str) -> str:
+    # A browser reads every line end as \n before it compares the hash.
+    return source.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _policy(*scripts: str) -> str:
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; "
+        f"style-src 'unsafe-inline'; script-src {hashes}"
+    )

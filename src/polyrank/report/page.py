@@ -1,0 +1,113 @@
+"""The page: run folders in, one HTML file out."""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from polyrank.errors import RunFolderError
+from polyrank.report.clients import clients
+from polyrank.report.comparison import comparison, run_names
+from polyrank.report.cost import cost
+from polyrank.report.document import Link, document
+from polyrank.report.markup import data_of, escape, section
+from polyrank.report.outcome import outcome
+from polyrank.report.parts import Figure, Section
+from polyrank.report.ranks import ranks
+from polyrank.report.reading import read_run
+from polyrank.report.records import Run
+from polyrank.report.trouble import trouble
+from polyrank.report.words import plural
+
+SECTIONS = (outcome, cost, ranks, clients, trouble)
+Placed = tuple[str, Section]  # the prefix of its ids, the section
+
+
+def write_report(folders: Sequence[Path], out: Path) -> Path:
+    """Write one page about the runs in ``folders`` to ``out``; it appears whole or not at all.
+
+    Raises:
+        RunFolderError: a folder holds no readable run, or ``out`` cannot be written.
+    """
+    page = build([read_run(folder) for folder in folders]).encode()
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(page)
+        unfinished.replace(out)
+    except OSError as error:
+        raise RunFolderError(f"cannot write the report {out}: {error}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    return out
+
+
+def build(runs: Sequence[Run]) -> str:
+    """Return the page about one run, or the page that compares several.
+
+    Raises:
+        RunFolderError: ``runs`` is empty.
+    """
+    if not runs:
+        raise RunFolderError("expected at least one run to report on, got none")
+    groups = [[(f"run{index}-", make(run)) for make in SECTIONS] for index, run in enumerate(runs)]
+    placed = [item for group in groups for item in group]
+    if len(runs) == 1:
+        links = [(f"{prefix}{part.key}", part.title) for prefix, part in placed]
+        main = _sections(placed, 2) + _settings(runs[0])
+        return document(runs[0].name, _facts(runs[0]), links, main, _content(placed))
+    names = run_names(runs)
+    first = [("", comparison(runs, names))]
+    links = [(part.key, "Comparison") for _, part in first] + _run_links(names)
+    main = _sections(first, 2) + "".join(
+        _run(run, link, group) for run, link, group in zip(runs, links[1:], groups, strict=True)
+    )
+    title = f"Comparison of {plural(len(runs), 'run')}"
+    return document(title, "", links, main, _content([*first, *placed]))
+
+
+def _facts(run: Run) -> str:
+    if run.summary is None:
+        return "unfinished run"
+    ended = run.summary
+    known = {"allocator": ended.allocator, "aggregator": ended.aggregator, "seed": ended.seed}
+    return " · ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+
+
+def _sections(placed: Iterable[Placed], level: int) -> str:
+    return "".join(section(part, prefix, level) for prefix, part in placed)
+
+
+def _run_links(names: Sequence[str]) -> list[Link]:
+    return [(f"run{index}", name) for index, name in enumerate(names)]
+
+
+def _run(run: Run, link: Link, group: Iterable[Placed]) -> str:
+    key, name = link
+    heading = f'<summary><h2 id="{key}">{escape(name)}</h2></summary>'
+    return f'<details class="run">{heading}{_sections(group, 3)}{_settings(run)}</details>\n'
+
+
+def _settings(run: Run) -> str:
+    if not run.settings:
+        return ""
+    return (
+        '<details class="settings"><summary>Settings of this run (config.toml)</summary>'
+        f'<pre tabindex="0">{escape(run.settings)}</pre></details>\n'
+    )
+
+
+def _content(placed: Sequence[Placed]) -> object:
+    figures = {
+        f"{prefix}{figure.key}": {"traces": figure.traces, "layout": figure.layout}
+        for prefix, part in placed
+        for figure in part.parts
+        if isinstance(figure, Figure)
+    }
+    data = {
+        key: {"columns": found.columns, "rows": found.rows}
+        for prefix, part in placed
+        for key, found in data_of(part.parts, prefix).items()
+    }
+    return {"figures": figures, "data": data}

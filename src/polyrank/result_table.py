@@ -1,0 +1,90 @@
+"""What a finished run prints: how good, at what cost, and who got which rank; 80 columns."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+SHOWN = 20
+
+
+def render(folder: Path, summary: Mapping[str, Any], console: Console) -> None:
+    """Print the clients' table, the outcome, and where everything is."""
+    console.print(_clients(folder, summary))
+    outcome = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _outcome(summary):
+        outcome.add_row(name, value)
+    console.print(outcome)
+    console.print(Text(f"run folder: {folder}\nreport: {folder / 'report.html'}"), soft_wrap=True)
+
+
+def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
+    lines = (folder / "clients.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    finals = {r["client"]: r for r in records if r["event"] == "final"}
+    profiles = [r for r in records if r["event"] == "profile"]
+    modules = list(profiles[0]["ranks"])
+    shown = modules if len(modules) <= 4 else []
+    table = Table(title=_title(len(profiles)), title_justify="left", box=None, pad_edge=False)
+    for name in [
+        "client",
+        "examples",
+        "labels",
+        "score",
+        *(shown or ["mean rank"]),
+        "global",
+        "own",
+    ]:
+        table.add_column(name, justify="left" if name == "client" else "right")
+    for profile in profiles[:SHOWN]:
+        ranks = profile["ranks"]
+        mean = sum(ranks.values()) / len(ranks)
+        final = finals.get(profile["client"], {})
+        table.add_row(
+            Text(profile["client"]),
+            str(profile["examples"]["train"]),
+            str(sum(count > 0 for count in profile["label_counts"])),
+            "" if profile["score"] is None else f"{profile['score']:.3f}",
+            *([str(ranks[m]) for m in shown] or [f"{mean:.1f}"]),
+            _accuracy(final.get("global")),
+            _accuracy(final.get("personal")),
+        )
+    return table
+
+
+def _title(clients: int) -> str:
+    more = f"; the first {SHOWN} of {clients}" if clients > SHOWN else ""
+    return f"Ranks by module; accuracy on the client's own test rows{more}"
+
+
+def _accuracy(metrics: Mapping[str, float] | None) -> str:
+    return f"{metrics['accuracy']:.3f}" if metrics else ""
+
+
+def _outcome(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    worst, best = summary["worst_client"], summary["accuracy"]
+    sent = summary["bytes"]
+    rows = [("accuracy", _number(best["final"]))]
+    if best["best"] is not None:
+        rows[0] = (
+            "accuracy",
+            f"{_number(best['final'])} at the end, {_number(best['best'])} "
+            f"in round {best['best_round']}, the best on validation",
+        )
+    rows.append(("macro-F1", _number(summary["macro_f1"]["final"])))
+    if worst:
+        rows.append(("worst client", f"{_number(worst['final'])} (client {worst['client']})"))
+    rows.append(("mean rank", f"{summary['mean_rank']:.2f} ({summary['allocator']})"))
+    rows.append(("sent", f"{decimal(sent['up'])} up, {decimal(sent['down'])} down"))
+    if summary["refused"] or summary["failed"]:
+        rows.append(("lost", f"{summary['refused']} refused, {summary['failed']} failed updates"))
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"

@@ -1,0 +1,226 @@
+"""The settings of a run, as checked types.
+
+Torch-free. The options of methods (a partitioner's concentration, a model's widths) stand
+beside the method's name and are checked against its signature by ``polyrank.table``.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from polyrank.aggregators import AGGREGATORS
+from polyrank.allocators import ALLOCATORS
+from polyrank.criteria import CRITERIA
+from polyrank.models import MODELS
+from polyrank.partitioners import PARTITIONERS
+from polyrank.table import Table
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "device", "trackers"})
+
+
+class Strict(BaseModel):
+    """A table whose keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Method(BaseModel):
+    """A named method with its options beside the name: ``{kind = "dirichlet", ...}``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What stands beside the known keys, for the method's signature."""
+        return dict(self.model_extra or {})
+
+
+def _short(key: str) -> BeforeValidator:
+    """Let a bare string or list stand for a table with one key."""
+    return BeforeValidator(lambda v: {key: v} if isinstance(v, str | list) else v)
+
+
+class DataSettings(BaseModel):
+    """Where the examples come from, and how much is held out."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    source: str | list[str] = "digits"
+    test: Share = 0.2
+    validation: Share = 0.1
+    client_test: Share = 0.2
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the loader."""
+        return dict(self.model_extra or {})
+
+
+class PartitionSettings(Method):
+    """How the training rows are split over clients."""
+
+    clients: PositiveInt | None = None
+
+
+class ModuleRanks(Strict):
+    """Rank range of one module."""
+
+    r_min: PositiveInt | None = None
+    r_max: PositiveInt | None = None
+
+
+class BudgetSettings(Strict):
+    """What all ranks together may cost; exactly one of the three."""
+
+    mean_rank: PositiveFloat | None = None
+    parameters: PositiveInt | None = None
+    bytes: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "BudgetSettings":
+        if sum(v is not None for v in (self.mean_rank, self.parameters, self.bytes)) != 1:
+            raise ValueError("give exactly one of mean_rank, parameters, bytes")
+        return self
+
+
+class RankSettings(Strict):
+    """Ranges, budget and caps of the ranks.
+
+    ``modules`` overrides the range by module name; ``caps`` gives the largest rank that a
+    client's device can hold.
+    """
+
+    r_min: PositiveInt = 2
+    r_max: PositiveInt = 16
+    modules: dict[str, ModuleRanks] = {}
+    budget: Annotated[
+        BudgetSettings | None,
+        BeforeValidator(lambda v: {"mean_rank": v} if isinstance(v, int | float) else v),
+    ] = None
+    caps: dict[str, PositiveInt] = {}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RankSettings":
+        if self.r_min > self.r_max:
+            raise ValueError(f"r_min {self.r_min} is larger than r_max {self.r_max}")
+        return self
+
+
+class AdapterSettings(Strict):
+    """What is trained: LoRA on ``targets``, and the ``extras`` beside it."""
+
+    targets: str | list[str] = "all"
+    extras: str | list[str] = "all"
+    scaling: PositiveFloat = 1.0
+
+
+class TrainingSettings(Strict):
+    """Local training of one client in one round; ``steps`` overrides ``epochs``."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    learning_rate: PositiveFloat = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+    epochs: PositiveInt = 5
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt = 32
+    clip_norm: PositiveFloat | None = None
+    prox_mu: NonNegativeFloat = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+
+    @model_validator(mode="after")
+    def _momentum_fits(self) -> "TrainingSettings":
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum belongs to optimizer 'sgd', not {self.optimizer!r}")
+        return self
+
+
+class ProbeSettings(Strict):
+    """How criteria are measured; ``epsilon`` adds Laplace noise to the label counts."""
+
+    epochs: Annotated[int, Field(ge=2)] = 2
+    epsilon: PositiveFloat | None = None
+
+
+class PretrainSettings(Strict):
+    """Training of the whole base on a public share of the data, before it is frozen."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    epochs: PositiveInt = 5
+    learning_rate: PositiveFloat = 1e-3
+    batch_size: PositiveInt = 32
+
+
+class EvaluationSettings(Strict):
+    """How often the global model is evaluated, and the accuracy that counts as reached."""
+
+    every: PositiveInt = 1
+    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class Settings(Strict):
+    """All settings of a run."""
+
+    name: str = "run"
+    seed: int = 0
+    rounds: PositiveInt = 20
+    workers: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    trackers: list[Literal["tensorboard"]] = []
+    cohort_size: PositiveInt | None = None
+    cohort_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    quorum: PositiveInt = 1
+    attempts: PositiveInt = 2
+    base: str = "random"
+    init_adapter: str | None = None
+    criteria: list[str] = [
+        "loss_entropy",
+        "label_entropy",
+        "gini_simpson",
+        "label_count",
+        "sample_count",
+    ]
+    data: Annotated[DataSettings, _short("source")] = DataSettings()
+    partition: Annotated[PartitionSettings, _short("kind")] = PartitionSettings(
+        kind="dirichlet", clients=10
+    )
+    model: Annotated[Method, _short("kind")] = Method(kind="mlp")
+    adapter: AdapterSettings = AdapterSettings()
+    ranks: RankSettings = RankSettings()
+    allocator: Annotated[Method, _short("kind")] = Method(kind="autorank")
+    aggregator: Annotated[Method, _short("kind")] = Method(kind="rbla")
+    training: TrainingSettings = TrainingSettings()
+    probe: ProbeSettings = ProbeSettings()
+    pretrain: PretrainSettings | None = None
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _one_cohort(self) -> "Settings":
+        if self.cohort_size and self.cohort_fraction:
+            raise ValueError("give cohort_size or cohort_fraction, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _known_methods(self) -> "Settings":
+        tables: list[tuple[Table, str]] = [
+            (PARTITIONERS, self.partition.kind),
+            (MODELS, self.model.kind),
+            (ALLOCATORS, self.allocator.kind),
+            (AGGREGATORS, self.aggregator.kind),
+            *((CRITERIA, name) for name in self.criteria),
+        ]
+        for table, name in tables:
+            table.check(name)
+        return self

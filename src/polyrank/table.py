@@ -1,0 +1,126 @@
+"""Tables of named methods, loaded on first use.
+
+Each kind of method (aggregators, allocators, ...) has one table. An entry is a name and
+the place of a callable, ``"package.module:attribute"``; nothing is imported until the
+entry is asked for, so that settings can be checked without importing torch. A callable's
+options are its keyword-only parameters, or the fields of the dataclass: the settings
+file, the command line and the documentation all read them from there.
+"""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+import pydantic
+
+from polyrank.errors import SettingsError, UnknownNameError, nearest
+
+
+@dataclass(frozen=True)
+class Table:
+    """Named methods of one kind.
+
+    Args:
+        kind: what an entry is called in messages, such as ``"aggregator"``.
+        entries: name -> ``"package.module:attribute"``.
+    """
+
+    kind: str
+    entries: Mapping[str, str]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def check(self, name: str) -> None:
+        """Raise UnknownNameError unless ``name`` is an entry or a ``package.module:attribute``."""
+        if name not in self.entries and ":" not in name:
+            raise UnknownNameError(
+                f"unknown {self.kind} {name!r}{nearest(name, self.entries)}: expected one of "
+                f"{', '.join(self.entries)}, or 'package.module:attribute' of your own"
+            )
+
+    def load(self, name: str) -> Callable[..., Any]:
+        """Import the entry ``name``; one's own ``package.module:attribute`` works as well.
+
+        Raises:
+            UnknownNameError: no such entry, module or attribute.
+        """
+        self.check(name)
+        module_name, _, attribute = self.entries.get(name, name).partition(":")
+        if name not in self.entries and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        try:
+            found = getattr(importlib.import_module(module_name), attribute)
+        except ModuleNotFoundError as error:
+            if error.name != module_name.split(".")[0] and error.name != module_name:
+                raise
+            raise UnknownNameError(
+                f"{self.kind} {name!r}: there is no module {error.name!r} to import"
+            ) from error
+        except AttributeError as error:
+            raise UnknownNameError(
+                f"{self.kind} {name!r}: module {module_name!r} has no {attribute!r}"
+            ) from error
+        if not callable(found):
+            raise UnknownNameError(f"{self.kind} {name!r}: {attribute!r} cannot be called")
+        return cast(Callable[..., Any], found)
+
+    def make(self, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+        """Load ``name`` and bind its options, checked by name and type.
+
+        Returns:
+            An instance if the entry is a class, else the function with its options bound.
+
+        Raises:
+            SettingsError: an option is unknown, missing or of the wrong type.
+        """
+        target = self.load(name)
+        bound = check_options(target, options, f"{self.kind} {name!r}")
+        if inspect.isclass(target):
+            return cast(Callable[..., Any], target(**bound))
+        return partial(target, **bound) if bound else target
+
+
+def option_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of ``target`` that a settings file may give."""
+    parameters = inspect.signature(target).parameters.values()
+    wanted = (
+        (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        if inspect.isclass(target)
+        else (inspect.Parameter.KEYWORD_ONLY,)
+    )
+    return {p.name: p for p in parameters if p.kind in wanted}
+
+
+def check_options(
+    target: Callable[..., Any], options: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Check options against the signature of ``target`` and return them converted.
+
+    Raises:
+        SettingsError: an option is unknown, missing or of the wrong type.
+    """
+    known = option_parameters(target)
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    checked: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            allowed = ", ".join(known) if known else "none: it has no options"
+            raise SettingsError(
+                f"{where}: unknown option {name!r}{nearest(name, known)}; allowed: {allowed}"
+            )
+        adapter = pydantic.TypeAdapter(hints.get(name, Any))
+        try:
+            checked[name] = adapter.validate_python(value)
+        except pydantic.ValidationError as error:
+            said = error.errors()[0]["msg"]
+            raise SettingsError(f"{where}: option {name} = {value!r}: {said}") from error
+    missing = [n for n, p in known.items() if p.default is p.empty and n not in checked]
+    if missing:
+        raise SettingsError(f"{where}: option {missing[0]!r} is required and was not given")
+    return checked

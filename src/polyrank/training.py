@@ -1,0 +1,173 @@
+"""Local training and evaluation of one model on some rows."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polyrank.errors import TrainingError
+from polyrank.examples import Examples
+from polyrank.settings import TrainingSettings
+
+EVALUATION_BATCH = 500
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; ``"auto"`` takes a GPU where there is one.
+
+    Raises:
+        TrainingError: a GPU was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class Outcome:
+    """What a training left besides the trained parameters.
+
+    Args:
+        epoch_losses: mean training loss of each epoch.
+        example_losses: (n,) losses in the last epoch, by example, if asked for.
+        steps: optimiser steps taken.
+        seconds: wall time.
+    """
+
+    epoch_losses: list[float] = field(default_factory=list)
+    example_losses: np.ndarray | None = None
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def fit(
+    model: nn.Module,
+    parameters: list[nn.Parameter],
+    examples: Examples,
+    rows: Tensor,
+    training: TrainingSettings,
+    learning_rate: float,
+    generator: torch.Generator,
+    *,
+    keep_losses: bool = False,
+) -> Outcome:
+    """Train ``parameters`` of ``model`` on some rows with cross-entropy.
+
+    Args:
+        model: on any device; put into training mode.
+        parameters: what the optimiser changes.
+        examples: where the rows are.
+        rows: (n,) row numbers, shuffled each epoch by ``generator``.
+        training: optimiser, epochs or steps, batch size, clipping and FedProx's mu.
+        learning_rate: of this round.
+        generator: source of the shuffling.
+        keep_losses: keep the last epoch's loss of each example.
+
+    Raises:
+        TrainingError: there are no rows, or nothing to train.
+    """
+    if not len(rows) or not parameters:
+        raise TrainingError(f"{len(rows)} rows, {len(parameters)} trainable tensors: no training")
+    started = time.perf_counter()
+    model.train()
+    step = _stepper(parameters, training, learning_rate)
+    outcome = Outcome()
+    for batches in _epochs(len(rows), training, generator):
+        total, losses = torch.zeros(()), []
+        for places in batches:
+            inputs, labels = (t.to(parameters[0].device) for t in examples.batch(rows[places]))
+            each = functional.cross_entropy(
+                model(inputs), labels, reduction="none" if keep_losses else "mean"
+            )
+            loss = each.mean()
+            loss.backward()
+            step()
+            total += loss.detach().cpu() * len(places)
+            outcome.steps += 1
+            if keep_losses:
+                losses.append(each.detach().cpu())
+        outcome.epoch_losses.append(float(total) / sum(len(p) for p in batches))
+        if losses:
+            outcome.example_losses = torch.cat(losses).double().numpy()
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+def _epochs(
+    rows: int, training: TrainingSettings, generator: torch.Generator
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield each epoch's batches of places; the last epoch may be cut by ``steps``."""
+    left = training.steps
+    epochs = 0
+    while left is None or left > 0:
+        batches = torch.randperm(rows, generator=generator).split(training.batch_size)
+        yield batches[:left]
+        epochs += 1
+        if left is None and epochs == training.epochs:
+            return
+        left = None if left is None else left - len(batches)
+
+
+def _stepper(
+    parameters: list[nn.Parameter], training: TrainingSettings, learning_rate: float
+) -> Callable[[], None]:
+    """Return what follows ``backward``: FedProx's pull, clipping, the step, zeroed gradients.
+
+    FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127) adds mu/2 ||w - w_round||².
+    """
+    optimizer = make_optimizer(parameters, training, learning_rate)
+    start = [p.detach().clone() for p in parameters] if training.prox_mu else []
+
+    def step() -> None:
+        for parameter, origin in zip(parameters, start, strict=False):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.detach() - origin, alpha=training.prox_mu)
+        if training.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, training.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def make_optimizer(
+    parameters: list[nn.Parameter], training: TrainingSettings, learning_rate: float
+) -> torch.optim.Optimizer:
+    """Build the optimiser of the settings, in torch's fused form."""
+    decay = training.weight_decay
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, learning_rate, momentum=training.momentum, weight_decay=decay, fused=True
+        )
+    kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, learning_rate, weight_decay=decay, fused=True)
+
+
+def count_answers(
+    model: nn.Module,
+    examples: Examples,
+    rows: Tensor,
+    classes: int,
+    device: torch.device,
+) -> tuple[Tensor, float]:
+    """Count a model's answers on some rows, in evaluation mode.
+
+    Returns:
+        (classes, classes) int64 counts, rows by true label and columns by answer; and the
+        sum of the losses.
+    """
+    model.eval()
+    confusion = torch.zeros(classes * classes, dtype=torch.int64)
+    total = 0.0
+    with torch.inference_mode():
+        for places in rows.split(EVALUATION_BATCH):
+            inputs, labels = (t.to(device) for t in examples.batch(places))
+            logits = model(inputs)
+            total += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            pairs = labels * classes + logits.argmax(dim=1)
+            confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)
+    return confusion.reshape(classes, classes), total

@@ -1,0 +1,69 @@
+"""Messages as bytes: one safetensors block, its header a JSON object. Nothing is unpickled."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from polyrank.checkpoint import join_model, split_model
+from polyrank.messages import (
+    Answer,
+    Counted,
+    Download,
+    EvaluateTask,
+    Failure,
+    Measured,
+    ProbeTask,
+    Task,
+    TaskId,
+    TrainTask,
+    Update,
+)
+
+_TYPES = {
+    t.__name__: t for t in (TrainTask, ProbeTask, EvaluateTask, Update, Measured, Counted, Failure)
+}
+
+
+def pack(message: Task | Answer) -> bytes:
+    """Write a message; tensors as safetensors, all else as JSON in the header."""
+    tensors: dict[str, Tensor] = {}
+    fields: dict[str, Any] = {}
+    for name in message.__dataclass_fields__:
+        value = getattr(message, name)
+        if isinstance(value, TaskId):
+            fields[name] = asdict(value)
+        elif isinstance(value, Download):
+            fields[name] = True
+            tensors |= join_model(value.adapter, value.extras)
+        elif isinstance(value, Tensor):
+            tensors[f"tensor/{name}"] = value
+        elif name not in ("adapter", "extras"):
+            fields[name] = value
+    if isinstance(message, Update):
+        tensors |= join_model(message.adapter, message.extras)
+    header = {"type": type(message).__name__, "fields": json.dumps(fields, default=dict)}
+    data: bytes = save({n: t.contiguous() for n, t in tensors.items()}, header)
+    return data
+
+
+def unpack(data: bytes) -> Task | Answer:
+    """Undo ``pack``."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])["__metadata__"]
+    fields: dict[str, Any] = json.loads(header["fields"])
+    tensors = load(data)
+    fields["id"] = TaskId(**fields["id"])
+    if fields.get("download"):
+        fields["download"] = Download(*split_model(tensors))
+    if header["type"] == "Update":
+        fields["adapter"], fields["extras"] = split_model(tensors)
+    if "criteria" in fields and header["type"] == "ProbeTask":
+        fields["criteria"] = tuple(fields["criteria"])
+    for name, tensor in tensors.items():
+        if name.startswith("tensor/"):
+            fields[name.removeprefix("tensor/")] = tensor
+    message: Task | Answer = _TYPES[header["type"]](**fields)
+    return message

@@ -1,0 +1,19 @@
+import torch
+
+from polyrank.adapter import Factors, prefix
+from polyrank.aggregators.zero_padding import zero_padded_mean
+
+
+def ones(rank: int, value: float) -> Factors:
+    return Factors(torch.full((rank, 2), value), torch.full((3, rank), value), prefix(rank))
+
+
+def test_absent_slots_count_as_zero():
+    """Weights 1, 3: slot 0 is (1 * 2 + 3 * 6) / 4 = 5, slot 1 is 3 * 6 / 4 = 4.5, slot 2 is 0."""
+    result = zero_padded_mean([(ones(1, 2.0), 1.0), (ones(2, 6.0), 3.0)], ones(3, 9.0))
+    assert result.a[:, 0].tolist() == [5.0, 4.5, 0.0]
+    assert result.b[0].tolist() == [5.0, 4.5, 0.0]
+
+
+def test_without_updates_nothing_changes():
+    assert torch.equal(zero_padded_mean([], ones(3, 9.0)).b, ones(3, 9.0).b)

@@ -1,0 +1,89 @@
+import gzip
+
+import pytest
+
+from polyrank.datasets.csv import csv
+from polyrank.errors import DataError
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(content, name="data.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+def test_integers_are_the_labels_and_empty_texts_are_texts(written):
+    data = csv(written('text,label\nhello,2\n"",0\nNA,0\n"a, ""b""\nc",2\n'))
+    assert data.train_x.tolist() == ["hello", "", "NA", 'a, "b"\nc']
+    assert data.train_y.tolist() == [2, 0, 0, 2]
+    assert data.label_names == ("0", "1", "2")
+    assert data.empty_labels == (1,)
+    assert len(data.test_y) == 0
+
+
+def test_other_labels_are_numbered_in_sorted_order(written):
+    data = csv(written("text,label\na,yes\nb, no\nc,yes \nd,10\n"))
+    assert data.label_names == ("10", "no", "yes")
+    assert data.train_y.tolist() == [2, 1, 2, 0]
+
+
+def test_options_name_the_columns(written):
+    train = written("id,who,question,kind\n1,ann,a,x\n2,bob,b,y\n3,ann,c,x\n")
+    test = written("kind,question\nz,t\ny,u\n", "test.csv")
+    data = csv(train, text="question", label="kind", group="who", test_path=test)
+    assert data.train_x.tolist() == ["a", "b", "c"]
+    assert data.train_groups.tolist() == ["ann", "bob", "ann"]
+    assert data.test_x.tolist() == ["t", "u"]
+    assert data.label_names == ("x", "y", "z")
+    assert data.test_y.tolist() == [2, 1]
+
+
+def test_gzip_windows_lines_byte_order_mark_and_blank_lines(written):
+    content = "\ufefftext,label\r\nä,0\r\n\r\nb,1\r\n".encode()
+    data = csv(written(gzip.compress(content), "data.csv.gz"))
+    assert data.train_x.tolist() == ["ä", "b"]
+    assert data.train_y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "expected a column 'text' in the first line, came nothing"),
+        ("a,b\n1,2\n", "expected a column 'text' in the first line, came a, b"),
+        ("text,text,label\n1,2,3\n", "expected a column 'text' .*, came it twice"),
+        ("text,label\n", "expected at least one row below the header, came none"),
+        ("text,label\na,0\nb\n", "line 3: expected 2 fields, came 1"),
+        ("text,label\na,0,9\n", "line 2: expected 2 fields, came 3"),
+        ("text,label\na,0\nb,\n", "column 'label': expected a label in every row, row 1"),
+        ("text,label\na,-1\nb,0\n", "column 'label': .* came -1 in row 0"),
+        ("text,label\na,123456789\n", "at most 100,000 labels, came 123456789 in row 0"),
+        ('text,label\na,0\n"b,0\nc,1\n', "after line 2: not valid CSV: unexpected end of data"),
+        (b"text,label\nok,0\n\xe4,0\n", "expected UTF-8, came 'utf-8' codec can't decode byte"),
+    ],
+)
+def test_what_does_not_fit_is_named(written, content, message):
+    path = written(content)
+    with pytest.raises(DataError, match=message) as caught:
+        csv(path)
+    assert path in str(caught.value)
+
+
+def test_an_empty_group_is_refused(written):
+    with pytest.raises(DataError, match="column 'who': expected a group in every row, row 0"):
+        csv(written("text,label,who\na,0, \n"), group="who")
+
+
+def test_damaged_gzip_is_refused(written):
+    whole = gzip.compress(b"text,label\n" + b"some text,0\n" * 5000)
+    for content in (whole[: len(whole) // 2], b"text,label\na,0\n"):
+        with pytest.raises(DataError, match=r"cut\.csv\.gz: .*cannot be read"):
+            csv(written(content, "cut.csv.gz"))
+
+
+def test_a_missing_test_file_is_named(written):
+    with pytest.raises(DataError, match=r"data file 'nowhere\.csv'"):
+        csv(written("text,label\na,0\n"), test_path="nowhere.csv")

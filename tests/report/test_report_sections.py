@@ -1,0 +1,128 @@
+"""Numbers and words of the sections, by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from polyrank.report import Run, words
+from polyrank.report.charts import names_axis
+from polyrank.report.clients import clients, distance_from_pool, label_names
+from polyrank.report.headline import headline
+from polyrank.report.outcome import outcome
+from polyrank.report.parts import Figure
+from polyrank.report.ranks import ranks
+from polyrank.report.records import Final, Profile, Round, Summary
+
+
+def run(**fields):
+    return Run(folder=Path("run"), **fields)
+
+
+def profile(client, **fields):
+    return Profile(event="profile", client=client, **fields)
+
+
+@pytest.mark.parametrize(
+    ("counts", "distance"),
+    [
+        ([[5, 5], [1, 1]], 0.0),
+        ([[4, 0], [0, 4]], 0.5),  # each against (1/2, 1/2): (1/2 + 1/2) / 2
+        ([[4, 0], [0, 12]], 0.5),  # against (1/4, 3/4): (3/4 + 1/4) / 2
+        ([[2], [0, 2]], 0.5),  # a missing label is a count of zero
+    ],
+)
+def test_distance_from_the_pool_by_hand(counts, distance):
+    assert distance_from_pool(counts) == pytest.approx(distance)
+
+
+def test_words_for_numbers():
+    assert words.percent(0.9412) == "94.1 %"
+    assert words.percent(None) == words.NOTHING
+    assert [words.size(n) for n in (0, 999, 1000, 999_600, 1_234_567)] == [
+        "0 B",
+        "999 B",
+        "1.00 kB",
+        "1.00 MB",
+        "1.23 MB",
+    ]
+    assert [words.number(n) for n in (1234567, 0.69, 0.0, 349.2)] == [
+        "1,234,567",
+        "0.690",
+        "0.0",
+        "349",
+    ]
+    assert [words.duration(s) for s in (32.04, 80, 3725)] == ["32 s", "1 min 20 s", "1 h 2 min"]
+    assert words.plural(1, "round") + words.plural(2, "round") == "1 round2 rounds"
+    assert words.rank_range([4, 16, 8]) == "4 to 16"
+
+
+def test_an_unfinished_run_takes_its_headline_from_the_last_round_that_was_evaluated():
+    rounds = (
+        Round(round=0, test={"accuracy": 0.1}),
+        Round(round=1, test={"accuracy": 0.6, "macro_f1": 0.5}),
+        Round(round=2, bytes={"up": 3, "down": 4}),
+    )
+    finals = tuple(
+        Final(event="final", client=name, **{"global": {"accuracy": accuracy}})
+        for name, accuracy in (("a", 0.7), ("b", 0.4))
+    )
+    numbers = headline(run(rounds=rounds, finals=finals))
+    assert (numbers.accuracy, numbers.before, numbers.macro_f1) == (0.6, 0.1, 0.5)
+    assert (numbers.worst, numbers.worst_client) == (0.4, "b")
+    assert (numbers.rounds, numbers.bytes_up, numbers.bytes_down) == (2, 3, 4)
+
+
+def test_the_lead_does_not_praise_a_run_that_got_worse():
+    rounds = (Round(round=0, test={"accuracy": 0.5}), Round(round=1, test={"accuracy": 0.4}))
+    lead = outcome(run(rounds=rounds)).lead
+    assert lead == (
+        "Accuracy did not rise: from 50.0 % before training it went to 40.0 % in 1 round."
+    )
+
+
+def test_clients_are_sorted_by_score_and_ranks_that_grew_are_shown():
+    profiles = (
+        profile("low", score=0.2, ranks={"m": 4}),
+        profile("high", score=0.9, ranks={"m": 8}),
+    )
+    summary = Summary(ranks={"low": {"m": 6}, "high": {"m": 8}})
+    figure = ranks(run(profiles=profiles, summary=summary)).parts[0]
+    assert isinstance(figure, Figure)
+    assert figure.data.rows == [("high", 8.0, 8.0, None), ("low", 6.0, 4.0, None)]
+    assert [trace["name"] for trace in figure.traces] == ["Rank", "Rank at the start"]
+
+
+def test_modules_are_drawn_only_where_they_differ():
+    same = run(profiles=(profile("a", score=1, ranks={"m": 4, "n": 4}),))
+    differ = run(profiles=(profile("a", score=1, ranks={"m": 4, "n": 8}),))
+    assert [part.key for part in ranks(same).parts] == ["ranks", "clients"]
+    assert [part.key for part in ranks(differ).parts] == ["ranks", "modules", "clients"]
+
+
+def test_a_run_without_scores_says_so():
+    section = ranks(run(profiles=(profile("a", ranks={"m": 4}),)))
+    assert section.parts[0].text == "The ranks of this run do not depend on a score."
+
+
+def test_labels_without_names_are_numbered():
+    assert label_names(run(), 3) == ["0", "1", "2"]
+    assert label_names(run(summary=Summary(label_names=("a", "b"))), 2) == ["a", "b"]
+
+
+def test_long_names_are_cut_on_axes_and_stay_apart():
+    axis = names_axis(["a <long> hospital name 1", "a <long> hospital name 2", "b"], "client")
+    assert axis["labelalias"] == {
+        "a &lt;long&gt; hospital name 1": "a &lt;long&gt; hospit…",
+        "a &lt;long&gt; hospital name 2": "a &lt;long&gt; hospit…",
+    }
+
+
+def test_one_client_is_not_compared_with_itself():
+    only = profile("a", examples={"train": 4}, label_counts=(1, 3))
+    assert clients(run(profiles=(only,))).lead == "1 client with 4 training examples."
+    other = profile("b", examples={"train": 8}, label_counts=(8, 0))
+    # Against the pool (9/12, 3/12): a is 1/2 away, b 1/4, 3/8 on average.
+    assert clients(run(profiles=(only, other))).lead == (
+        "2 clients with 4 to 8 training examples. On average 37.5 % of a client's examples"
+        " would have to change their label for it to look like all clients together."
+    )

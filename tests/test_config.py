@@ -1,0 +1,89 @@
+import pytest
+
+from polyrank.config import changed_keys, dump_settings, load_settings, make_settings
+from polyrank.errors import SettingsError
+
+
+def from_text(tmp_path, text, overrides=()):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return load_settings(path, overrides)
+
+
+def test_a_file_with_nothing_in_it_is_all_defaults_and_named_after_the_file(tmp_path):
+    settings = from_text(tmp_path, "")
+    assert settings.name == "mine"
+    assert settings.aggregator.kind == "rbla"
+
+
+def test_written_settings_are_read_back_the_same(tmp_path):
+    text = """
+    partition = { kind = "dirichlet", clients = 3, concentration = 0.1 }
+    model = "mlp"
+    [ranks]
+    budget = 4
+    caps = { "0" = 2 }
+    """
+    settings = from_text(tmp_path, text)
+    assert settings.partition.options == {"concentration": 0.1}
+    again = from_text(tmp_path, dump_settings(settings))
+    assert again == settings
+    assert changed_keys(settings, again) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("training.optimizer = 'adm'", r"mine\.toml: training\.optimizer = 'adm'.*sgd.*'adam'"),
+        ("training.epocs = 3", r"unknown key training\.epocs = 3 \(did you mean 'epochs'\?\)"),
+        ("round = 3", r"unknown key round = 3 \(did you mean 'rounds'\?\)"),
+        ("rounds = 0", r"rounds = 0: .*greater than or equal to 1|rounds = 0: .*greater than 0"),
+        ("rounds = 'ten'", r"rounds = 'ten': .*integer"),
+        ("aggregator = 'rlba'", r"unknown aggregator 'rlba' \(did you mean 'rbla'\?\)"),
+        ("criteria = ['label_entropie']", r"label_entropy"),
+        ("[ranks]\nr_min = 9\nr_max = 3", r"ranks: r_min 9 is larger than r_max 3"),
+        ("[ranks]\nbudget = { mean_rank = 1, bytes = 2 }", r"exactly one of"),
+        ("[training]\noptimizer = 'adam'\nmomentum = 0.9", r"momentum belongs to optimizer 'sgd'"),
+        ("cohort_size = 2\ncohort_fraction = 0.5", r"not both"),
+        ("partition = { clients = 3 }", r"partition\.kind is required"),
+        ("rounds = ", r"mine\.toml: not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_allowed(tmp_path, text, said):
+    with pytest.raises(SettingsError, match=said):
+        from_text(tmp_path, text)
+
+
+def test_every_wrong_key_is_named_at_once(tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        from_text(tmp_path, "rounds = 0\nseeds = 3")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_overrides_are_toml_or_text_and_reach_into_shorthands(tmp_path):
+    settings = from_text(
+        tmp_path,
+        "partition = 'iid'\ndata = 'digits'",
+        ["partition.clients=4", "training.epochs=7", "aggregator=zero_padding", "data.test=0.3"],
+    )
+    assert settings.partition.clients == 4
+    assert settings.training.epochs == 7
+    assert settings.aggregator.kind == "zero_padding"
+    assert (settings.data.source, settings.data.test) == ("digits", 0.3)
+
+
+@pytest.mark.parametrize("text", ["epochs", "=3", "seed.deep=3"])
+def test_overrides_of_another_form_are_refused(tmp_path, text):
+    with pytest.raises(SettingsError, match="--set"):
+        from_text(tmp_path, "seed = 1", [text])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_changed_keys_are_dotted():
+    old = make_settings({"training": {"epochs": 3}})
+    new = make_settings({"training": {"epochs": 4}, "workers": 2})
+    assert sorted(changed_keys(old, new)) == ["training.epochs", "workers"]

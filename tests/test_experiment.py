@@ -1,0 +1,206 @@
+"""Whole runs, a second each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import polyrank
+from polyrank.checkpoint import load_tensors
+from polyrank.errors import QuorumError, RunFolderError
+from polyrank.results import RunFolder
+from tests.small import small
+
+ROOT = Path(__file__).parent.parent
+SAME = ("config.toml", "rounds.jsonl", "clients.jsonl", "summary.json")
+
+
+def contents(folder: Path, but: tuple[str, ...] = ()) -> dict[str, bytes]:
+    """Every file of a run that must be the same to the bit."""
+    files = [folder / name for name in SAME if name not in but]
+    files += sorted(folder.glob("checkpoint/**/*.safetensors"))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_a_run_leaves_the_whole_record(tmp_path):
+    result = polyrank.run(small(), out=tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary == result.summary
+    assert summary["rounds"] == 3
+    assert 0 <= summary["worst_client"]["final"] <= summary["accuracy"]["final"] + 0.5 <= 1.5
+    assert set(summary["ranks"]) == {"0", "1", "2", "3"}
+    assert set(summary["scores"]) == set(summary["ranks"])
+    assert sum(summary["criterion_weights"].values()) == pytest.approx(1)
+    folder = RunFolder.open(tmp_path / "run")
+    rounds = folder.read("rounds")
+    assert [r["round"] for r in rounds] == [0, 1, 2, 3]
+    assert summary["bytes"]["up"] == sum(r["bytes"]["up"] for r in rounds)
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_bytes_are_those_of_the_formula(tmp_path):
+    """Up and down: 4 r_k (d_in + d_out) a module, and the extras (16 + 10 biases)."""
+    settings = small(allocator={"kind": "ratio", "ratios": [0.2, 0.4, 0.6, 1.0]}, rounds=1)
+    summary = polyrank.run(settings, out=tmp_path / "run").summary
+    ranks = [round(ratio * 6) for ratio in (0.2, 0.4, 0.6, 1.0)]
+    once = sum(4 * (r * (64 + 16) + r * (16 + 10) + 26) for r in ranks)
+    assert summary["bytes"] == {"up": once, "down": once}
+
+
+def test_probing_is_counted(tmp_path):
+    """Down: r_min of every module and the extras to each client; up: five float64 criteria."""
+    rounds = RunFolder.open(polyrank.run(small(), out=tmp_path / "run").folder).read("rounds")
+    assert rounds[0]["bytes"] == {"up": 4 * 5 * 8, "down": 4 * 4 * ((64 + 16) + (16 + 10) + 26)}
+
+
+def test_training_beats_the_untrained_model(tmp_path):
+    settings = small(rounds=8, training={"epochs": 4, "learning_rate": 0.01, "batch_size": 8})
+    result = polyrank.run(settings, out=tmp_path / "run")
+    first = RunFolder.open(tmp_path / "run").read("rounds")[0]["test"]["accuracy"]
+    assert result.summary["accuracy"]["final"] > first + 0.3
+
+
+@pytest.mark.parametrize("aggregator", ["rbla", "zero_padding"])
+def test_two_workers_give_the_same_bits_as_one(tmp_path, aggregator):
+    one, two = tmp_path / "one", tmp_path / "two"
+    polyrank.run(small(aggregator=aggregator, cohort_size=3), out=one)
+    polyrank.run(small(aggregator=aggregator, cohort_size=3, workers=2), out=two)
+    assert contents(one, but=("config.toml",)) == contents(two, but=("config.toml",))
+
+
+def test_another_seed_gives_another_run(tmp_path):
+    one = polyrank.run(small(rounds=1), out=tmp_path / "one")
+    two = polyrank.run(small(rounds=1, seed=1), out=tmp_path / "two")
+    assert one.summary["loss"] != two.summary["loss"]
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, rounds):
+    """SIGKILL after some rounds, by a process that watches the folder from outside."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    settings = small(rounds=6, training={"epochs": 8})
+    polyrank.run(settings, out=whole)
+    config = whole / "config.toml"
+    script = "import sys; from polyrank.cli import main; main()"
+    command = [sys.executable, "-c", script, "run", str(config), "--out", str(killed), "--quiet"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not (killed / "checkpoint" / f"round-{rounds:06d}.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "summary.json").exists()
+    with (killed / "rounds.jsonl").open("a") as file:
+        file.write('{"round": 5, "half a li')
+    polyrank.resume(killed)
+    assert contents(killed) == contents(whole)
+
+
+def test_a_finished_run_can_be_given_more_rounds(tmp_path):
+    longer = polyrank.run(small(rounds=4), out=tmp_path / "longer")
+    polyrank.run(small(rounds=2), out=tmp_path / "run")
+    resumed = polyrank.resume(tmp_path / "run", overrides=["rounds=4"])
+    assert resumed.summary == longer.summary
+    assert contents(tmp_path / "run") == contents(tmp_path / "longer")
+
+
+def test_changed_settings_are_refused_by_name_on_resume(tmp_path):
+    polyrank.run(small(rounds=1), out=tmp_path / "run")
+    before = contents(tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"training\.epochs, seed|seed, training\.epochs"):
+        polyrank.resume(tmp_path / "run", overrides=["training.epochs=2", "seed=4"])
+    assert contents(tmp_path / "run") == before
+
+
+def test_changed_data_are_refused_on_resume(tmp_path):
+    source = tmp_path / "data.npz"
+    write_npz(source, seed=0)
+    settings = small(data=f"npz:{source}", rounds=1)
+    polyrank.run(settings, out=tmp_path / "run")
+    write_npz(source, seed=1)
+    with pytest.raises(RunFolderError, match="data set is not the one"):
+        polyrank.resume(tmp_path / "run", overrides=["rounds=2"])
+
+
+def write_npz(path: Path, seed: int) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    np.savez(path, train_x=rng.random((80, 4), np.float32), train_y=np.arange(80) % 3)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="already"):
+        polyrank.run(small(), out=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_two_processes_cannot_work_in_one_folder(tmp_path):
+    polyrank.run(small(rounds=1), out=tmp_path / "run")
+    with (
+        RunFolder.open(tmp_path / "run").locked(),
+        pytest.raises(RunFolderError, match="another process"),
+    ):
+        polyrank.resume(tmp_path / "run")
+
+
+def test_a_checkpoint_cut_short_is_a_clear_error(tmp_path):
+    polyrank.run(small(rounds=1), out=tmp_path / "run")
+    state = tmp_path / "run" / "checkpoint" / "round-000001.safetensors"
+    os.truncate(state, 1000)
+    with pytest.raises(RunFolderError, match=r"round-000001\.safetensors"):
+        polyrank.resume(tmp_path / "run")
+
+
+def test_updates_that_are_not_finite_never_reach_the_global_model(tmp_path):
+    """A learning rate of 1e30 makes SGD overflow: sooner or later every update is refused."""
+    settings = small(training={"optimizer": "sgd", "learning_rate": 1e30}, allocator="uniform")
+    with pytest.raises(QuorumError, match="0 good updates of 4"):
+        polyrank.run(settings, out=tmp_path / "run")
+    state = RunFolder.open(tmp_path / "run").last_state()
+    assert all(tensor.isfinite().all() for tensor in load_tensors(state)[0].values())
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_pretraining_on_a_public_share_helps_the_start(tmp_path):
+    settings = small(rounds=1, pretrain={"share": 0.4, "epochs": 20, "learning_rate": 0.01})
+    polyrank.run(settings, out=tmp_path / "run")
+    start = RunFolder.open(tmp_path / "run").read("rounds")[0]["test"]["accuracy"]
+    assert start > 0.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": {"optimizer": "sgd", "momentum": 0.9, "clip_norm": 1.0, "prox_mu": 0.1}},
+        {"training": {"optimizer": "adamw", "weight_decay": 0.1, "schedule": "cosine", "steps": 3}},
+        {"cohort_fraction": 0.5, "quorum": 2, "evaluation": {"every": 2}},
+        {"ranks": {"budget": 3, "caps": {"1": 2}, "modules": {"fc2": {"r_max": 3}}}},
+        {"model": {"kind": "cnn", "widths": [4, 6]}, "training": {"prox_mu": 0.01}},
+        {"adapter": {"targets": ["fc1"], "extras": "none"}, "allocator": "random"},
+        {"criteria": ["loss_entropy_examples", "label_count"], "probe": {"epsilon": 1.0}},
+        {"data": {"validation": 0.0, "client_test": 0.0}, "partition": "iid"},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_settings_take_effect(tmp_path, change):
+    """Each group of settings makes a whole run, and a run unlike the plain one."""
+    if "partition" in change:
+        change = {
+            **change,
+            "partition": {"kind": "iid", "clients": 3},
+            "data": {"source": "tests.small:tiny_digits", **change["data"]},
+        }
+    plain = polyrank.run(small(), out=tmp_path / "plain")
+    other = polyrank.run(small(**change), out=tmp_path / "other")
+    assert other.summary["rounds"] == 3
+    assert other.summary["loss"] != plain.summary["loss"]

@@ -1,0 +1,97 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from peft import PeftModel
+
+import polyrank
+from polyrank.errors import AdapterError, RunFolderError
+from polyrank.export import export, load_base, read_trained
+from polyrank.results import RunFolder
+from tests.small import small
+
+pytestmark = pytest.mark.filterwarnings("ignore:Could not find a config file")
+X = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module", params=["mlp", "cnn"])
+def run(request, tmp_path_factory):
+    model = {"mlp": {"kind": "mlp", "hidden": [16]}, "cnn": {"kind": "cnn", "widths": [4, 6]}}
+    settings = small(model=model[request.param], adapter={"scaling": 0.7}, rounds=2)
+    return polyrank.run(settings, out=tmp_path_factory.mktemp("export") / "run").folder
+
+
+def logits_of_the_run(run, client):
+    with torch.no_grad():
+        return read_trained(run, client).bridge().model(X)
+
+
+@pytest.mark.parametrize("client", [None, "1"])
+def test_peft_loads_the_export_with_the_same_logits(run, tmp_path, client):
+    expected = logits_of_the_run(run, client)
+    export(run, tmp_path / "out", client=client)
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out").eval()
+    with torch.no_grad():
+        largest = float((loaded(X) - expected).abs().max())
+    assert largest <= 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("client", [None, "1"])
+def test_merged_gives_the_same_logits_without_peft(run, tmp_path, client):
+    expected = logits_of_the_run(run, client)
+    export(run, tmp_path / "out", client=client, merge=True)
+    model = load_base(tmp_path / "out")
+    assert not [n for n, _ in model.named_parameters() if "lora" in n]
+    with torch.no_grad():
+        largest = float((model(X) - expected).abs().max())
+    assert largest <= 1e-4 * max(1.0, float(expected.abs().max()))
+
+
+def test_a_clients_own_model_is_not_the_global_one(run):
+    assert not torch.allclose(logits_of_the_run(run, None), logits_of_the_run(run, "1"))
+
+
+def test_a_run_started_from_an_export_starts_where_it_ended(run, tmp_path):
+    """Same base and extras: the first evaluation repeats the old run's last."""
+    settings = RunFolder.open(run).settings
+    if settings.model.kind == "cnn":
+        pytest.skip("batch-norm statistics belong to the base, which is given by base = FILE")
+    export(run, tmp_path / "out")
+    changed = settings.model_copy(
+        update={
+            "base": str(tmp_path / "out" / "base.safetensors"),
+            "init_adapter": str(tmp_path / "out"),
+            "rounds": 1,
+        }
+    )
+    polyrank.run(changed, out=tmp_path / "next")
+    start = RunFolder.open(tmp_path / "next").read("rounds")[0]["test"]
+    ended = json.loads((run / "summary.json").read_text())
+    assert start["accuracy"] == ended["accuracy"]["final"]
+    assert start["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-5)
+
+
+def test_the_export_needs_no_run_folder(run, tmp_path):
+    """A process that knows only the export folder loads it."""
+    export(run, tmp_path / "out")
+    code = (
+        "from peft import PeftModel; from polyrank.export import load_base; import sys\n"
+        "model = PeftModel.from_pretrained(load_base(sys.argv[1]), sys.argv[1])\n"
+        "print(sum(p.numel() for n, p in model.named_parameters() if 'lora_' in n))"
+    )
+    words = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
+    slots = read_trained(run, None).adapter.values()
+    assert int(done.stdout) == sum(f.a.numel() + f.b.numel() for f in slots)
+
+
+def test_unknown_clients_and_full_folders_are_named_errors(run, tmp_path):
+    with pytest.raises(RunFolderError, match="no client '7'"):
+        export(run, tmp_path / "out", client="7")
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(RunFolderError, match="already"):
+        export(run, tmp_path)
+    with pytest.raises(AdapterError, match=r"base\.json"):
+        load_base(tmp_path)

@@ -1,0 +1,51 @@
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from polyrank.adapter import Factors, prefix
+from polyrank.guards import refusal
+from polyrank.messages import Download, TaskId, TrainTask, Update
+
+
+def good() -> Factors:
+    return Factors(torch.ones(2, 3), torch.ones(4, 2), prefix(2))
+
+
+TASK = TrainTask(TaskId("r", 1, "c"), Download({"fc": good()}, {"bias": torch.zeros(4)}), 0.1)
+UPDATE = Update(TASK.id, {"fc": good()}, {"bias": torch.zeros(4)}, examples=5, loss=1.0)
+
+
+def with_number(number: float) -> Factors:
+    factors = good()
+    factors.b[3, 1] = number
+    return factors
+
+
+def test_a_good_update_passes():
+    assert refusal(UPDATE, TASK) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": TaskId("r", 1, "c", attempt=1)}, "answers"),
+        ({"examples": 0}, "0 examples"),
+        ({"examples": float("nan")}, "nan examples"),
+        ({"adapter": {}}, "modules"),
+        ({"adapter": {"fc": good(), "fc2": good()}}, "modules"),
+        ({"adapter": {"fc": Factors(good().a, good().b, torch.tensor([0, 2]))}}, "slots"),
+        ({"adapter": {"fc": Factors(torch.ones(2, 1), good().b, prefix(2))}}, r"shape \(2, 1\)"),
+        ({"adapter": {"fc": Factors(good().a.double(), good().b, prefix(2))}}, "float64"),
+        ({"adapter": {"fc": with_number(float("nan"))}}, "factor b: 1 of 8 numbers"),
+        ({"adapter": {"fc": with_number(float("inf"))}}, "infinite"),
+        ({"extras": {}}, "extras"),
+        ({"extras": {"bias": torch.full((4,), float("nan"))}}, "extra 'bias'"),
+        ({"extras": {"bias": torch.zeros(1)}}, "shape"),
+    ],
+)
+def test_a_bad_update_is_refused_with_its_reason(change, said):
+    reason = refusal(replace(UPDATE, **change), TASK)
+    assert reason is not None
+    assert re.search(said, reason)
