@@ -66,6 +66,12 @@ def test_the_seed_decides_everything(name):
     assert all(a != b for a, b in zip(made(5)[0], made(6)[0], strict=True) if a or b)
 
 
+def test_the_seed_decides_the_partition_even_where_nothing_else_is_drawn():
+    first, other = (split(BALANCED, iid, clients=2, validation=0, seed=seed) for seed in (0, 1))
+    held = [set(made.clients[0].train) | set(made.clients[0].test) for made in (first, other)]
+    assert held[0] != held[1]
+
+
 def test_shares_are_of_all_rows_and_stratified():
     splits = split(BALANCED, iid, clients=4, public=0.2, validation=0.1, seed=0)
     assert np.bincount(BALANCED.train_y[splits.public]).tolist() == [20] * 6

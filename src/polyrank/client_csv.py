@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from polyrank.errors import DataError
 
 CLIENT, MAX_RANK = "client", "max_rank"
+NO_CAP = str(2**31 - 1)  # what an empty cell of max_rank stands for
 ROWS_AT_ONCE = 500  # thousands at once live long enough to double the garbage collector's work
 
 Row = list[str]
@@ -37,7 +38,7 @@ def read_clients(path: Path) -> ClientTable:
     """Read clients, their criteria and their largest ranks.
 
     The first line names the columns: ``client``, at least one numeric column, and perhaps
-    ``max_rank``. Comma-separated UTF-8, with or without a byte order mark; blank lines are
+    ``max_rank``, whose empty cells mean no cap. Comma-separated UTF-8, with or without a byte order mark; blank lines are
     skipped.
 
     Raises:
@@ -130,6 +131,8 @@ def _take_ids(ids: tuple[str, ...], clients: list[str], seen: set[str]) -> bool:
 
 def _floats(cells: tuple[str, ...], name: str) -> Floats | None:
     """Turn a column of cells into numbers, or return None where one is no good."""
+    if name == MAX_RANK:
+        cells = tuple(cell if cell.strip() else NO_CAP for cell in cells)
     try:
         values = np.array(list(map(float, cells)))
     except ValueError:

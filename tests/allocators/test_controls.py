@@ -43,10 +43,15 @@ def test_uniform_without_rank_and_budget_is_the_largest():
     assert uniform(clients(2), Limits({"m": RANGE})).ranks["m"].tolist() == [10, 10]
 
 
-@pytest.mark.parametrize("rank", [0, 11])
-def test_uniform_rank_outside_the_server(rank):
-    with pytest.raises(SettingsError, match="from 1 to 10 for module 'm'"):
-        uniform(clients(2), Limits({"m": RANGE}), rank=rank)
+def test_uniform_rank_above_what_a_module_can_use_is_the_module_s_largest():
+    ranges = {"wide": RANGE, "narrow": ModuleRange(1, 4, 30)}
+    choice = uniform(clients(2), Limits(ranges), rank=7)
+    assert {m: r.tolist() for m, r in choice.ranks.items()} == {"wide": [7, 7], "narrow": [4, 4]}
+
+
+def test_uniform_rank_below_one_is_refused():
+    with pytest.raises(SettingsError, match="at least 1, got 0"):
+        uniform(clients(2), Limits({"m": RANGE}), rank=0)
 
 
 def test_uniform_by_hand_over_budget():

@@ -30,9 +30,10 @@ def test_the_whole_keeps_its_share_when_labels_can_spare_it():
 
 
 def test_the_last_row_of_a_label_stays():
-    labels = np.array([0] * 10 + [1])
-    drawn = [draw(labels, 0.5, np.random.default_rng(seed), part="test") for seed in range(20)]
-    assert all(10 not in rows for rows in drawn)
+    """Nine tenths of five rows are 4.5, and only label 0 has a row to spare."""
+    labels = np.array([0, 0, 1, 2, 3])
+    drawn = [draw(labels, 0.9, np.random.default_rng(seed), part="test") for seed in range(20)]
+    assert all(labels[rows].tolist() == [0] for rows in drawn)
 
 
 def test_a_row_of_each_group_stays_while_there_are_others():

@@ -77,7 +77,7 @@ def test_nothing_varies_equal_weights(matrix):
 
 
 def test_criteria_that_agree_perfectly_share_the_weight():
-    column = np.random.default_rng(2).random((5, 1))  # 1 - rho is 2e-16 for two of the pairs
+    column = np.random.default_rng(2).random((5, 1))  # 1 - rho is 2e-16 for one pair, not 0
     matrix = np.hstack([column, column * 0.3 + 7, column * 1e5, np.ones_like(column)])
     assert critic(matrix).tolist() == [1 / 3, 1 / 3, 1 / 3, 0.0]
 

@@ -20,10 +20,10 @@ def uniform(evidence: Evidence, limits: Limits, *, rank: int | None = None) -> C
     Args:
         evidence: criteria are not read.
         limits: ranges, budget and caps.
-        rank: the rank by hand, the same in every module.
+        rank: the rank by hand; a module whose r_max is smaller gets that.
 
     Raises:
-        SettingsError: ``rank`` is below 1 or above a module's r_max.
+        SettingsError: ``rank`` is below 1.
         BudgetError: the budget does not cover the ranks.
     """
     if rank is None and limits.budget is not None:
@@ -39,14 +39,12 @@ def uniform(evidence: Evidence, limits: Limits, *, rank: int | None = None) -> C
 
 
 def _by_hand(rank: int | None, evidence: Evidence, limits: Limits) -> Spread:
+    if rank is not None and rank < 1:
+        raise SettingsError(f"uniform: expected a rank of at least 1, got {rank}")
     _, upper = limits.bounds(evidence.clients)
     wanted: Ranks = np.empty_like(upper)
-    for row, (name, module) in enumerate(limits.modules.items()):
-        wanted[row] = module.r_max if rank is None else rank
-        if rank is not None and not 1 <= rank <= module.r_max:
-            raise SettingsError(
-                f"uniform: expected a rank from 1 to {module.r_max} for module {name!r}, got {rank}"
-            )
+    for row, module in enumerate(limits.modules.values()):
+        wanted[row] = module.r_max if rank is None else min(rank, module.r_max)
     ranks = np.minimum(wanted, upper)
     limits.check_cost(ranks, evidence.clients, f"rank {rank} for all")
     return Spread(ranks, np.any(wanted > upper, axis=0), np.zeros(ranks.shape[1], np.int8))

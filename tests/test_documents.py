@@ -1,0 +1,48 @@
+"""What README and the examples say is what happens."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from polyrank import load_settings
+from polyrank.planning import plan_file
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_readme_s_first_python_runs_and_prints(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("python")[0], {"__name__": "readme"})
+    accuracy = float(capsys.readouterr().out.split()[0])
+    assert accuracy > 0.2
+    assert (tmp_path / "runs" / "first" / "report.html").exists()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_valid_settings(example):
+    assert load_settings(example).name == example.stem
+
+
+def test_readme_names_every_command_and_method():
+    from polyrank.cli import app
+    from polyrank.method_list import AGGREGATORS, ALLOCATORS, PARTITIONERS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+    for name in [*(f"polyrank {c}" for c in commands), *AGGREGATORS, *ALLOCATORS, *PARTITIONERS]:
+        assert name in text, name
+
+
+def test_the_planning_example_keeps_its_budget_and_caps():
+    planned = plan_file(ROOT / "examples" / "clients.csv", r_min=4, r_max=64, budget=24)
+    ranks = dict(zip(planned.choice.clients, planned.ranks.tolist(), strict=True))
+    assert sum(ranks.values()) <= 24 * 6
+    assert ranks["phone-f"] <= 8
+    assert max(ranks, key=ranks.__getitem__) == "hospital-c"

@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as reference
+
+from polyrank.metrics import classification_metrics
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_are_scikit_learn_s(seed):
+    """Also where a label has no row, or no answer."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 5, 60) % (5 - seed % 2)
+    answers = rng.integers(0, 6, 60)
+    confusion = torch.from_numpy(reference.confusion_matrix(truth, answers, labels=range(7)))
+    ours = classification_metrics(confusion, 30.0)
+    assert ours["loss"] == 0.5
+    assert ours["accuracy"] == pytest.approx(reference.accuracy_score(truth, answers))
+    assert ours["macro_f1"] == pytest.approx(reference.f1_score(truth, answers, average="macro"))
+    recalls = [np.mean(answers[truth == label] == label) for label in np.unique(truth)]
+    assert ours["balanced_accuracy"] == pytest.approx(np.mean(recalls))

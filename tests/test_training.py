@@ -1,0 +1,135 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from polyrank.errors import TrainingError
+from polyrank.examples import Examples
+from polyrank.federation import learning_rate
+from polyrank.settings import TrainingSettings
+from polyrank.training import fit
+
+
+def problem() -> tuple[nn.Module, Examples]:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(30, 4, generator=generator)
+    torch.manual_seed(1)
+    return nn.Linear(4, 3), Examples(inputs, torch.arange(30) % 3)
+
+
+def trained(settings: TrainingSettings, rate: float = 0.1, rows: int = 30) -> nn.Module:
+    model, examples = problem()
+    generator = torch.Generator().manual_seed(2)
+    fit(model, list(model.parameters()), examples, torch.arange(rows), settings, rate, generator)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("settings", "optimizer"),
+    [
+        ({"optimizer": "sgd", "momentum": 0.9}, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)),
+        ({"optimizer": "adam", "weight_decay": 0.1},
+         lambda p: torch.optim.Adam(p, 0.1, weight_decay=0.1)),
+        ({"optimizer": "adamw", "weight_decay": 0.1},
+         lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.1)),
+    ],
+    ids=["sgd", "adam", "adamw"],
+)  # fmt: skip
+def test_training_is_the_plain_loop(settings, optimizer):
+    ours = trained(TrainingSettings(epochs=2, batch_size=8, **settings))
+    model, examples = problem()
+    steps = optimizer(model.parameters())
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(2):
+        for batch in torch.randperm(30, generator=generator).split(8):
+            steps.zero_grad()
+            inputs, labels = examples.batch(batch)
+            functional.cross_entropy(model(inputs), labels).backward()
+            steps.step()
+    torch.testing.assert_close(ours.weight, model.weight)
+
+
+def test_steps_override_epochs():
+    model, examples = problem()
+    settings = TrainingSettings(epochs=1, steps=9, batch_size=8)
+    generator = torch.Generator().manual_seed(2)
+    outcome = fit(
+        model, list(model.parameters()), examples, torch.arange(30), settings, 0.1, generator
+    )
+    assert outcome.steps == 9
+    assert len(outcome.epoch_losses) == 3
+
+
+def test_clipping_bounds_the_first_step():
+    settings = TrainingSettings(optimizer="sgd", clip_norm=0.01, steps=1, batch_size=30)
+    before, _ = problem()
+    after = trained(settings, rate=1.0)
+    moved = [
+        (p - q).flatten() for p, q in zip(after.parameters(), before.parameters(), strict=True)
+    ]
+    assert float(torch.cat(moved).norm().detach()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_fedprox_adds_mu_times_the_way_from_the_start():
+    """Two full-batch SGD steps by hand: the second gradient gains mu (w - w0)."""
+    settings = TrainingSettings(optimizer="sgd", prox_mu=5.0, steps=2, batch_size=30)
+    ours = trained(settings)
+    model, examples = problem()
+    start = copy.deepcopy(model)
+    for _ in range(2):
+        inputs, labels = examples.batch(torch.arange(30))
+        loss = functional.cross_entropy(model(inputs), labels)
+        pulls = zip(model.parameters(), start.parameters(), strict=True)
+        loss = loss + 5.0 / 2 * sum(((p - q.detach()) ** 2).sum() for p, q in pulls)
+        grads = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for parameter, grad in zip(model.parameters(), grads, strict=True):
+                parameter -= 0.1 * grad
+    torch.testing.assert_close(ours.weight, model.weight)
+
+
+def test_kept_losses_are_one_per_example_and_change_nothing():
+    settings = TrainingSettings(optimizer="sgd", epochs=2, batch_size=8)
+    model, examples = problem()
+    generator = torch.Generator().manual_seed(2)
+    rows = torch.arange(30)
+    outcome = fit(
+        model, list(model.parameters()), examples, rows, settings, 0.1, generator, keep_losses=True
+    )
+    assert outcome.example_losses is not None
+    assert outcome.example_losses.shape == (30,)
+    assert np.mean(outcome.example_losses) == pytest.approx(outcome.epoch_losses[-1], rel=1e-5)
+    torch.testing.assert_close(model.weight, trained(settings).weight)
+
+
+def test_nothing_to_train_on_is_an_error():
+    with pytest.raises(TrainingError, match="0 rows"):
+        trained(TrainingSettings(), rows=0)
+
+
+def test_uint8_images_are_scaled_and_get_their_channels_first():
+    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    examples = Examples.from_arrays(images, np.array([0, 1]))
+    inputs, labels = examples.batch(torch.tensor([1]))
+    assert examples.input_shape == (3, 4, 4)
+    assert inputs.shape == (1, 3, 4, 4)
+    assert float(inputs[0, 2, 3, 1]) == pytest.approx(images[1, 3, 1, 2] / 255)
+    assert labels.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 0.75, 0.5, 0.25]),
+        ("cosine", [1, 0.854, 0.5, 0.146]),
+    ],
+)
+def test_learning_rate_schedules(schedule, expected):
+    """Cosine: (1 + cos(pi (t - 1) / 4)) / 2, to three digits."""
+    settings = TrainingSettings(learning_rate=1.0, schedule=schedule)
+    rates = [learning_rate(settings, t, 4) for t in (1, 2, 3, 4)]
+    assert rates == pytest.approx(expected, abs=5e-4)
