@@ -38,8 +38,8 @@ def read_clients(path: Path) -> ClientTable:
     """Read clients, their criteria and their largest ranks.
 
     The first line names the columns: ``client``, at least one numeric column, and perhaps
-    ``max_rank``, whose empty cells mean no cap. Comma-separated UTF-8, with or without a byte order mark; blank lines are
-    skipped.
+    ``max_rank``, whose empty cells mean no cap. Comma-separated UTF-8, with or without a byte
+    order mark; blank lines are skipped.
 
     Raises:
         DataError: the file cannot be read, or a cell cannot be used; the message names the

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.table import Table as Grid
 from rich.text import Text
 
 from polyrank.aggregators import AGGREGATORS
@@ -40,10 +41,14 @@ def methods(table: Table) -> Iterator[Listed]:
 
 
 def render(console: Console) -> None:
-    """Print all tables."""
+    """Print all tables; fits 80 columns."""
     for table in TABLES:
         console.print(Text(table.kind, style="bold"))
+        grid = Grid.grid(padding=(0, 2))
+        grid.add_column(min_width=23)
+        grid.add_column(overflow="fold")
         for entry in methods(table):
-            console.print(Text(f"  {entry.name:<22} {entry.does}"))
+            grid.add_row(Text(f"  {entry.name}"), Text(entry.does))
             for option in entry.options:
-                console.print(Text(f"  {'':<22}   {option}"))
+                grid.add_row("", Text(option, style="dim"))
+        console.print(grid)
