@@ -49,6 +49,34 @@ def test_merged_gives_the_same_logits_without_peft(run, tmp_path, client):
     assert largest <= 1e-4 * max(1.0, float(expected.abs().max()))
 
 
+def test_padded_to_one_rank_the_logits_stay_the_same(run, tmp_path):
+    expected = logits_of_the_run(run, None)
+    export(run, tmp_path / "out", pad_rank=16)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (config["r"], config["rank_pattern"], config["alpha_pattern"]) == (16, {}, {})
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(X), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(AdapterError, match="padded rank of 2"):
+        export(run, tmp_path / "small", pad_rank=2)
+    assert not list(tmp_path.glob("*small*"))
+
+
+def test_the_card_tells_how_it_was_trained_and_how_good_it_is(run, tmp_path):
+    export(run, tmp_path / "mine", client="1")
+    card = (tmp_path / "mine" / "README.md").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    assert "of client `1`" in card
+    assert f"| accuracy | {summary['accuracy']['final']:.4f} |" in card
+    for module, rank in summary["ranks"]["1"].items():
+        assert f"| {module} | {rank} |" in card
+    code = card.split("```python\n")[1].split("```")[0].replace('"mine"', f'"{tmp_path / "mine"}"')
+    names: dict[str, object] = {}
+    exec(code, names)
+    with torch.no_grad():
+        torch.testing.assert_close(names["model"].eval()(X), logits_of_the_run(run, "1"))
+
+
 def test_a_clients_own_model_is_not_the_global_one(run):
     assert not torch.allclose(logits_of_the_run(run, None), logits_of_the_run(run, "1"))
 

@@ -5,6 +5,7 @@ trained extras in place. ``load_base`` gives the base back as a module.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from polyrank.adapter import Adapter, Factors, Tensors
 from polyrank.checkpoint import ClientStore, load_tensors, split_model
-from polyrank.errors import AdapterError, RunFolderError, nearest
+from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
 from polyrank.files import write_whole
+from polyrank.model_card import model_card
 from polyrank.models import build_model
 from polyrank.peft_bridge import Bridge, find_targets, write_adapter
 from polyrank.results import RunFolder
@@ -34,6 +36,7 @@ class TrainedModel:
         extras: trained with it.
         input_shape: shape of one example.
         classes: number of labels.
+        rounds: finished rounds.
     """
 
     settings: Settings
@@ -42,6 +45,7 @@ class TrainedModel:
     extras: Tensors
     input_shape: tuple[int, ...]
     classes: int
+    rounds: int
 
     def plain_base(self) -> nn.Module:
         """Build the base with the trained extras in place."""
@@ -82,30 +86,70 @@ def read_trained(path: Path, client: str | None) -> TrainedModel:
         adapter, extras = _client_model(folder, header["plan"], header["trained"], client)
     base, about = load_tensors(folder.checkpoint / "base.safetensors")
     return TrainedModel(
-        folder.settings, base, adapter, extras, tuple(about["input_shape"]), about["classes"]
+        folder.settings,
+        base,
+        adapter,
+        extras,
+        tuple(about["input_shape"]),
+        about["classes"],
+        header["round"],
     )
 
 
-def export(path: Path, out: Path, *, client: str | None = None, merge: bool = False) -> Path:
+def export(
+    path: Path,
+    out: Path,
+    *,
+    client: str | None = None,
+    merge: bool = False,
+    pad_rank: int | None = None,
+) -> Path:
     """Write a trained model so that it can be used without PolyRank's run folder.
 
     Without ``merge``: a PEFT adapter folder, with the base in ``base.safetensors`` and
     ``base.json``; ``PeftModel.from_pretrained(load_base(out), out)`` gives the logits of the
     run. With ``merge``: one ``model.safetensors`` with the adapter merged in, and ``base.json``.
+    Both come with a model card, ``README.md``.
 
     Args:
         path: the run folder.
         out: made; must be new or empty.
         client: whose model; None for the global one.
         merge: merge the adapter into the base.
+        pad_rank: pad all modules with zero slots to this one rank, as vLLM wants it.
 
     Raises:
+        AdapterError: a module has more slots than ``pad_rank``.
         RunFolderError: nothing is saved, the client is unknown, or ``out`` is not empty.
     """
+    if merge and pad_rank is not None:
+        raise SettingsError("a merged export has no ranks to pad: give merge or pad_rank")
     trained = read_trained(path, client)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out}: there is something already; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _write(part, trained, merge, pad_rank)
+        card = model_card(
+            trained.settings,
+            {name: factors.rank for name, factors in trained.adapter.items()},
+            trained.rounds,
+            client=client,
+            merged=merge,
+            summary=RunFolder(path).read_summary() if RunFolder(path).finished else None,
+        )
+        write_whole(part / "README.md", card.replace("FOLDER", out.name).encode())
+        if out.exists():
+            out.rmdir()
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return out
+
+
+def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None) -> None:
     about = {
         "model": trained.settings.model.model_dump(),
         "input_shape": list(trained.input_shape),
@@ -117,10 +161,9 @@ def export(path: Path, out: Path, *, client: str | None = None, merge: bool = Fa
     else:
         base = trained.plain_base()
         weights = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-        write_adapter(out, base, trained.adapter, trained.settings.adapter.scaling)
-    write_whole(out / str(about["weights"]), save({n: t.contiguous() for n, t in weights.items()}))
-    write_whole(out / "base.json", json.dumps(about, indent=2).encode())
-    return out
+        write_adapter(part, base, trained.adapter, trained.settings.adapter.scaling, pad_rank)
+    write_whole(part / str(about["weights"]), save({n: t.contiguous() for n, t in weights.items()}))
+    write_whole(part / "base.json", json.dumps(about, indent=2).encode())
 
 
 def load_base(folder: str | Path) -> nn.Module:

@@ -155,6 +155,11 @@ class RunFolder:
         text = json.dumps(_finite(summary), indent=2, allow_nan=False)
         write_whole(self.path / "summary.json", text.encode())
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / "summary.json").exists()
+
     def read_summary(self) -> dict[str, Any]:
         """Return the summary.
 

@@ -22,10 +22,13 @@ from polyrank.allocators import ALLOCATORS
 from polyrank.criteria import CRITERIA
 from polyrank.models import MODELS
 from polyrank.partitioners import PARTITIONERS
-from polyrank.table import Table
+from polyrank.table import Table, name_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "device", "trackers"})
+
+
+_NAMED = BeforeValidator(lambda v: name_of(v) if callable(v) else v)
 
 
 class Strict(BaseModel):
@@ -39,7 +42,7 @@ class Method(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str
+    kind: Annotated[str, _NAMED]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -48,8 +51,8 @@ class Method(BaseModel):
 
 
 def _short(key: str) -> BeforeValidator:
-    """Let a bare string or list stand for a table with one key."""
-    return BeforeValidator(lambda v: {key: v} if isinstance(v, str | list) else v)
+    """Let a bare string, list or function stand for a table with one key."""
+    return BeforeValidator(lambda v: {key: v} if isinstance(v, str | list) or callable(v) else v)
 
 
 class DataSettings(BaseModel):
@@ -185,7 +188,7 @@ class Settings(Strict):
     attempts: PositiveInt = 2
     base: str = "random"
     init_adapter: str | None = None
-    criteria: list[str] = [
+    criteria: list[Annotated[str, _NAMED]] = [
         "loss_entropy",
         "label_entropy",
         "gini_simpson",

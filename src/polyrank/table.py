@@ -2,7 +2,8 @@
 
 Each kind of method (aggregators, allocators, ...) has one table. An entry is a name and
 the place of a callable, ``"package.module:attribute"``; nothing is imported until the
-entry is asked for, so that settings can be checked without importing torch. A callable's
+entry is asked for, so that settings can be checked without importing torch. Installed
+packages add entries through entry points of the group ``polyrank.<plural>``. A callable's
 options are its keyword-only parameters, or the fields of the dataclass: the settings
 file, the command line and the documentation all read them from there.
 """
@@ -12,7 +13,8 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -27,18 +29,26 @@ class Table:
 
     Args:
         kind: what an entry is called in messages, such as ``"aggregator"``.
-        entries: name -> ``"package.module:attribute"``.
+        own: name -> ``"package.module:attribute"``.
+        group: of the entry points by which other packages add theirs.
     """
 
     kind: str
-    entries: Mapping[str, str]
+    own: Mapping[str, str]
+    group: str
+
+    @cached_property
+    def entries(self) -> Mapping[str, str]:
+        """Our entries and those of installed packages; a name of ours cannot be taken."""
+        added = {point.name: point.value for point in entry_points(group=self.group)}
+        return {**added, **self.own}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
 
     def check(self, name: str) -> None:
         """Raise UnknownNameError unless ``name`` is an entry or a ``package.module:attribute``."""
-        if name not in self.entries and ":" not in name:
+        if name not in self.own and ":" not in name and name not in self.entries:
             raise UnknownNameError(
                 f"unknown {self.kind} {name!r}{nearest(name, self.entries)}: expected one of "
                 f"{', '.join(self.entries)}, or 'package.module:attribute' of your own"
@@ -51,11 +61,14 @@ class Table:
             UnknownNameError: no such entry, module or attribute.
         """
         self.check(name)
-        module_name, _, attribute = self.entries.get(name, name).partition(":")
-        if name not in self.entries and str(Path.cwd()) not in sys.path:
+        place = self.own.get(name) or (name if ":" in name else self.entries[name])
+        module_name, _, attribute = place.partition(":")
+        if name not in self.own and str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         try:
-            found = getattr(importlib.import_module(module_name), attribute)
+            found: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                found = getattr(found, part)
         except ModuleNotFoundError as error:
             if error.name != module_name.split(".")[0] and error.name != module_name:
                 raise
@@ -84,6 +97,21 @@ class Table:
         if inspect.isclass(target):
             return cast(Callable[..., Any], target(**bound))
         return partial(target, **bound) if bound else target
+
+
+def name_of(target: Callable[..., Any]) -> str:
+    """Return the ``package.module:attribute`` by which a function of one's own is found again.
+
+    Raises:
+        SettingsError: it has no such name, as a lambda or a function inside a function.
+    """
+    module, attribute = getattr(target, "__module__", None), getattr(target, "__qualname__", "")
+    if not module or not attribute or "<" in attribute:
+        raise SettingsError(
+            f"{target!r} cannot be named in the settings: expected a function or class at the top "
+            f"of a module, which worker processes and a resumed run can import"
+        )
+    return f"{module}:{attribute}"
 
 
 def option_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

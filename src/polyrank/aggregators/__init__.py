@@ -11,4 +11,5 @@ AGGREGATORS = Table(
         "rbla": "polyrank.aggregators.rbla:rbla",
         "zero_padding": "polyrank.aggregators.zero_padding:zero_padding",
     },
+    group="polyrank.aggregators",
 )

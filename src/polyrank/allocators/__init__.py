@@ -36,6 +36,7 @@ ALLOCATORS = Table(
         "random": "polyrank.allocators.random:random",
         "ratio": "polyrank.allocators.ratio:ratio",
     },
+    group="polyrank.allocators",
 )
 
 

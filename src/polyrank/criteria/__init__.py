@@ -33,6 +33,7 @@ CRITERIA = Table(
         "label_count": "polyrank.criteria.label_count:label_count",
         "sample_count": "polyrank.criteria.sample_count:sample_count",
     },
+    group="polyrank.criteria",
 )
 
 

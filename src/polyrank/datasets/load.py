@@ -17,6 +17,7 @@ DATASETS = Table(
         "csv": "polyrank.datasets.csv:csv",
         "hf": "polyrank.datasets.hf:hf",
     },
+    group="polyrank.datasets",
 )
 
 _SUFFIXES = {".npz": "npz", ".csv": "csv", ".csv.gz": "csv"}

@@ -21,6 +21,7 @@ MODELS = Table(
         "mlp": "polyrank.models.mlp:mlp",
         "cnn": "polyrank.models.cnn:cnn",
     },
+    group="polyrank.models",
 )
 
 _FROM_DATA = ("input_shape", "classes")

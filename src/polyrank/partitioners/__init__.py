@@ -19,6 +19,7 @@ PARTITIONERS = Table(
         "double_imbalance": "polyrank.partitioners.double_imbalance:double_imbalance",
         "natural": "polyrank.partitioners.natural:natural",
     },
+    group="polyrank.partitioners",
 )
 
 __all__ = ["PARTITIONERS", "Rows"]

@@ -19,31 +19,39 @@ from polyrank.errors import AdapterError
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
 
 
-def write_adapter(folder: Path, model: nn.Module, adapter: Adapter, scaling: float) -> None:
+def write_adapter(
+    folder: Path, model: nn.Module, adapter: Adapter, scaling: float, pad_rank: int | None = None
+) -> None:
     """Write a PEFT folder that ``PeftModel.from_pretrained`` loads onto ``model``.
 
-    Ranks differ by module, so each has its own ``^name$`` key in ``rank_pattern``, and one
-    in ``alpha_pattern`` that makes alpha / r our one scaling.
+    A module whose rank is not the largest has its own ``^name$`` key in ``rank_pattern``, and
+    one in ``alpha_pattern`` that makes alpha / r our one scaling.
 
     Args:
         folder: made if it is not there.
         model: the base, which PEFT wraps in place.
         adapter: modules without slots are left out.
         scaling: of the update ``scaling * b @ a``.
+        pad_rank: pad every module with zero slots up to this rank, for servers of models
+            that take one rank for all modules; the product stays the same.
 
     Raises:
-        AdapterError: the adapter has no slots at all.
+        AdapterError: the adapter has no slots at all, or more than ``pad_rank`` in a module.
     """
     present = {name: factors for name, factors in adapter.items() if factors.rank}
     if not present:
         raise AdapterError("the adapter has no slots in any module: there is nothing to export")
+    if pad_rank is not None:
+        present = {name: _padded(name, factors, pad_rank) for name, factors in present.items()}
     largest = max(factors.rank for factors in present.values())
     config = LoraConfig(
         r=largest,
         lora_alpha=scaling * largest,
         target_modules=_targets(model, present),
-        rank_pattern={f"^{re.escape(n)}$": f.rank for n, f in present.items()},
-        alpha_pattern={f"^{re.escape(n)}$": scaling * f.rank for n, f in present.items()},
+        rank_pattern=_pattern({n: f.rank for n, f in present.items() if f.rank != largest}),
+        alpha_pattern=_pattern(
+            {n: scaling * f.rank for n, f in present.items() if f.rank != largest}
+        ),
         inference_mode=True,
     )
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -109,6 +117,21 @@ def place_adapter(given: Adapter, server: Adapter) -> dict[str, Factors]:
         b = torch.cat([new.b.to(old.b), old.b[:, new.rank :]], dim=1)
         placed[name] = Factors(a, b, old.slots)
     return placed
+
+
+def _pattern(values: Mapping[str, float]) -> dict[str, float]:
+    return {f"^{re.escape(name)}$": value for name, value in values.items()}
+
+
+def _padded(name: str, factors: Factors, rank: int) -> Factors:
+    more = rank - factors.rank
+    if more < 0:
+        raise AdapterError(
+            f"module {name!r} has rank {factors.rank}, which does not fit a padded rank of {rank}"
+        )
+    a = torch.cat([factors.a, factors.a.new_zeros(more, factors.a.shape[1])])
+    b = torch.cat([factors.b, factors.b.new_zeros(factors.b.shape[0], more)], dim=1)
+    return Factors(a, b, prefix(rank))
 
 
 def _read_config(folder: Path) -> LoraConfig:

@@ -1,0 +1,86 @@
+"""The README of an exported model: what it is, how it was trained, how good, how to load it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polyrank.settings import Settings
+
+_LOAD = {
+    True: """from polyrank.export import load_base
+
+model = load_base("FOLDER")  # a torch module with the adapter merged in""",
+    False: """from peft import PeftModel
+from polyrank.export import load_base
+
+model = PeftModel.from_pretrained(load_base("FOLDER"), "FOLDER")""",
+}
+
+
+def model_card(
+    settings: Settings,
+    ranks: Mapping[str, int],
+    rounds: int,
+    *,
+    client: str | None,
+    merged: bool,
+    summary: Mapping[str, Any] | None,
+) -> str:
+    """Write the card.
+
+    Args:
+        settings: of the run.
+        ranks: module -> rank of the exported adapter.
+        rounds: finished rounds behind it.
+        client: whose model; None for the global one.
+        merged: the adapter is merged into the base.
+        summary: of a finished run; None leaves the metrics out.
+    """
+    whose = f"of client `{client}`" if client is not None else "(global)"
+    front = ["---", "library_name: peft", "tags: [lora, federated-learning, polyrank]", "---"]
+    parts = [
+        "\n".join(front),
+        f"# {settings.name}: federated LoRA adapter {whose}",
+        f"Trained with PolyRank for {rounds} rounds: ranks by `{settings.allocator.kind}`, "
+        f"aggregated with `{settings.aggregator.kind}`, seed {settings.seed}.",
+        "## Use\n\n```python\n" + _LOAD[merged] + "\n```",
+        "## Training\n\n" + _table(_training(settings)),
+        "## Ranks\n\n" + _table([("module", "rank"), *ranks.items()], header=True),
+        "## Metrics\n\n" + _metrics(summary, client),
+        "## Limits\n\nThe metrics hold for data like the run's own. The card says nothing of the "
+        "base model's licence or of what its training data held; check both before you publish.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _training(settings: Settings) -> list[tuple[str, object]]:
+    source = settings.data.source
+    training = settings.training
+    length = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
+    return [
+        ("data", source if isinstance(source, str) else f"{len(source)} files, one a client"),
+        ("partition", settings.partition.kind),
+        ("model", settings.model.kind),
+        ("local training", f"{training.optimizer}, {length} a round, batch {training.batch_size}"),
+        ("learning rate", f"{training.learning_rate:g} ({training.schedule})"),
+        ("scaling", f"{settings.adapter.scaling:g}"),
+    ]
+
+
+def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
+    if summary is None:
+        return "The run had not finished when this was written."
+    rows = [
+        ("accuracy", summary["accuracy"]["final"]),
+        ("macro-F1", summary["macro_f1"]["final"]),
+        ("balanced accuracy", summary["balanced_accuracy"]["final"]),
+        ("worst client's accuracy", (summary["worst_client"] or {}).get("final")),
+    ]
+    shown = [(name, f"{value:.4f}") for name, value in rows if value is not None]
+    own = ", not of this client's own" if client is not None else ""
+    return f"Of the global model on the run's test rows{own}.\n\n{_table(shown)}"
+
+
+def _table(rows: Sequence[tuple[str, object]], *, header: bool = False) -> str:
+    named = rows if header else [("", ""), *rows]
+    lines = [f"| {left} | {right} |" for left, right in named]
+    return "\n".join([lines[0], "| --- | --- |", *lines[1:]])
