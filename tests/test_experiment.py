@@ -54,9 +54,17 @@ def test_bytes_are_those_of_the_formula(tmp_path):
 
 
 def test_probing_is_counted(tmp_path):
-    """Down: r_min of every module and the extras to each client; up: five float64 criteria."""
-    rounds = RunFolder.open(polyrank.run(small(), out=tmp_path / "run").folder).read("rounds")
-    assert rounds[0]["bytes"] == {"up": 4 * 5 * 8, "down": 4 * 4 * ((64 + 16) + (16 + 10) + 26)}
+    """Down: r_min of every module and the extras to each client; up: five float64 criteria.
+
+    Steps: two epochs of ceil(n / 16) batches at each client.
+    """
+    result = polyrank.run(small(), out=tmp_path / "run")
+    folder = RunFolder.open(result.folder)
+    expected = {"up": 4 * 5 * 8, "down": 4 * 4 * ((64 + 16) + (16 + 10) + 26)}
+    assert folder.read("rounds")[0]["bytes"] == expected
+    profiles = [c for c in folder.read("clients") if c["event"] == "profile"]
+    steps = sum(2 * -(-p["examples"]["train"] // 16) for p in profiles)
+    assert result.summary["steps"]["probe"] == steps
 
 
 def test_training_beats_the_untrained_model(tmp_path):

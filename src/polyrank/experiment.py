@@ -17,13 +17,14 @@ from polyrank.allocation import choose_ranks, module_ranges, plan_of, profiles, 
 from polyrank.checkpoint import join_model, load_tensors, save_tensors, split_model
 from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError
-from polyrank.federation import Federation, RoundRecord, ServerState, start_factors
+from polyrank.federation import Federation, ServerState, start_factors
 from polyrank.messages import Measured
 from polyrank.peft_bridge import place_adapter, read_adapter
 from polyrank.preparation import fingerprint, prepare
 from polyrank.progress import Silent, Watcher
 from polyrank.report import write_report
 from polyrank.results import RunFolder
+from polyrank.round_record import RoundRecord, round_line, update_lines
 from polyrank.settings import Settings
 from polyrank.summary import summarize
 from polyrank.threads import one_thread
@@ -118,18 +119,22 @@ class _Run:
         facts = self._facts(choice.criterion_weights)
         self.folder.append("clients", self._profiles(profiles(choice, measured)))
         validation, test = federation.evaluate(state)
-        probe = {"probe": sum(m.seconds for m in measured)} if measured else {}
-        record = RoundRecord(0, (), validation, test, probe)
-        self._keep(state, record, facts, self._probe_bytes(federation, model, measured))
+        seconds = {"probe": sum(m.seconds for m in measured)} if measured else {}
+        record = RoundRecord(0, (), validation, test, seconds)
+        self._keep(state, record, facts, self._probe_cost(federation, model, measured))
         return state, facts
 
-    def _probe_bytes(
+    def _probe_cost(
         self, federation: Federation, model: ServerModel, measured: list[Measured]
     ) -> dict[str, int]:
-        up = sum(m.nbytes for m in measured)
+        """What measuring the criteria cost: bytes both ways, and optimiser steps."""
         ranges = module_ranges(self.settings, self.prepared.shapes)
         sent = federation.probe_download(model, {n: r.r_min for n, r in ranges.items()})
-        return {"up": up, "down": sent.nbytes * len(measured)}
+        return {
+            "up": sum(m.nbytes for m in measured),
+            "down": sent.nbytes * len(measured),
+            "steps": sum(m.steps for m in measured),
+        }
 
     def _first_model(self) -> ServerModel:
         """Start every module as LoRA does, with as many slots as the largest rank."""
@@ -178,9 +183,9 @@ class _Run:
         probe: Mapping[str, int] | None = None,
     ) -> None:
         """Append the round's records, then save the state that makes them final."""
-        line = _line(record, probe)
+        line = round_line(record, probe)
         self.folder.append("rounds", [line])
-        self.folder.append("clients", _updates(record))
+        self.folder.append("clients", update_lines(record))
         self.folder.append("timings", [{"round": record.round, "seconds": dict(record.seconds)}])
         header = {
             "round": state.round,
@@ -224,42 +229,6 @@ class _Run:
                 for client, shared, personal in federation.evaluate_clients(state, rows)
             ],
         )
-
-
-def _line(record: RoundRecord, probe: Mapping[str, int] | None) -> dict[str, Any]:
-    losses = [(t.loss, t.examples) for t in record.turns if t.accepted and t.loss is not None]
-    examples = sum(n for _, n in losses)
-    return {
-        "round": record.round,
-        "cohort": [t.client for t in record.turns],
-        "refused": [{"client": t.client, "reason": t.refused} for t in record.turns if t.refused],
-        "failed": [{"client": t.client, "reason": t.failed} for t in record.turns if t.failed],
-        "train_loss": sum(loss * n for loss, n in losses) / examples if examples else None,
-        "validation": record.validation,
-        "test": record.test,
-        "bytes": dict(probe)
-        if probe
-        else {
-            "up": sum(t.up for t in record.turns),
-            "down": sum(t.down for t in record.turns),
-        },
-    }
-
-
-def _updates(record: RoundRecord) -> list[dict[str, Any]]:
-    return [
-        {
-            "event": "update",
-            "round": record.round,
-            "client": t.client,
-            "examples": t.examples,
-            "loss": t.loss,
-            "steps": t.steps,
-            "bytes": {"up": t.up, "down": t.down},
-        }
-        for t in record.turns
-        if t.accepted
-    ]
 
 
 def _plan_as_json(state: ServerState) -> dict[str, dict[str, int | list[int]]]:

@@ -17,13 +17,11 @@ from torch import Tensor
 from polyrank.adapter import Factors, new_factors, prefix, revive_dead_slots
 from polyrank.aggregators.aggregator import Aggregator, ServerModel
 from polyrank.errors import QuorumError, TrainingError
-from polyrank.guards import refusal
 from polyrank.messages import (
     Counted,
     Download,
     Engine,
     EvaluateTask,
-    Failure,
     Measured,
     ProbeTask,
     TaskId,
@@ -31,13 +29,13 @@ from polyrank.messages import (
     Update,
 )
 from polyrank.metrics import pooled_metrics
+from polyrank.round_record import Metrics, RoundRecord, Turn, turn_of
 from polyrank.seeding import derive, numpy_stream
 from polyrank.settings import Settings, TrainingSettings
 
 EVALUATION_BLOCK = 2500
 
 Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
-Metrics: TypeAlias = Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -55,37 +53,6 @@ class ServerState:
     plan: Plan
     round: int = 0
     trained: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one client's turn in a round came to; ``refused`` or ``failed`` says why not."""
-
-    client: str
-    down: int
-    up: int = 0
-    examples: float = 0
-    loss: float | None = None
-    steps: int = 0
-    seconds: float = 0.0
-    refused: str | None = None
-    failed: str | None = None
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the update went into the global model."""
-        return self.refused is None and self.failed is None
-
-
-@dataclass(frozen=True)
-class RoundRecord:
-    """What happened in one round; round 0 is the state before training."""
-
-    round: int
-    turns: Sequence[Turn] = ()
-    validation: Metrics = None
-    test: Metrics = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def start_factors(shape: tuple[int, int], slots: int, seed: int, module: str) -> Factors:
@@ -229,7 +196,7 @@ class Federation:
         turns = []
         for answer in self.engine.run(tasks()):
             task = sent.pop(0)
-            turn = _turn(task, answer)
+            turn = turn_of(task, answer)
             if turn.accepted and isinstance(answer, Update):
                 folded = fold.add(folded, answer)
             turns.append(turn)
@@ -275,24 +242,6 @@ def learning_rate(training: TrainingSettings, number: int, rounds: int) -> float
     if training.schedule == "cosine":
         return training.learning_rate * (1 + math.cos(math.pi * gone)) / 2
     return training.learning_rate
-
-
-def _turn(task: TrainTask, answer: object) -> Turn:
-    down = task.download.nbytes
-    if isinstance(answer, Failure):
-        return Turn(task.id.client, down, failed=answer.reason)
-    if not isinstance(answer, Update):
-        return Turn(task.id.client, down, failed=f"sent {type(answer).__name__}, not an update")
-    return Turn(
-        task.id.client,
-        down,
-        answer.nbytes,
-        answer.examples,
-        answer.loss if math.isfinite(answer.loss) else None,
-        answer.steps,
-        answer.seconds,
-        refused=refusal(answer, task),
-    )
 
 
 def _metrics(answers: Sequence[object]) -> Metrics:

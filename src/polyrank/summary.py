@@ -54,6 +54,10 @@ def summarize(
         "personal": _personal(finals),
         "rounds_to_target": _rounds_to(settings.evaluation.target_accuracy, tested),
         "bytes": {way: sum(r["bytes"][way] for r in rounds) for way in ("up", "down")},
+        "steps": {
+            "probe": sum(r["steps"] for r in rounds if r["round"] == 0),
+            "training": sum(r["steps"] for r in rounds if r["round"] > 0),
+        },
         "refused": sum(len(r["refused"]) for r in rounds),
         "failed": sum(len(r["failed"]) for r in rounds),
         "mean_rank": _mean([_mean(list(of.values())) for of in ranks.values()]),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from polyrank.errors import SettingsError
-from polyrank.federation import RoundRecord
+from polyrank.round_record import RoundRecord
 from polyrank.settings import Settings
 
 

@@ -1,0 +1,49 @@
+"""Collect finished runs into one result file, an arm a pair of allocator and aggregator.
+
+    python scripts/collect.py --out results/NAME.json --title "..." RUN...
+
+A result file holds, for each arm and seed, the test accuracy by round and what the summary
+says; figures and tables are made from these files alone.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+KEPT = ("accuracy", "macro_f1", "balanced_accuracy", "worst_client", "bytes", "mean_rank")
+
+
+def collect(runs: list[Path], title: str) -> dict[str, Any]:
+    """Read run folders; runs of one arm must differ in nothing but the seed."""
+    arms: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        summary = json.loads((run / "summary.json").read_text())
+        rounds = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+        arm = f"{summary['allocator']} + {summary['aggregator']}"
+        seed = str(summary["seed"])
+        if seed in arms.setdefault(arm, {}):
+            raise SystemExit(f"{run}: seed {seed} of {arm!r} was given twice")
+        arms[arm][seed] = {
+            "test_accuracy": [r["test"]["accuracy"] for r in rounds],
+            "numbers_a_round": numbers_sent(run),
+            **{key: summary[key] for key in KEPT},
+        }
+    return {"title": title, "arms": arms}
+
+
+def numbers_sent(run: Path) -> int:
+    """Numbers sent to all clients in round 1, extras included."""
+    lines = [json.loads(line) for line in (run / "clients.jsonl").read_text().splitlines()]
+    first = [r for r in lines if r["event"] == "update" and r["round"] == 1]
+    return sum(r["bytes"]["down"] for r in first) // 4
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--title", required=True)
+    parser.add_argument("runs", type=Path, nargs="+")
+    given = parser.parse_args()
+    given.out.write_text(json.dumps(collect(given.runs, given.title), indent=1) + "\n")
+    print(f"written: {given.out}")

@@ -1,0 +1,105 @@
+"""Draw README's figure and table from the result files in ``results``.
+
+    python scripts/figures.py [--check]
+
+``--check`` changes nothing and fails if README's table is not what the files give.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+START, END = "<!-- results: made by scripts/figures.py -->", "<!-- end of results -->"
+LAST = 5  # rounds whose mean accuracy is told
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe-Ito
+
+
+def results() -> list[dict[str, Any]]:
+    """Read all result files, in the order of their names."""
+    return [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
+
+
+def last_rounds(arm: dict[str, Any]) -> list[float]:
+    """Return for each seed the mean test accuracy of the last rounds."""
+    return [statistics.mean(run["test_accuracy"][-LAST:]) for run in arm.values()]
+
+
+def table(result: dict[str, Any]) -> str:
+    """Write one result as a Markdown table."""
+    lines = [
+        f"{result['title']}:",
+        "",
+        f"| ranks + aggregator | last {LAST} rounds | worst client | mean rank | sent up |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, arm in result["arms"].items():
+        runs = list(arm.values())
+        worst = [run["worst_client"]["final"] for run in runs if run["worst_client"]]
+        rank = statistics.mean(run["mean_rank"] for run in runs)
+        sent = statistics.mean(run["bytes"]["up"] for run in runs) / 1e6
+        cells = [name, spread(last_rounds(arm)), spread(worst), f"{rank:.1f}", f"{sent:.1f} MB"]
+        lines.append(f"| {' | '.join(cells)} |")
+    seeds = {len(arm) for arm in result["arms"].values()}
+    lines += ["", f"Mean ± standard deviation over {' or '.join(map(str, seeds))} seeds."]
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Write mean and standard deviation in points of accuracy."""
+    if not values:
+        return "not measured"
+    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{deviation}"
+
+
+def with_tables(readme: str, given: list[dict[str, Any]]) -> str:
+    """Return README with its results replaced."""
+    before, _, rest = readme.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n{chr(10).join(table(r) + chr(10) for r in given)}{END}{after}"
+
+
+def draw(given: list[dict[str, Any]], out: Path) -> None:
+    """Draw accuracy by round, a panel a result: the mean over seeds, and the range."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "polyrank"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(given), figsize=(4.4 * len(given), 3.4), squeeze=False)
+    for axis, result in zip(axes[0], given, strict=True):
+        for colour, (name, arm) in zip(COLOURS, result["arms"].items(), strict=False):
+            curves = [run["test_accuracy"] for run in arm.values()]
+            columns = list(zip(*curves, strict=True))
+            rounds = range(len(columns))
+            low, high = [min(c) for c in columns], [max(c) for c in columns]
+            axis.fill_between(rounds, low, high, color=colour, alpha=0.15, linewidth=0)
+            mean = [statistics.mean(c) for c in columns]
+            dashed = "--" if "zero_padding" in name else "-"
+            axis.plot(rounds, mean, dashed, color=colour, label=name, linewidth=1.8)
+        axis.set(title=result["title"].partition(":")[0], xlabel="round", ylabel="test accuracy")
+        axis.set_ylim(0.5, 1.0)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, metadata={"Date": None}, facecolor="white")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    path = ROOT / "README.md"
+    now = path.read_text(encoding="utf-8")
+    wanted = with_tables(now, results())
+    if check:
+        sys.exit(0 if now == wanted else "README.md: run python scripts/figures.py")
+    path.write_text(wanted, encoding="utf-8")
+    draw(results(), ROOT / "docs" / "figures" / "results.svg")
