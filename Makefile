@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check format bench build clean
+.PHONY: run test check format bench docs build clean
 
 run: .venv/installed
 	$(BIN)/polyrank run examples/digits.toml
@@ -24,6 +24,10 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/local_engine.py
 	$(BIN)/python benchmarks/plan.py
 
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the site: build/docs/index.html"
+
 build: .venv/installed-dev
 	$(BIN)/python -m build
 
@@ -38,5 +42,5 @@ clean:
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(PIP) -e '.[dev]'
+	$(PIP) -e '.[dev,docs]'
 	touch $@

@@ -1,7 +1,10 @@
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +104,26 @@ def test_the_run_folder_is_there_before_torch_is_imported(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "r")], cwd=ROOT)
     assert done.returncode == 7
     assert (tmp_path / "r" / "config.toml").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_stops_at_once_keeps_the_rounds_and_says_how_to_go_on(tmp_path, workers):
+    settings = tmp_path / "small.toml"
+    settings.write_text(config.dump_settings(small(rounds=2000, workers=workers)))
+    command = [Path(sys.executable).with_name("polyrank"), "run", settings, "--out", tmp_path / "r"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("r/checkpoint/round-00000[1-9].safetensors")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert f"polyrank run --resume {tmp_path / 'r'}" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "r" / "summary.json").exists()
 
 
 def test_partition_shows_every_client(run_folder):

@@ -1,6 +1,8 @@
 """What README and the examples say is what happens."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,19 @@ def test_the_planning_example_keeps_its_budget_and_caps():
     assert sum(ranks.values()) <= 24 * 6
     assert ranks["phone-f"] <= 8
     assert max(ranks, key=ranks.__getitem__) == "hospital-c"
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run_and_print(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert len(script.read_text().splitlines()) < 60
+
+
+def test_readme_s_results_are_what_the_result_files_give():
+    command = [sys.executable, str(ROOT / "scripts" / "figures.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr

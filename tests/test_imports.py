@@ -20,6 +20,7 @@ TORCH_FREE = [
     "polyrank.loading",
     "polyrank.results",
     "polyrank.report",
+    "polyrank.watching",
 ]
 FORBIDDEN = {  # part -> what it must not know
     "mcda": {"allocators", "aggregators", "training", "federation", "engines", "cli", "settings"},

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +39,9 @@ def run(
     """
     checked = _checked(settings, overrides)
     _check_methods(checked)
-    folder = RunFolder.create(
-        Path(out) if out else free_folder(Path("runs"), checked.name), checked
-    )
+    path = Path(out) if out else free_folder(Path("runs"), checked.name)
+    new_parent = not path.parent.exists()
+    folder = RunFolder.create(path, checked)
     try:
         with folder.locked():
             from polyrank.experiment import perform
@@ -50,10 +49,9 @@ def run(
             return perform(folder, checked, watcher)
     except (SettingsError, DataError):
         if folder.last_state() is None:
-            shutil.rmtree(folder.path)
-            if out is None:
-                with suppress(OSError):  # the default's parent, if it is empty
-                    folder.path.parent.rmdir()
+            shutil.rmtree(path)
+            if new_parent:
+                path.parent.rmdir()
         raise
 
 

@@ -2,8 +2,9 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -29,6 +30,9 @@ Set = Annotated[
 ]
 Client = Annotated[str | None, typer.Option(help="This client's own model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of the live view; else a free one.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 
@@ -38,13 +42,20 @@ def run(
     settings: Set = None,
     out: Annotated[Path | None, typer.Option(help="Run folder, new or empty.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in here.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the page as it grows.")] = False,
+    port: Port = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Run a federation, or go on with an interrupted one."""
     if (config is None) == (resume is None) or (resume and out):
         raise SettingsError("expected a settings file, with --out or not, or --resume DIR alone")
+    if port is not None and not watch:
+        raise SettingsError("expected --watch with --port")
+    if watch and quiet and not port:
+        raise SettingsError("expected --port with --watch --quiet, which prints no address")
     from polyrank import api
+    from polyrank.config import load_settings
     from polyrank.progress import Shown, Silent, Watcher
     from polyrank.result_table import render
 
@@ -54,15 +65,23 @@ def run(
         return api.resume(resume or "", overrides=settings or [], watcher=watcher)
 
     console = Console(highlight=False)
-    if quiet or as_json:
-        result = perform(Silent())
-    else:
-        with Shown(console) as watcher:
-            result = perform(watcher)
-    if as_json:
-        typer.echo(json.dumps(result.summary))
-    elif not quiet:
-        render(result.folder, result.summary, console)
+    if config:
+        out = out or api.free_folder(Path("runs"), load_settings(config, settings or []).name)
+    with _live_view((resume or out) if watch else None, port, quiet):
+        try:
+            if quiet or as_json:
+                result = perform(Silent())
+            else:
+                with Shown(console) as watcher:
+                    result = perform(watcher)
+        except KeyboardInterrupt:
+            _end(f"interrupted; go on with: polyrank run --resume {resume or out}", 130)
+        if as_json:
+            typer.echo(json.dumps(result.summary))
+        elif not quiet:
+            render(result.folder, result.summary, console)
+        if as_json and watch and not quiet:
+            typer.echo(f"report: {result.folder / 'report.html'}", err=True)
 
 
 @app.command()
@@ -78,7 +97,9 @@ def plan(
         list[str] | None, typer.Option(help="Column of which less means a higher rank.")
     ] = None,
     as_json: Json = False,
-    out: Annotated[Path | None, typer.Option(help="Write client, rank, reason as CSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV to write: client, score, rank, reason.")
+    ] = None,
 ) -> None:
     """Choose ranks for the clients of a CSV file, and say why, before anything is trained."""
     from polyrank.planning import parse_weights, plan_file
@@ -122,13 +143,17 @@ def export(
     client: Client = None,
     whole: Annotated[bool, typer.Option("--global", help="The global model.")] = False,
     merge: Annotated[bool, typer.Option("--merge", help="Merge the adapter in.")] = False,
+    pad_rank: Annotated[
+        int | None, typer.Option(help="One rank for all modules, zero slots added, for vLLM.")
+    ] = None,
 ) -> None:
     """Write a trained adapter as a PEFT folder, or merged into its base."""
     if whole == (client is not None):
         raise SettingsError("expected either --client ID or --global")
     from polyrank.export import export as write
 
-    typer.echo(f"written: {write(run_folder, out, client=client, merge=merge)}")
+    written = write(run_folder, out, client=client, merge=merge, pad_rank=pad_rank)
+    typer.echo(f"written: {written}")
 
 
 @app.command("eval")
@@ -162,6 +187,27 @@ def report(
     typer.echo(f"written: {write_report(runs, out or runs[0] / 'report.html')}")
 
 
+@app.command()
+def watch(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    port: Port = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+) -> None:
+    """Show a run's page on this machine, renewed after each round, until Ctrl-C."""
+    from polyrank.results import RunFolder
+    from polyrank.watching import watched
+
+    RunFolder.open(run_folder)
+    with suppress(KeyboardInterrupt), watched(run_folder, port or 0, _warn) as server:
+        typer.echo(f"live view: {server.address} (Ctrl-C ends it)")
+        if open_page:
+            import webbrowser
+
+            webbrowser.open(server.address)
+        while True:
+            time.sleep(3600)
+
+
 @app.command("list")
 def list_methods() -> None:
     """List all methods, with what each does and its options."""
@@ -178,6 +224,25 @@ def main() -> NoReturn:
 
 
 @contextmanager
+def _live_view(folder: Path | None, port: int | None, quiet: bool) -> Iterator[None]:
+    """Serve a run's page meanwhile, and until a page that is open has seen the end."""
+    if folder is None:
+        yield
+        return
+    from polyrank.watching import watched
+
+    with watched(folder, port or 0, _warn) as server:
+        if not quiet:
+            typer.echo(f"live view: {server.address}", err=True)  # stdout may be JSON
+        yield
+        server.wait_for_pages()
+
+
+def _warn(text: str) -> None:
+    typer.echo(f"polyrank: {text}", err=True)
+
+
+@contextmanager
 def _exit_codes() -> Iterator[None]:
     try:
         yield
@@ -185,8 +250,6 @@ def _exit_codes() -> Iterator[None]:
         _end(str(error), 2)
     except PolyRankError as error:
         _end(str(error), 1)
-    except KeyboardInterrupt:
-        _end("interrupted; what was saved stays: go on with 'polyrank run --resume DIR'", 130)
 
 
 def _end(message: str, code: int) -> NoReturn:

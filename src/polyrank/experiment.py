@@ -59,6 +59,7 @@ class _Run:
         self.folder = folder
         self.settings = settings
         self.watcher = watcher
+        self.sent = 0
         self.aggregator = AGGREGATORS.make(settings.aggregator.kind, settings.aggregator.options)()
         watcher.stage("data and model")
         base_path = folder.checkpoint / "base.safetensors"
@@ -198,8 +199,9 @@ class _Run:
         tensors = join_model(state.model.adapter, state.model.extras)
         save_tensors(self.folder.state_path(state.round), tensors, header)
         self.folder.forget_states_before(state.round)
+        self.sent += sum(line["bytes"].values())
         if record.round:
-            self.watcher.round(record.round, self.settings.rounds, line)
+            self.watcher.round(record.round, self.settings.rounds, line, self.sent)
 
     def _resumed(self) -> tuple[ServerState, dict[str, Any]] | None:
         path = self.folder.last_state()
@@ -211,6 +213,7 @@ class _Run:
                 f"{self.folder.path}: the data set is not the one that the run began with"
             )
         self.folder.cut(header["round"], header["lengths"])
+        self.sent = sum(sum(r["bytes"].values()) for r in self.folder.read("rounds"))
         model = ServerModel(*split_model(tensors))
         plan = {
             client: {m: prefix(s) if isinstance(s, int) else torch.tensor(s) for m, s in of.items()}

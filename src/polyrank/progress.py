@@ -20,8 +20,10 @@ class Watcher(Protocol):
         """Say that a client's turn of this stage is over."""
         ...
 
-    def round(self, number: int, rounds: int, record: Mapping[str, object]) -> None:
-        """Say that a round is over; ``record`` is its line in ``rounds.jsonl``."""
+    def round(
+        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
+    ) -> None:
+        """Say that a round is over: its line in ``rounds.jsonl``, and all bytes sent so far."""
         ...
 
 
@@ -34,7 +36,9 @@ class Silent:
     def turn(self, client: str, done: int, total: int) -> None:
         """Say nothing."""
 
-    def round(self, number: int, rounds: int, record: Mapping[str, object]) -> None:
+    def round(
+        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
+    ) -> None:
         """Say nothing."""
 
 
@@ -46,7 +50,6 @@ class Shown:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bytes = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -79,12 +82,12 @@ class Shown:
         """Move the bar."""
         self._progress.update(self._task, completed=done, total=total)
 
-    def round(self, number: int, rounds: int, record: Mapping[str, object]) -> None:
+    def round(
+        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
+    ) -> None:
         """Print the round's line."""
-        self._bytes += _bytes_of(record)
-        self._console.print(
-            round_line(number, rounds, record, self._bytes), highlight=False, soft_wrap=True
-        )
+        line = round_line(number, rounds, record, total_bytes)
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def round_line(number: int, rounds: int, record: Mapping[str, object], total_bytes: int) -> str:
@@ -97,8 +100,3 @@ def round_line(number: int, rounds: int, record: Mapping[str, object], total_byt
     parts += [f"{len(cohort) if isinstance(cohort, list) else 0} clients", decimal(total_bytes)]
     lost = sum(len(x) for x in (record.get("refused"), record.get("failed")) if isinstance(x, list))
     return "  ".join(parts) + (f"  {lost} refused or failed" if lost else "")
-
-
-def _bytes_of(record: Mapping[str, object]) -> int:
-    sizes = record.get("bytes")
-    return sum(sizes.values()) if isinstance(sizes, Mapping) else 0

@@ -4,8 +4,8 @@ The page needs no network: style, script, plotly.js and data are inside it, and 
 content security policy forbids it to load anything else. Nothing here imports torch.
 """
 
-from polyrank.report.page import build, write_report
+from polyrank.report.page import build, build_live, build_notice, write_report
 from polyrank.report.reading import read_run
 from polyrank.report.records import Run
 
-__all__ = ["Run", "build", "read_run", "write_report"]
+__all__ = ["Run", "build", "build_live", "build_notice", "read_run", "write_report"]

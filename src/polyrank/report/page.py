@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from polyrank.errors import RunFolderError
 from polyrank.report.clients import clients
 from polyrank.report.comparison import comparison, run_names
 from polyrank.report.cost import cost
-from polyrank.report.document import Link, document
+from polyrank.report.document import SERVED, Link, document
 from polyrank.report.markup import data_of, escape, section
 from polyrank.report.outcome import outcome
 from polyrank.report.parts import Figure, Section
@@ -54,9 +55,8 @@ def build(runs: Sequence[Run]) -> str:
     groups = [[(f"run{index}-", make(run)) for make in SECTIONS] for index, run in enumerate(runs)]
     placed = [item for group in groups for item in group]
     if len(runs) == 1:
-        links = [(f"{prefix}{part.key}", part.title) for prefix, part in placed]
         main = _sections(placed, 2) + _settings(runs[0])
-        return document(runs[0].name, _facts(runs[0]), links, main, _content(placed))
+        return document(runs[0].name, _facts(runs[0]), _links(placed), main, _content(placed))
     names = run_names(runs)
     first = [("", comparison(runs, names))]
     links = [(part.key, "Comparison") for _, part in first] + _run_links(names)
@@ -65,6 +65,34 @@ def build(runs: Sequence[Run]) -> str:
     )
     title = f"Comparison of {plural(len(runs), 'run')}"
     return document(title, "", links, main, _content([*first, *placed]))
+
+
+def build_live(run: Run, version: str) -> str:
+    """Return the page about a run, finished or not, for a server that keeps it up to date.
+
+    The page asks its server's ``/version`` and swaps in what is new when that is not ``version``.
+    """
+    if not run.rounds:
+        text = "Nothing has been measured yet. This page fills as soon as there is something."
+        return build_notice(run.name, "The run is starting", text, version, _settings(run))
+    placed = [("run0-", make(run)) for make in SECTIONS]
+    figures, data = _figures(placed), _data(placed)
+    for figure in figures.values():  # plotly.js keeps a reader's zoom while this stays the same
+        figure["layout"] = {**figure["layout"], "uirevision": "live"}
+    content = {"figures": figures, "data": data, "version": version}
+    main = _sections(placed, 2) + _settings(run)
+    return document(run.name, _facts(run), _links(placed), main, content, SERVED)
+
+
+def build_notice(name: str, title: str, text: str, version: str, more: str = "") -> str:
+    """Return a page that a server keeps up to date, with one sentence; ``more`` is HTML."""
+    main = section(Section("notice", title, text, []), "", 2) + more
+    content = {"figures": {}, "data": {}, "version": version}
+    return document(name, "", [], main, content, SERVED)
+
+
+def _links(placed: Iterable[Placed]) -> list[Link]:
+    return [(f"{prefix}{part.key}", part.title) for prefix, part in placed]
 
 
 def _facts(run: Run) -> str:
@@ -99,15 +127,21 @@ def _settings(run: Run) -> str:
 
 
 def _content(placed: Sequence[Placed]) -> object:
-    figures = {
+    return {"figures": _figures(placed), "data": _data(placed)}
+
+
+def _figures(placed: Sequence[Placed]) -> dict[str, dict[str, Any]]:
+    return {
         f"{prefix}{figure.key}": {"traces": figure.traces, "layout": figure.layout}
         for prefix, part in placed
         for figure in part.parts
         if isinstance(figure, Figure)
     }
-    data = {
+
+
+def _data(placed: Sequence[Placed]) -> object:
+    return {
         key: {"columns": found.columns, "rows": found.rows}
         for prefix, part in placed
         for key, found in data_of(part.parts, prefix).items()
     }
-    return {"figures": figures, "data": data}

@@ -71,7 +71,7 @@ def _marks(
 
 
 def contributions(ordered: Sequence[Profile]) -> list[Part]:
-    """Return the chart that splits scores by criterion, or nothing without scores."""
+    """Return the chart of what moved the scores (``polyrank.mcda.balance``), or nothing."""
     scored = [profile for profile in ordered if profile.contributions]
     if not scored:
         return []
@@ -87,10 +87,11 @@ def contributions(ordered: Sequence[Profile]) -> list[Part]:
     return [
         Figure(
             "contributions",
-            "What made up each score",
-            "Each bar is a client's score, split into what every criterion added to it.",
+            "What moved each score",
+            "How far each criterion pulls a client towards the best values seen (up) or the worst "
+            "(down); more up than down is a score above one half.",
             traces,
-            _axes(names, "score") | {"barmode": "relative", "bargap": gap(len(names))},
+            _axes(names, "pull") | {"barmode": "relative", "bargap": gap(len(names))},
             Data(["client", "score", *criteria], rows),
             wide=True,
         )

@@ -1,0 +1,365 @@
+"""The pages in docs/ are run as a reader would run them, in order, in an empty folder.
+
+What a page shows is checked by its kind:
+
+- ``sh``: the commands are run; ``polyrank`` in this process, the others by bash.
+- ``python``: run, with one namespace for a page.
+- any language with ``title="NAME"``: the block is the file NAME.
+- ``toml`` without a title: a part of a settings file, checked as such.
+- ``text``: what the block before printed; ``...`` stands for lines that are left out.
+- ``formula``: to be read, there is nothing to run.
+
+A comment above a block changes that: ``<!-- test: exit 2 -->`` (every command ends so),
+``<!-- test: numbers vary -->`` (training differs a little between machines),
+``<!-- test: not run: REASON -->`` (shown as skipped). With ``DOCS_EXACT=1`` in the environment
+numbers must agree to the digit: so are they written down.
+"""
+
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import polyrank
+from polyrank import cli
+from polyrank.config import make_settings
+from polyrank.results import RunFolder
+from tests.small import small
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+BIN = str(Path(sys.executable).parent)
+PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+BLOCK = re.compile(
+    r"(?:^<!-- test: (?P<mark>[^\n]+?) -->\n+)?^```(?P<language>\w+)(?P<rest>[^\n]*)\n"
+    r"(?P<body>.*?)^```$",
+    flags=re.DOTALL | re.MULTILINE,
+)
+MARKS = re.compile(r"exit \d+|numbers vary|not run: .+")
+NOISE = pytest.mark.filterwarnings("ignore:Could not find a config file")
+
+
+@dataclass(frozen=True)
+class Block:
+    page: str
+    language: str
+    body: str
+    title: str | None
+    mark: str
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.body.splitlines()[0]}"
+
+
+def blocks(page: str) -> Iterator[Block]:
+    for found in BLOCK.finditer((DOCS / page).read_text(encoding="utf-8")):
+        title = re.search(r'title="([^"]+)"', found["rest"])
+        yield Block(page, found["language"], found["body"], title and title[1], found["mark"] or "")
+
+
+ALL = [block for page in PAGES for block in blocks(page)]
+NOT_RUN = [block for block in ALL if block.mark.startswith("not run")]
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        return importlib.import_module("docs_reference")
+
+
+@NOISE
+@pytest.mark.parametrize("page", [p for p in PAGES if any(b.page == p for b in ALL)])
+def test_what_the_page_shows_is_what_happens(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    modules = set(sys.modules)
+    reader = Reader()
+    try:
+        for block in blocks(page):
+            reader.take(block)
+    finally:
+        for name in set(sys.modules) - modules:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+                del sys.modules[name]
+
+
+@pytest.mark.parametrize("block", NOT_RUN, ids=str)
+def test_blocks_that_are_not_run(block):
+    pytest.skip(block.mark)
+
+
+class Reader:
+    """Does what a page says, in the folder it is in."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {"__name__": "docs"}
+        self.printed = ""
+
+    def take(self, block: Block) -> None:
+        if block in NOT_RUN or block.language == "formula":
+            return
+        if block.title:
+            Path(block.title).write_text(block.body, encoding="utf-8")
+            importlib.invalidate_caches()
+        elif block.language == "sh":
+            code = int(block.mark.removeprefix("exit ")) if block.mark.startswith("exit") else 0
+            body = block.body.replace("\\\n", " ")
+            self.printed = "".join(command(line, code) for line in body.splitlines() if line)
+        elif block.language == "python":
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                exec(compile(block.body, str(block), "exec"), self.names)
+            self.printed = said.getvalue()
+        elif block.language == "toml":
+            make_settings(tomllib.loads(block.body), where=str(block))
+        elif block.language == "text":
+            shown_is_printed(block, self.printed)
+        else:
+            raise AssertionError(f"{block}: what is a block of {block.language!r}?")
+
+
+def command(line: str, code: int) -> str:
+    """Run one command line, see that it ends as it should, and return what it printed."""
+    words = shlex.split(line)
+    if words[0] != "polyrank" or {"|", ">", "&&"} & set(words):
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, env={**os.environ, "PATH": path}
+        )
+        assert done.returncode == code, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+    said = io.StringIO()
+    ended: Any = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            try:
+                cli.main()
+            except SystemExit as exit_:
+                ended = exit_.code or 0
+    assert ended == code, f"{line}\n{said.getvalue()}"
+    return said.getvalue()
+
+
+def shown_is_printed(block: Block, printed: str) -> None:
+    """Each line that is shown was printed, in this order; nothing between two but at ``...``."""
+    vary = block.mark == "numbers vary" and "DOCS_EXACT" not in os.environ
+    shown = [plain(line, vary) for line in block.body.splitlines()]
+    came = [plain(line, vary) for line in printed.splitlines()]
+    place, gap = 0, False
+    for line in shown:
+        if line == "...":
+            gap = True
+            continue
+        where = [i for i in range(place, len(came)) if came[i] == line]
+        assert where, f"{block.page}: not printed: {line!r}, in\n{printed}"
+        assert gap or where[0] == place, f"{block.page}: lines left out before {line!r}\n{printed}"
+        place, gap = where[0] + 1, False
+    assert gap or place == len(came), f"{block.page}: there is more after the last line\n{printed}"
+
+
+def plain(line: str, vary: bool) -> str:
+    line = re.sub(r"\s+", " ", line).strip()
+    return re.sub(r"\d+(\.\d+)?", "#", line) if vary else line
+
+
+def test_every_mark_is_one_that_the_tests_know():
+    for page in PAGES:
+        text = (DOCS / page).read_text(encoding="utf-8")
+        for mark in re.findall(r"<!-- test: (.*?) -->", text):
+            assert MARKS.fullmatch(mark), f"{page}: {mark}"
+        assert text.count("<!-- test:") == sum(bool(block.mark) for block in blocks(page)), page
+        assert text.count("```") == 2 * len(list(blocks(page))), f"{page}: an odd block"
+
+
+def test_a_wrong_output_on_a_page_is_noticed():
+    block = Block("page", "text", "a 1\n...\nc 3\n", None, "")
+    shown_is_printed(block, "a 1\nb 2\nc 3\n")
+    for printed in ("a 1\nb 2\n", "a 2\nc 3\n", "a 1\nc 3\nd\n", "x\na 1\nc 3\n"):
+        with pytest.raises(AssertionError):
+            shown_is_printed(block, printed)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page, reference):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        assert not target.startswith("/"), f"{page}: {target}"
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (DOCS / page).parent / path if path else DOCS / page
+        assert found.is_file(), f"{page}: {target}"
+        if anchor:
+            filled = reference.on_page_markdown(found.read_text(encoding="utf-8"))
+            heads = re.findall(r"^#+ (.+)$", filled, flags=re.MULTILINE)
+            assert anchor in {slug(head) for head in heads}, f"{page}: {target}"
+
+
+def slug(heading: str) -> str:
+    """As the Markdown extension ``toc`` does it."""
+    kept = re.sub(r"[^\w\s-]", "", heading).strip().lower()
+    return re.sub(r"[-\s]+", "-", kept)
+
+
+def test_nothing_on_a_page_is_loaded_from_elsewhere():
+    for page in PAGES:
+        text = (DOCS / page).read_text(encoding="utf-8")
+        assert not re.search(r"<(script|img|link|iframe)|!\[[^\]]*\]\(http", text), page
+
+
+def test_every_page_is_in_the_menu():
+    menu = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    assert sorted(menu) == PAGES
+
+
+def test_every_settings_key_has_its_line(reference):
+    keys = [key for key, *_ in reference.setting_keys()]
+    assert sorted(keys) == sorted(reference.SETTINGS), "mend SETTINGS in scripts/docs_reference.py"
+    table = reference.settings()
+    assert all(f"| `{key}` |" in table for key in keys)
+    assert "<!-- reference: settings -->" in (DOCS / "reference/settings.md").read_text()
+
+
+def test_defaults_in_the_settings_table_are_those_of_the_code(reference):
+    table = {key: (kind, default) for key, kind, default in reference.setting_keys()}
+    assert table["rounds"] == ("whole number ≥ 1", "20")
+    assert table["aggregator.kind"][1] == json.dumps(small().__class__().aggregator.kind)
+    assert table["ranks.caps.CLIENT"] == ("whole number ≥ 1", "")
+
+
+def test_every_method_command_and_error_is_in_the_reference(reference):
+    from polyrank import errors, method_list
+
+    for table in method_list.TABLES:
+        assert all(f"| `{name}` |" in reference.methods() for name in table), table.kind
+    said = reference.commands()
+    for command_ in cli.app.registered_commands:
+        assert f"## polyrank {reference.command_name(command_)}\n" in said
+    assert "| `--set KEY=VALUE` |" in said
+    assert "polyrank export RUN --out PATH" in said
+    kinds = [k for k in vars(errors).values() if isinstance(k, type)]
+    ours = [k.__name__ for k in kinds if issubclass(k, errors.PolyRankError)]
+    assert len(ours) > 5
+    assert all(f"| `{name}` |" in reference.error_classes() for name in ours)
+    for page, part in (("commands", "commands"), ("methods", "methods"), ("errors", "errors")):
+        mark = f"<!-- reference: {part} -->"
+        assert mark in (DOCS / f"reference/{page}.md").read_text(encoding="utf-8"), page
+
+
+def test_every_method_is_explained_by_its_file_and_every_file_named_is_there(reference):
+    from polyrank import method_list
+
+    text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "explanation").glob("*.md"))
+    assert "<!-- reference: papers -->" in text
+    said = reference.papers()
+    for table in method_list.TABLES:
+        assert all(f"### `{name}`\n\n" in said for name in table), table.kind
+    for path in set(re.findall(r"`((?:src|tests|examples|benchmarks)/[\w/.]+)`", text)):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_public_name_is_in_the_python_reference():
+    text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    names = re.findall(r"^::: ([\w.]+)$", text, flags=re.MULTILINE)
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert inspect.getdoc(getattr(importlib.import_module(module), attribute)), name
+    shown = {name.rpartition(".")[2] for name in names}
+    for package in ("polyrank", "polyrank.mcda", "polyrank.criteria", "polyrank.allocators"):
+        public = set(importlib.import_module(package).__all__)
+        assert {n for n in public if not n.isupper()} - {"Normalisation", "Chooser"} <= shown
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunFolder:
+    """A run in which everything that can be recorded happens, but refusals and failures."""
+    settings = small(rounds=2, evaluation={"target_accuracy": 0.9})
+    return RunFolder(polyrank.run(settings, out=tmp_path_factory.mktemp("docs") / "run").folder)
+
+
+def documented(heading: str) -> set[str]:
+    """First column of the table below a heading of the page about the run folder."""
+    text = (DOCS / "reference" / "run-folder.md").read_text(encoding="utf-8")
+    part = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `([\w.\[\]]+)` \|", part, flags=re.MULTILINE))
+
+
+def fields(value: Any, path: str = "") -> set[str]:
+    if isinstance(value, dict) and value:
+        return set().union(*(fields(inner, f"{path}.{key}") for key, inner in value.items()))
+    return {path.lstrip(".")}
+
+
+def is_field(known: str, name: str) -> bool:
+    """Whether a documented name, with words in capitals for any key, is a real one."""
+    parts, real = known.split("."), name.split(".")
+    return len(parts) == len(real) and all(
+        p == r or p.isupper() for p, r in zip(parts, real, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind", "event"),
+    [
+        ("`rounds.jsonl`", "rounds", None),
+        ("`clients.jsonl`: `profile`", "clients", "profile"),
+        ("`clients.jsonl`: `update`", "clients", "update"),
+        ("`clients.jsonl`: `final`", "clients", "final"),
+        ("`timings.jsonl`", "timings", None),
+    ],
+)
+def test_records_have_the_fields_that_the_page_names(run, heading, kind, event):
+    records = [r for r in run.read(kind) if event is None or r["event"] == event]
+    agree(documented(heading), set().union(*map(fields, records)))
+
+
+def test_the_summary_has_the_fields_that_the_page_names(run):
+    agree(documented("`summary.json`"), fields(run.read_summary()))
+
+
+def test_the_run_folder_has_the_files_that_the_page_names(run):
+    there = {p.name for p in run.path.iterdir() if not p.name.startswith(".")}
+    assert documented("Files") == there - {"checkpoint"} | {"checkpoint"}
+
+
+def agree(known: set[str], real: set[str]) -> None:
+    assert known
+    assert not [name for name in real if not any(is_field(k, name) for k in known)], "not named"
+    assert not [k for k in known if not any(is_field(k, name) for name in real)], "not there"
+
+
+@pytest.mark.skipif(not shutil.which("mkdocs", path=BIN), reason="needs pip install '.[docs]'")
+def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
+    words = ["mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        [str(Path(BIN) / words[0]), *words[1:]], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    built = list((tmp_path / "site").rglob("*.html"))
+    assert len(built) > len(PAGES)
+    loads = re.compile(
+        r"<(?:script|img|iframe)[^>]*\bsrc=[\"']?(?:https?:)?//|<link[^>]*\bhref=[\"']?(?:https?:)?//"
+    )
+    for page in built:
+        found = loads.search(page.read_text(encoding="utf-8"))
+        assert not found, f"{page.name}: {found}"
+    for name in ("settings", "commands", "methods", "errors"):
+        assert "<table>" in (tmp_path / "site/reference" / f"{name}.html").read_text()

@@ -1,0 +1,37 @@
+import io
+
+from rich.console import Console
+
+import polyrank
+from polyrank.progress import Shown
+from tests.small import small
+
+
+def shown(start) -> list[str]:
+    file = io.StringIO()
+    with Shown(Console(file=file, width=80)) as watcher:
+        start(watcher)
+    return [line for line in file.getvalue().splitlines() if line]
+
+
+def test_plain_lines_where_there_is_no_terminal(tmp_path):
+    lines = shown(lambda watcher: polyrank.run(small(), out=tmp_path / "run", watcher=watcher))
+    assert [line.split("  ")[0] for line in lines] == ["round 1/3", "round 2/3", "round 3/3"]
+    assert max(map(len, lines)) <= 80
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_bytes_go_on_after_a_resume(tmp_path):
+    whole = shown(lambda w: polyrank.run(small(rounds=3), out=tmp_path / "whole", watcher=w))
+    polyrank.run(small(rounds=2), out=tmp_path / "run")
+    rest = shown(lambda w: polyrank.resume(tmp_path / "run", overrides=["rounds=3"], watcher=w))
+    assert rest == whole[-1:]
+
+
+def test_a_terminal_gets_a_live_line_with_the_clients_of_the_round(tmp_path):
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=True)
+    with Shown(console) as watcher:
+        polyrank.run(small(rounds=1), out=tmp_path / "run", watcher=watcher)
+    assert "round 1/1" in file.getvalue()
+    assert "4/4 clients" in file.getvalue().replace("\x1b[32m", "").replace("\x1b[0m", "")
