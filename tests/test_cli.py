@@ -112,7 +112,12 @@ def test_ctrl_c_stops_at_once_keeps_the_rounds_and_says_how_to_go_on(tmp_path, w
     settings.write_text(config.dump_settings(small(rounds=2000, workers=workers)))
     command = [Path(sys.executable).with_name("polyrank"), "run", settings, "--out", tmp_path / "r"]
     with subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored under nohup
     ) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("r/checkpoint/round-00000[1-9].safetensors")):

@@ -1,6 +1,7 @@
 """What README and the examples say is what happens."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,25 @@ def test_readme_s_first_python_runs_and_prints(tmp_path, monkeypatch, capsys):
     accuracy = float(capsys.readouterr().out.split()[0])
     assert accuracy > 0.2
     assert (tmp_path / "runs" / "first" / "report.html").exists()
+
+
+def test_readme_s_commands_run(tmp_path):
+    """In a folder with nothing but the examples, as a process of its own each."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    (session,) = blocks("console")
+    commands = [line.removeprefix("$ ") for line in session.splitlines() if line[:2] == "$ "]
+    assert len(commands) == 3
+    for command in commands:
+        words = [str(Path(sys.executable).with_name("polyrank")), *command.split()[1:]]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        shown = session.partition(f"$ {command}\n")[2].partition("$ ")[0].strip()
+        assert squeezed(shown) in squeezed(done.stdout), f"{command}: {done.stdout}"
+
+
+def squeezed(text: str) -> str:
+    """Return text without what differs from one torch build to the next: digits and blanks."""
+    return re.sub(r"[\d\s]+", "", text)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -96,6 +96,7 @@ def plan(
     cost: Annotated[
         list[str] | None, typer.Option(help="Column of which less means a higher rank.")
     ] = None,
+    quiet: Quiet = False,
     as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="CSV to write: client, score, rank, reason.")
@@ -116,7 +117,7 @@ def plan(
         planned.write_csv(out)
     if as_json:
         typer.echo(planned.to_json())
-    else:
+    elif not quiet:
         planned.render(Console(highlight=False))
         if out:
             typer.echo(f"written: {out}")

@@ -86,6 +86,7 @@ class Shown:
         self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
     ) -> None:
         """Print the round's line."""
+        self._progress.refresh()
         line = round_line(number, rounds, record, total_bytes)
         self._console.print(line, highlight=False, soft_wrap=True)
 

@@ -1,5 +1,6 @@
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,6 +58,21 @@ def test_tasks_are_read_as_they_are_needed(prepared):
         assert len(list(answers)) == 39
     finally:
         engine.close()
+
+
+def test_one_slow_task_ahead_of_many_quick_ones_holds_nobody_up_for_ever(prepared):
+    """The quick ones fill all places ahead of their turn; then the slow one ends alone."""
+    workload = replace(
+        prepared.workload,
+        clients={"slow": (torch.arange(20).repeat(200), torch.arange(0)),
+                 "quick": (torch.arange(1), torch.arange(0))},
+    )  # fmt: skip
+    engine = LocalEngine(workload, workers=2)
+    try:
+        answers = list(engine.run(tasks(prepared, ["slow", *["quick"] * 30])))
+    finally:
+        engine.close()
+    assert [a.id.client for a in answers] == ["slow", *["quick"] * 30]
 
 
 def test_an_error_in_training_is_a_failure_with_its_reason(prepared):

@@ -91,7 +91,7 @@ class _Pool:
                 turn += 1
             if not busy and not more:
                 return
-            for worker in wait(list(busy)):  # type: ignore[assignment]
+            for worker in wait(list(busy)) if busy else ():  # type: ignore[assignment]
                 place, task = busy.pop(worker)
                 done[place] = self._receive(worker, task)
 
