@@ -23,6 +23,7 @@ format: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/local_engine.py
 	$(BIN)/python benchmarks/plan.py
+	$(BIN)/python benchmarks/aggregation.py --quick
 
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import polyrank
+from polyrank.aggregators import AGGREGATORS
 from polyrank.checkpoint import load_tensors
 from polyrank.errors import QuorumError, RunFolderError
 from polyrank.results import RunFolder
@@ -74,7 +75,7 @@ def test_training_beats_the_untrained_model(tmp_path):
     assert result.summary["accuracy"]["final"] > first + 0.3
 
 
-@pytest.mark.parametrize("aggregator", ["rbla", "zero_padding"])
+@pytest.mark.parametrize("aggregator", list(AGGREGATORS))
 def test_two_workers_give_the_same_bits_as_one(tmp_path, aggregator):
     one, two = tmp_path / "one", tmp_path / "two"
     polyrank.run(small(aggregator=aggregator, cohort_size=3), out=one)

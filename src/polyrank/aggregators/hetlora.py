@@ -1,0 +1,57 @@
+"""Norm-weighted mean of zero-padded LoRA factors: the aggregation rule of HetLoRA.
+
+Cho et al., "Heterogeneous LoRA for Federated Fine-tuning of On-Device Foundation Models",
+2024, https://arxiv.org/abs/2401.06432
+
+No entry of the table: HetLoRA is also a penalty in the clients' loss and clients that give up
+slots, which are not here.
+
+Ours, where the paper is silent: one weight a client and module (public code has this, and one
+a client over all modules, too); numbers of examples do not count, except for the extras.
+"""
+
+from collections.abc import Iterable
+
+import torch
+
+from polyrank.adapter import Factors, product_norm
+from polyrank.aggregators.aggregator import SlotSums, fold_module
+
+SMALLEST = 1e-30  # in place of norm 0, so that clients that all have b = 0 are averaged too
+
+
+def norm_weighted_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) -> Factors:
+    """Average each slot with weights ``||b_k a_k||_F``, absent ones as zeros.
+
+    ``x_j = sum_{k owns j} s_k x_kj / sum_k s_k`` with ``s_k = ||b_k a_k||_F``, so that clients
+    that learnt little, or hold few slots, dilute the others less.
+
+    Args:
+        updates: per client, its factors and a weight, which is not used. Read once.
+        previous: the server's factors, ``a`` (r_max, d_in), ``b`` (d_out, r_max).
+
+    Returns:
+        Factors of the same shape as ``previous``; ``previous`` itself without updates.
+
+    Raises:
+        ShapeError: a client's d_in or d_out differs from the server's, or a slot is not there.
+    """
+    return fold_module(NormWeightedMean(), updates, previous)
+
+
+class NormWeightedMean:
+    """The rule as a fold of one module, for ``PerModule``."""
+
+    def init(self, previous: Factors) -> SlotSums:
+        """Start from nothing."""
+        return SlotSums(previous)
+
+    def add(self, state: SlotSums, factors: Factors | None, client_weight: float) -> SlotSums:
+        """Take in one client's factors; None weighs nothing."""
+        return state.add(factors, max(product_norm(factors), SMALLEST)) if factors else state
+
+    def finish(self, state: SlotSums, previous: Factors) -> Factors:
+        """Return the next factors."""
+        if not state.total:
+            return previous
+        return state.divided_by(torch.full_like(state.owners, state.total), previous)
