@@ -1,6 +1,6 @@
-"""Rank choosers at one budget: AutoRank, uniform and random, under RBLA and zero padding.
+"""Rank choosers at one budget: AutoRank, uniform and random, under some aggregators.
 
-    python benchmarks/choosers.py --out DIR [--seeds 5] [--data digits] [--partition NAME]
+    python benchmarks/choosers.py --out DIR [--seeds 5] [--partition NAME] [--aggregators NAME...]
 
 AutoRank runs without a budget; what its ranks cost in parameters is then the budget of the
 other two, seed by seed. Finished runs in DIR are kept, so the command can be repeated.
@@ -40,13 +40,14 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--partition", default="staircase")
+    parser.add_argument("--aggregators", nargs="+", default=["rbla", "zero_padding"])
     given = parser.parse_args()
     base = load_settings(EXAMPLE).model_dump(exclude_none=True)
     base |= {"workers": 1, "partition": {"kind": given.partition, "clients": 10}}
     for seed in range(given.seeds):
         budget = None
         for allocator in ("autorank", "uniform", "random"):
-            for aggregator in ("rbla", "zero_padding"):
+            for aggregator in given.aggregators:
                 folder = given.out / f"{given.partition}-{allocator}-{aggregator}-{seed}"
                 document = {**base, "seed": seed, "allocator": allocator, "aggregator": aggregator}
                 if budget:

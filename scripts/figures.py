@@ -15,7 +15,18 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- results: made by scripts/figures.py -->", "<!-- end of results -->"
 LAST = 5  # rounds whose mean accuracy is told
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe-Ito
+COLOURS = (  # Okabe and Ito's, and a grey
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#E69F00",
+    "#000000",
+    "#B5A900",
+    "#999999",
+)
+DASHES = {"zero_padding": "--", "flexlora": ":"}  # an aggregator's line; a solid one for the rest
 
 
 def results() -> list[dict[str, Any]]:
@@ -71,22 +82,25 @@ def draw(given: list[dict[str, Any]], out: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "polyrank"
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(given), figsize=(4.4 * len(given), 3.4), squeeze=False)
-    for axis, result in zip(axes[0], given, strict=True):
+    rows = -(-len(given) // 2)
+    figure, axes = pyplot.subplots(rows, 2, figsize=(10, 3.8 * rows), squeeze=False)
+    for axis in axes.flat[len(given) :]:
+        axis.set_visible(False)
+    for axis, result in zip(axes.flat, given, strict=False):
         for colour, (name, arm) in zip(COLOURS, result["arms"].items(), strict=False):
             curves = [run["test_accuracy"] for run in arm.values()]
             columns = list(zip(*curves, strict=True))
             rounds = range(len(columns))
             low, high = [min(c) for c in columns], [max(c) for c in columns]
-            axis.fill_between(rounds, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.fill_between(rounds, low, high, color=colour, alpha=0.10, linewidth=0)
             mean = [statistics.mean(c) for c in columns]
-            dashed = "--" if "zero_padding" in name else "-"
-            axis.plot(rounds, mean, dashed, color=colour, label=name, linewidth=1.8)
+            dash = DASHES.get(name.rpartition(" ")[2], "-")
+            axis.plot(rounds, mean, dash, color=colour, label=name, linewidth=1.8)
         axis.set(title=result["title"].partition(":")[0], xlabel="round", ylabel="test accuracy")
         axis.set_ylim(0.5, 1.0)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8, loc="lower right")
+        axis.legend(frameon=False, fontsize=7.5, loc="lower right")
     figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, metadata={"Date": None}, facecolor="white")
