@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,6 +61,14 @@ def test_padded_to_one_rank_the_logits_stay_the_same(run, tmp_path):
     with pytest.raises(AdapterError, match="padded rank of 2"):
         export(run, tmp_path / "small", pad_rank=2)
     assert not list(tmp_path.glob("*small*"))
+
+
+def test_the_current_folder_is_a_place_like_any_other(run, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export(run, Path())
+    assert {"adapter_config.json", "base.json"} <= {p.name for p in Path().iterdir()}
+    assert [p.name for p in tmp_path.iterdir()] == ["here"]
 
 
 def test_the_card_tells_how_it_was_trained_and_how_good_it_is(run, tmp_path):

@@ -127,7 +127,7 @@ def export(
     trained = read_trained(path, client)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out}: there is something already; choose another --out")
-    part = out.with_name(f".{out.name}.part")
+    part = out.absolute().with_name(f".{out.absolute().name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
@@ -140,10 +140,12 @@ def export(
             merged=merge,
             summary=RunFolder(path).read_summary() if RunFolder(path).finished else None,
         )
-        write_whole(part / "README.md", card.replace("FOLDER", out.name).encode())
-        if out.exists():
-            out.rmdir()
-        part.replace(out)
+        write_whole(part / "README.md", card.replace("FOLDER", out.absolute().name).encode())
+        if out.exists():  # an empty folder that may be somebody's current one stays itself
+            for file in part.iterdir():
+                file.replace(out / file.name)
+        else:
+            part.replace(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out
