@@ -20,14 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyrank.adapter import Adapter, Factors, prefix
+from polyrank.adapter import Adapter, Factors, prefix, start_factors
 from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.aggregators.rbla import rbla
 from polyrank.client import Workload
 from polyrank.config import make_settings
 from polyrank.engines.local import LocalEngine
 from polyrank.examples import Examples
-from polyrank.federation import start_factors
 from polyrank.messages import Download, TaskId, TrainTask, Update
 from polyrank.models import build_model
 from polyrank.peft_bridge import Bridge, ModuleShape, find_extras, find_targets

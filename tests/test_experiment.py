@@ -78,9 +78,27 @@ def test_training_beats_the_untrained_model(tmp_path):
 @pytest.mark.parametrize("aggregator", list(AGGREGATORS))
 def test_two_workers_give_the_same_bits_as_one(tmp_path, aggregator):
     one, two = tmp_path / "one", tmp_path / "two"
-    polyrank.run(small(aggregator=aggregator, cohort_size=3), out=one)
-    polyrank.run(small(aggregator=aggregator, cohort_size=3, workers=2), out=two)
+    settings = every_help(aggregator)
+    polyrank.run(settings, out=one)
+    polyrank.run(settings.model_copy(update={"workers": 2}), out=two)
     assert contents(one, but=("config.toml",)) == contents(two, but=("config.toml",))
+
+
+@pytest.mark.parametrize("aggregator", list(AGGREGATORS))
+def test_every_method_goes_on_from_the_disk_with_the_same_bits(tmp_path, aggregator):
+    """The run stops after round 2 of 4, and all that it had in memory is gone."""
+    settings = every_help(aggregator, rounds=4)
+    polyrank.run(settings, out=tmp_path / "whole")
+    polyrank.run(settings.model_copy(update={"rounds": 2}), out=tmp_path / "cut")
+    polyrank.resume(tmp_path / "cut", overrides=["rounds=4"])
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def every_help(aggregator, **changes):
+    """Some clients in each round, momentum on the server, and an exported average."""
+    equal = {"allocator": {"kind": "uniform", "rank": 3}} if aggregator == "fedavg" else {}
+    optimizer = {"server_optimizer": "fedavgm", "average": 0.8}
+    return small(aggregator=aggregator, cohort_size=3, **optimizer, **equal, **changes)
 
 
 def test_another_seed_gives_another_run(tmp_path):

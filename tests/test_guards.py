@@ -14,6 +14,7 @@ def good() -> Factors:
 
 
 TASK = TrainTask(TaskId("r", 1, "c"), Download({"fc": good()}, {"bias": torch.zeros(4)}), 0.1)
+EXPECTED = {"fc": good()}
 UPDATE = Update(TASK.id, {"fc": good()}, {"bias": torch.zeros(4)}, examples=5, loss=1.0)
 
 
@@ -24,7 +25,7 @@ def with_number(number: float) -> Factors:
 
 
 def test_a_good_update_passes():
-    assert refusal(UPDATE, TASK) is None
+    assert refusal(UPDATE, TASK, EXPECTED) is None
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,6 @@ def test_a_good_update_passes():
     ],
 )
 def test_a_bad_update_is_refused_with_its_reason(change, said):
-    reason = refusal(replace(UPDATE, **change), TASK)
+    reason = refusal(replace(UPDATE, **change), TASK, EXPECTED)
     assert reason is not None
     assert re.search(said, reason)

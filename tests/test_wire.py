@@ -1,6 +1,7 @@
 import torch
 
 from polyrank.adapter import Factors, prefix
+from polyrank.base_change import Patch
 from polyrank.messages import (
     Counted,
     Download,
@@ -39,6 +40,23 @@ def test_tasks_come_out_as_they_went_in():
     shared = unpack(pack(EvaluateTask(ID, "test", Download(ADAPTER, {}), 2, 9)))
     assert list(shared.download.adapter) == ["block.fc"]
     assert shared.download.extras == {}
+
+
+def test_what_a_base_lacks_and_the_slots_to_train_come_out_as_they_went_in():
+    steps = tuple({"block.fc": (torch.randn(4, n), torch.randn(n, 3))} for n in (1, 2))
+    patch = Patch(1, 3, {"other": torch.randn(2, 2)}, steps)
+    lacking = {"block.fc": ADAPTER["block.fc"].only("b")}
+    slots = {"block.fc": torch.tensor([5])}
+    task = unpack(pack(TrainTask(ID, Download(lacking, {}, patch), 0.1, slots, last=2)))
+    assert task.last == 2
+    assert task.slots["block.fc"].tolist() == [5]
+    assert task.download.adapter["block.fc"].a.shape == (2, 0)
+    assert task.download.nbytes == Download(lacking, {}, patch).nbytes
+    came = task.download.base
+    assert (came.since, came.version) == (1, 3)
+    assert torch.equal(came.totals["other"], patch.totals["other"])
+    for mine, theirs in zip(patch.steps, came.steps, strict=True):
+        assert all(map(torch.equal, mine["block.fc"], theirs["block.fc"]))
 
 
 def test_answers_come_out_as_they_went_in():

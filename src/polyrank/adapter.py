@@ -1,7 +1,8 @@
 """LoRA factors with numbered slots, and what is done to them without dense matrices.
 
 A slot is row j of ``a`` with column j of ``b``, numbered on the server. A convolution's
-factors are flattened: ``a`` (r, in * kh * kw), ``b`` (out, r).
+factors are flattened: ``a`` (r, in * kh * kw), ``b`` (out, r). A factor that is not sent has
+no numbers: ``a`` (r, 0) or ``b`` (0, r).
 """
 
 import math
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from polyrank.errors import ShapeError
+from polyrank.seeding import derive
 
 SLOT_NUMBER_BYTES = 4
 
@@ -41,6 +43,21 @@ class Factors:
         """Whether the slots are 0 .. r-1, so that their numbers need not be sent."""
         return is_prefix(self.slots)
 
+    @property
+    def parts(self) -> str:
+        """Which factors are here: ``"ab"``, ``"a"``, ``"b"`` or none."""
+        return "a" * bool(self.a.shape[1]) + "b" * bool(self.b.shape[0])
+
+    def only(self, parts: str) -> "Factors":
+        """Return these factors alone, the others without numbers; nothing is copied."""
+        a = self.a if "a" in parts else self.a[:, :0]
+        return Factors(a, self.b if "b" in parts else self.b[:0], self.slots)
+
+    def completed(self, other: "Factors") -> "Factors":
+        """Return ``self`` with the factors it lacks taken from ``other``, of the same slots."""
+        a = self.a if self.a.shape[1] else other.a
+        return Factors(a, self.b if self.b.shape[0] else other.b, self.slots)
+
     def take(self, slots: Tensor) -> "Factors":
         """Copy the slots with the given server numbers; ``self`` must own them all.
 
@@ -56,6 +73,16 @@ class Factors:
         if (places >= self.rank).any() or not torch.equal(self.slots[places], slots):
             raise ShapeError(f"slots {slots.tolist()} were asked of {self.slots.tolist()}")
         return Factors(self.a[places], self.b[:, places], slots)
+
+    def without(self, slots: Tensor) -> "Factors":
+        """Copy all slots but those with the given server numbers."""
+        return self.take(self.slots[~torch.isin(self.slots, slots)])
+
+    def with_slots(self, other: "Factors") -> "Factors":
+        """Return these slots and the other ones, which ``self`` does not own, in order."""
+        slots, order = torch.cat([self.slots, other.slots]).sort()
+        a, b = torch.cat([self.a, other.a]), torch.cat([self.b, other.b], dim=1)
+        return Factors(a[order], b[:, order], slots)
 
 
 Adapter: TypeAlias = Mapping[str, Factors]
@@ -81,6 +108,25 @@ def new_factors(rank: int, d_in: int, d_out: int, generator: torch.Generator) ->
     bound = 1 / math.sqrt(d_in)
     a = torch.empty(rank, d_in).uniform_(-bound, bound, generator=generator)
     return Factors(a, torch.zeros(d_out, rank), prefix(rank))
+
+
+def start_factors(
+    shape: tuple[int, int], slots: int, seed: int, module: str, round: int = 0
+) -> Factors:
+    """Draw the factors with which a module starts after a round, the first after round 0.
+
+    The first rows of ``a`` are the same whatever the number of slots.
+
+    Args:
+        shape: (d_in, d_out).
+        slots: number of slots.
+        seed: the run's root seed.
+        module: its name.
+        round: rounds finished.
+    """
+    path = ("factors", round, module) if round else ("factors", module)
+    generator = torch.Generator().manual_seed(derive(seed, *path))
+    return new_factors(slots, *shape, generator)
 
 
 def revive_dead_slots(factors: Factors, generator: torch.Generator) -> Factors:
@@ -121,6 +167,13 @@ def adapter_bytes(adapter: Adapter) -> int:
 def tensors_bytes(tensors: Tensors) -> int:
     """Bytes of named tensors on the wire."""
     return sum(t.nbytes for t in tensors.values())
+
+
+def shared_adapter(adapter: Adapter) -> dict[str, Factors]:
+    """Move an adapter to memory that other processes can map."""
+    return {
+        m: Factors(*(t.share_memory_() for t in (f.a, f.b, f.slots))) for m, f in adapter.items()
+    }
 
 
 def flatten_adapter(adapter: Adapter, start: str) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """From settings and measured criteria to a plan: who owns which slots."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from polyrank.allocators import (
     reasons,
 )
 from polyrank.errors import SettingsError, nearest
-from polyrank.federation import Plan
+from polyrank.federation import Observed, Plan
 from polyrank.messages import Measured
 from polyrank.peft_bridge import ModuleShape
 from polyrank.settings import Settings
@@ -41,36 +42,67 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
     return ranges
 
 
-def reads_criteria(settings: Settings) -> bool:
-    """Whether the allocator needs the clients' criteria."""
-    return bool(getattr(ALLOCATORS.load(settings.allocator.kind), "reads_criteria", False))
-
-
-def choose_ranks(
-    settings: Settings,
-    clients: Sequence[str],
-    shapes: Mapping[str, ModuleShape],
-    measured: Sequence[Measured],
-) -> Choice:
-    """Let the allocator choose every client's ranks.
+class RankChooser:
+    """The allocator of a run with its limits.
 
     Args:
         settings: ranges, budget, caps and allocator.
         clients: in the order of the federation.
         shapes: the adapted modules.
-        measured: the criteria of every client, or nothing if they are not read.
     """
-    values = {m.id.client: m.criteria for m in measured}
-    names = settings.criteria if measured else []
-    criteria = {name: np.array([values[c][name] for c in clients]) for name in names}
-    limits = Limits(
-        modules=module_ranges(settings, shapes),
-        budget=_budget(settings),
-        caps=_caps(settings, clients),
-    )
-    allocator = make_allocator(settings.allocator.kind, settings.allocator.options)
-    choice, _ = allocator.step(None, Evidence(clients, criteria, 0, settings.seed), limits)
-    return choice
+
+    def __init__(
+        self, settings: Settings, clients: Sequence[str], shapes: Mapping[str, ModuleShape]
+    ) -> None:
+        kind = settings.allocator
+        self.settings, self.clients = settings, clients
+        self.allocator = make_allocator(kind.kind, kind.options)
+        reads = getattr(ALLOCATORS.load(kind.kind), "reads_criteria", False)
+        self.measures = tuple(settings.criteria) if reads else ()
+        ranges = module_ranges(settings, shapes)
+        self.limits = Limits(ranges, _budget(settings), _caps(settings, clients))
+        self.smallest = {name: given.r_min for name, given in ranges.items()}
+
+    def due(self, round: int) -> bool:
+        """Whether ranks are chosen again after a round."""
+        every = self.allocator.refresh_every
+        return every is not None and round % every == 0
+
+    def choose(
+        self,
+        state: Any,  # noqa: ANN401 - the allocator's own
+        measured: Sequence[Measured],
+        round: int,
+        observed: Observed | None = None,
+    ) -> tuple[Choice, Any]:
+        """Let the allocator choose every client's ranks.
+
+        Args:
+            state: the allocator's, None at the start.
+            measured: the criteria of every client, or nothing if they are not read.
+            round: rounds finished.
+            observed: what was observed in the last one.
+        """
+        values = {m.id.client: m.criteria for m in measured}
+        names = self.measures if measured else ()
+        criteria = {n: np.array([values[c][n] for c in self.clients]) for n in names}
+        evidence = Evidence(self.clients, criteria, round, self.settings.seed)
+        return self.allocator.step(state, evidence, self.limits)
+
+
+def check_equal(aggregator: str, choice: Choice) -> None:
+    """Check that all clients have the same ranks, as the aggregator needs it.
+
+    Raises:
+        SettingsError: they do not.
+    """
+    for module, ranks in choice.ranks.items():
+        if len(set(ranks.tolist())) > 1:
+            raise SettingsError(
+                f"aggregator {aggregator!r} needs the same rank for all clients, and module "
+                f"{module!r} has ranks {min(ranks)} to {max(ranks)}; choose allocator 'uniform' "
+                f"with a rank, or another aggregator"
+            )
 
 
 def plan_of(choice: Choice) -> Plan:

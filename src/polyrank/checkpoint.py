@@ -49,10 +49,11 @@ def split_model(tensors: Tensors) -> tuple[dict[str, Factors], dict[str, Tensor]
 
 
 class ClientStore:
-    """What each client keeps on its own disk: the model its last training left.
+    """What each client keeps on its own disk: the model its last training left, and its base.
 
-    A file carries the round in its name and is never overwritten, so that a round that is
-    interrupted and repeated finds what the round before left.
+    Clients whose base has the same version share its file. A file carries the round or the
+    version in its name and is never overwritten, so that a round that is interrupted and
+    repeated finds what the round before left.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,13 +68,30 @@ class ClientStore:
         """Return a client's adapter and extras of a round."""
         return split_model(load_tensors(self._path(client, round))[0])
 
+    def save_base(self, version: int, totals: Tensors) -> None:
+        """Keep what has been added to the base, unless some client has kept that version."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._base_path(version).exists():
+            save_tensors(self._base_path(version), totals, {})
+
+    def load_base(self, version: int) -> dict[str, Tensor]:
+        """Return what has been added to the base up to a version."""
+        return load_tensors(self._base_path(version))[0]
+
     def keep_only(self, trained: Mapping[str, int]) -> None:
-        """Remove every file but those of each client's last finished round."""
+        """Remove every file but those of each client's last finished round.
+
+        A client that trained in a round has the base of the round before.
+        """
         wanted = {self._path(client, round).name for client, round in trained.items()}
+        wanted |= {self._base_path(round - 1).name for round in trained.values()}
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if path.name not in wanted:
                     path.unlink()
+
+    def _base_path(self, version: int) -> Path:
+        return self.folder / f"base.{version}"
 
     def _path(self, client: str, round: int) -> Path:
         return self.folder / f"{quote(client, safe='')}.{round}.safetensors"

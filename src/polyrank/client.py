@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Tensors
+from polyrank.adapter import Adapter, Tensors, shared_adapter
+from polyrank.aggregators import AGGREGATORS
+from polyrank.aggregators.aggregator import Aggregator
+from polyrank.aggregators.local_rule import LocalRule
 from polyrank.checkpoint import ClientStore
+from polyrank.client_state import ClientState, Start
 from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
-from polyrank.errors import TrainingError
 from polyrank.examples import Examples
 from polyrank.messages import (
     Answer,
@@ -51,6 +54,7 @@ class Workload:
         clients: client -> its training rows and its own test rows, numbers in ``train``.
         store: folder for what clients keep, or None to keep nothing.
         classes: number of labels.
+        start: the adapter that the run began with, if it did not begin with new factors.
     """
 
     settings: Settings
@@ -61,6 +65,7 @@ class Workload:
     clients: Mapping[str, tuple[Tensor, Tensor]]
     store: Path | None
     classes: int
+    start: Adapter | None = None
 
     def share_memory(self) -> "Workload":
         """Move the tensors to memory that other processes can map."""
@@ -70,6 +75,7 @@ class Workload:
             train=self.train.share_memory(),
             test=self.test.share_memory(),
             validation=self.validation.share_memory_(),
+            start=self.start and shared_adapter(self.start),
         )
 
 
@@ -98,7 +104,13 @@ class Trainer:
         self.bridge = build_bridge(
             self.settings, workload.base, workload.train.input_shape, workload.classes, self.device
         )
-        self.store = ClientStore(workload.store) if workload.store else None
+        shapes = {n: (s.d_in, s.d_out) for n, s in self.bridge.shapes.items()}
+        self.state = ClientState(
+            ClientStore(workload.store) if workload.store else None,
+            Start(self.settings.seed, shapes, workload.start),
+        )
+        kind = self.settings.aggregator
+        self.aggregator: Aggregator = AGGREGATORS.make(kind.kind, kind.options)()
 
     def perform(self, task: Task) -> Answer:
         """Carry out one task; an error in it becomes a ``Failure`` with its reason."""
@@ -118,11 +130,13 @@ class Trainer:
         rows, _ = self.workload.clients[task.id.client]
         outcome = self._fit(task, rows, self.settings.training)
         adapter, extras = self.bridge.read()
-        if self.store:
-            self.store.save(task.id.client, task.id.round, adapter, extras)
+        if self.state.store:
+            whole = self.bridge.read_whole()
+            self.state.store.save(task.id.client, task.id.round, whole, extras)
+        sends = self.aggregator.local(task.id.round).sends
         return Update(
             task.id,
-            adapter,
+            {module: factors.only(sends) for module, factors in adapter.items()},
             extras,
             examples=len(rows),
             loss=outcome.epoch_losses[-1],
@@ -152,12 +166,13 @@ class Trainer:
         return Measured(task.id, measure(task.criteria, view), outcome.steps, outcome.seconds)
 
     def _evaluate(self, task: EvaluateTask) -> Counted:
-        download = task.download
+        download, id = task.download, task.id
         if download is None:
-            if self.store is None:
-                raise TrainingError("this run keeps no personal adapters")
-            download = Download(*self.store.load(task.id.client, task.id.round))
-        self.bridge.load(download.adapter, download.extras)
+            download = Download(*self.state.own(id.client, id.round))
+            change = self.state.own_base(id.round - 1) if self.aggregator.changes_base else {}
+        else:
+            change = download.base.totals if download.base else {}
+        self.bridge.load(download.adapter, download.extras, change=change)
         examples, rows = self._part(task)
         counts, loss = count_answers(
             self.bridge.model,
@@ -183,8 +198,9 @@ class Trainer:
         *,
         keep_losses: bool = False,
     ) -> Outcome:
-        self.bridge.load(task.download.adapter, task.download.extras)
+        rule = self._load(task)
         generator = torch.Generator().manual_seed(self._seed("batches", task.id))
+        pairs, added = self.bridge.factor_pairs, rule.penalty
         return fit(
             self.bridge.model,
             self.bridge.trainable(),
@@ -194,7 +210,28 @@ class Trainer:
             task.learning_rate,
             generator,
             keep_losses=keep_losses,
+            penalty=(lambda: added(pairs())) if added else None,
         )
+
+    def _load(self, task: TrainTask | ProbeTask) -> LocalRule:
+        """Load what was sent, and what the client has itself, into the model."""
+        probing = isinstance(task, ProbeTask)
+        round = task.id.round + probing
+        rule = self.aggregator.local(round)
+        came = task.download
+        adapter = self.state.completed(came.adapter, rule, task.id.client, round, task.last)
+        frozen: Adapter = {}
+        if isinstance(task, TrainTask) and task.slots is not None:
+            frozen = {m: f.without(task.slots[m]) for m, f in adapter.items()}
+            adapter = {m: f.take(task.slots[m]) for m, f in adapter.items()}
+        self.bridge.load(
+            adapter,
+            came.extras,
+            frozen=frozen,
+            trains=rule.trains,
+            change=self.state.base(came.base, keep=not probing),
+        )
+        return rule
 
     def _seed(self, purpose: str, id: TaskId) -> int:
         return derive(self.settings.seed, purpose, id.round, id.client, id.attempt)

@@ -4,29 +4,32 @@ Everything that a round changes is on the disk before the next one starts.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from polyrank.adapter import is_prefix, prefix
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.aggregator import ServerModel
-from polyrank.allocation import choose_ranks, module_ranges, plan_of, profiles, reads_criteria
+from polyrank.aggregators.aggregator import Aggregator, ServerModel
+from polyrank.allocation import RankChooser, check_equal, module_ranges, plan_of, profiles
 from polyrank.checkpoint import join_model, load_tensors, save_tensors, split_model
 from polyrank.engines.local import LocalEngine
-from polyrank.errors import RunFolderError
-from polyrank.federation import Federation, ServerState, start_factors
+from polyrank.errors import RunFolderError, SettingsError
+from polyrank.federation import Federation, ServerState
 from polyrank.messages import Measured
-from polyrank.peft_bridge import place_adapter, read_adapter
-from polyrank.preparation import fingerprint, prepare
+from polyrank.preparation import fingerprint, first_adapter, prepare
 from polyrank.progress import Silent, Watcher
 from polyrank.report import write_report
 from polyrank.results import RunFolder
 from polyrank.round_record import RoundRecord, round_line, update_lines
-from polyrank.settings import Settings
+from polyrank.saved_state import pack_state, unpack_state
+from polyrank.server_optimizers import SERVER_OPTIMIZERS
+from polyrank.server_optimizers.optimizer import ServerOptimizer
+from polyrank.settings import Method, Settings
 from polyrank.summary import summarize
+from polyrank.table import Table
 from polyrank.threads import one_thread
 from polyrank.tracking import Trackers
 
@@ -60,16 +63,28 @@ class _Run:
         self.settings = settings
         self.watcher = watcher
         self.sent = 0
-        self.aggregator = AGGREGATORS.make(settings.aggregator.kind, settings.aggregator.options)()
+        self.aggregator: Aggregator = _made(AGGREGATORS, settings.aggregator)
+        self.optimizer: ServerOptimizer | None = _made(SERVER_OPTIMIZERS, settings.server_optimizer)
         watcher.stage("data and model")
         base_path = folder.checkpoint / "base.safetensors"
         base = load_tensors(base_path)[0] if base_path.exists() else None
-        self.prepared = prepare(settings, folder.clients, base)
+        start_path = folder.checkpoint / "start.safetensors"
+        start = split_model(load_tensors(start_path)[0])[0] if start_path.exists() else None
+        self.prepared = prepare(settings, folder.clients, base, start)
         if base is None:
             workload = self.prepared.workload
             about = {"input_shape": workload.train.input_shape, "classes": workload.classes}
+            if workload.start:
+                save_tensors(start_path, join_model(workload.start, {}), {})
             save_tensors(base_path, workload.base, about)
         self.fingerprint = fingerprint(self.prepared.data)
+        clients = [client.name for client in self.prepared.splits.clients]
+        self.ranks = RankChooser(settings, clients, self.prepared.shapes)
+        if settings.init_adapter and self.aggregator.local(1).absent == "fresh":
+            raise SettingsError(
+                f"init_adapter: aggregator {settings.aggregator.kind!r} starts every round with "
+                f"new factors; merge the adapter (polyrank export --merge) and give it as base"
+            )
 
     def to_the_end(self) -> Result:
         engine = LocalEngine(self.prepared.workload, self.settings.workers)
@@ -81,6 +96,7 @@ class _Run:
                 engine,
                 validation_rows=len(self.prepared.splits.validation),
                 test_rows=len(self.prepared.data.test_y),
+                optimizer=self.optimizer,
                 on_turn=self.watcher.turn,
             )
             state, facts = self._resumed() or self._started(federation)
@@ -88,7 +104,8 @@ class _Run:
             while state.round < self.settings.rounds:
                 self.watcher.stage(f"round {state.round + 1}/{self.settings.rounds}")
                 state, record = federation.next_round(state)
-                self._keep(state, record, facts)
+                state, probed = self._refreshed(federation, state, record)
+                self._keep(state, record, facts, probed)
                 engine.commit(state.trained)
                 trackers.log(record)
             self._finish(federation, state)
@@ -105,51 +122,56 @@ class _Run:
     def _started(self, federation: Federation) -> tuple[ServerState, dict[str, Any]]:
         """Choose ranks and save the state before the first round."""
         self.folder.cut(-1, {})
-        model = self._first_model()
-        measured: list[Measured] = []
-        if reads_criteria(self.settings):
-            self.watcher.stage("measuring criteria")
-            smallest = {
-                name: given.r_min
-                for name, given in module_ranges(self.settings, self.prepared.shapes).items()
-            }
-            measured = federation.probe(model, smallest)
-        clients = [client.name for client in self.prepared.splits.clients]
-        choice = choose_ranks(self.settings, clients, self.prepared.shapes, measured)
-        state = ServerState(model, plan_of(choice))
+        adapter = self.prepared.workload.start or first_adapter(self.settings, self.prepared.shapes)
+        model = ServerModel(adapter, self.prepared.extras)
+        state = ServerState(model, {})
+        measured = self._measured(federation, state)
+        choice, memory = self.ranks.choose(None, measured, 0)
+        if self.aggregator.equal_ranks:
+            check_equal(self.settings.aggregator.kind, choice)
+        state = replace(state, plan=plan_of(choice), allocator=memory)
         facts = self._facts(choice.criterion_weights)
         self.folder.append("clients", self._profiles(profiles(choice, measured)))
         validation, test = federation.evaluate(state)
         seconds = {"probe": sum(m.seconds for m in measured)} if measured else {}
         record = RoundRecord(0, (), validation, test, seconds)
-        self._keep(state, record, facts, self._probe_cost(federation, model, measured))
+        self._keep(state, record, facts, self._probe_cost(federation, state, measured))
         return state, facts
 
+    def _refreshed(
+        self, federation: Federation, state: ServerState, record: RoundRecord
+    ) -> tuple[ServerState, dict[str, int]]:
+        """Choose ranks again, if it is time; return also what measuring cost."""
+        if not self.ranks.due(state.round) or state.round >= self.settings.rounds:
+            return state, {}
+        measured = self._measured(federation, state)
+        choice, memory = self.ranks.choose(state.allocator, measured, state.round, record.observed)
+        plan, told = plan_of(choice), profiles(choice, measured)
+        changed = [client for client in plan if not _same(plan[client], state.plan[client])]
+        events = ({"event": "ranks", "round": state.round, "client": c, **told[c]} for c in changed)
+        self.folder.append("clients", events)
+        planned = state.round if changed else state.planned
+        cost = self._probe_cost(federation, state, measured)
+        return replace(state, plan=plan, planned=planned, allocator=memory), cost
+
+    def _measured(self, federation: Federation, state: ServerState) -> list[Measured]:
+        if not self.ranks.measures:
+            return []
+        self.watcher.stage("measuring clients")
+        return federation.probe(state, self.ranks.smallest, self.ranks.measures)
+
     def _probe_cost(
-        self, federation: Federation, model: ServerModel, measured: list[Measured]
+        self, federation: Federation, state: ServerState, measured: list[Measured]
     ) -> dict[str, int]:
-        """What measuring the criteria cost: bytes both ways, and optimiser steps."""
-        ranges = module_ranges(self.settings, self.prepared.shapes)
-        sent = federation.probe_download(model, {n: r.r_min for n, r in ranges.items()})
+        """What measuring cost: bytes both ways, and optimiser steps."""
+        sent = (
+            federation.probe_download(state, self.ranks.smallest, m.id.client) for m in measured
+        )
         return {
             "up": sum(m.nbytes for m in measured),
-            "down": sent.nbytes * len(measured),
+            "down": sum(download.nbytes for download in sent),
             "steps": sum(m.steps for m in measured),
         }
-
-    def _first_model(self) -> ServerModel:
-        """Start every module as LoRA does, with as many slots as the largest rank."""
-        ranges = module_ranges(self.settings, self.prepared.shapes)
-        adapter = {
-            name: start_factors(
-                (shape.d_in, shape.d_out), ranges[name].r_max, self.settings.seed, name
-            )
-            for name, shape in self.prepared.shapes.items()
-        }
-        if self.settings.init_adapter:
-            given = read_adapter(Path(self.settings.init_adapter), self.settings.adapter.scaling)
-            adapter = place_adapter(given, adapter)
-        return ServerModel(adapter, self.prepared.extras)
 
     def _facts(self, criterion_weights: Mapping[str, float]) -> dict[str, Any]:
         ranges = module_ranges(self.settings, self.prepared.shapes)
@@ -188,15 +210,12 @@ class _Run:
         self.folder.append("rounds", [line])
         self.folder.append("clients", update_lines(record))
         self.folder.append("timings", [{"round": record.round, "seconds": dict(record.seconds)}])
-        header = {
-            "round": state.round,
-            "plan": _plan_as_json(state),
-            "trained": dict(state.trained),
+        tensors, header = pack_state(state)
+        header |= {
             "facts": dict(facts),
             "data": self.fingerprint,
             "lengths": self.folder.lengths(),
         }
-        tensors = join_model(state.model.adapter, state.model.extras)
         save_tensors(self.folder.state_path(state.round), tensors, header)
         self.folder.forget_states_before(state.round)
         self.sent += sum(line["bytes"].values())
@@ -214,13 +233,7 @@ class _Run:
             )
         self.folder.cut(header["round"], header["lengths"])
         self.sent = sum(sum(r["bytes"].values()) for r in self.folder.read("rounds"))
-        model = ServerModel(*split_model(tensors))
-        plan = {
-            client: {m: prefix(s) if isinstance(s, int) else torch.tensor(s) for m, s in of.items()}
-            for client, of in header["plan"].items()
-        }
-        state = ServerState(model, plan, header["round"], header["trained"])
-        return state, header["facts"]
+        return unpack_state(tensors, header), header["facts"]
 
     def _finish(self, federation: Federation, state: ServerState) -> None:
         self.watcher.stage("clients' own test rows")
@@ -234,9 +247,9 @@ class _Run:
         )
 
 
-def _plan_as_json(state: ServerState) -> dict[str, dict[str, int | list[int]]]:
-    """A number r stands for the slots 0 .. r-1."""
-    return {
-        client: {m: len(s) if is_prefix(s) else s.tolist() for m, s in modules.items()}
-        for client, modules in state.plan.items()
-    }
+def _made(table: Table, method: Method) -> Any:  # noqa: ANN401 - what the table holds
+    return table.make(method.kind, method.options)()
+
+
+def _same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[m], right[m]) for m in left)

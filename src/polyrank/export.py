@@ -7,21 +7,22 @@ trained extras in place. ``load_base`` gives the base back as a module.
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from polyrank.adapter import Adapter, Factors, Tensors
-from polyrank.checkpoint import ClientStore, load_tensors, split_model
+from polyrank.adapter import Adapter, Tensors
+from polyrank.checkpoint import ClientStore, load_tensors
 from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
 from polyrank.files import write_whole
 from polyrank.model_card import model_card
 from polyrank.models import build_model
 from polyrank.peft_bridge import Bridge, find_targets, write_adapter
 from polyrank.results import RunFolder
+from polyrank.saved_state import unpack_state
 from polyrank.settings import Settings
 
 
@@ -37,6 +38,7 @@ class TrainedModel:
         input_shape: shape of one example.
         classes: number of labels.
         rounds: finished rounds.
+        change: what aggregation has added to the base, module -> (d_out, d_in).
     """
 
     settings: Settings
@@ -46,11 +48,17 @@ class TrainedModel:
     input_shape: tuple[int, ...]
     classes: int
     rounds: int
+    change: Tensors = field(default_factory=dict)
 
     def plain_base(self) -> nn.Module:
-        """Build the base with the trained extras in place."""
+        """Build the base with what aggregation added, and the trained extras, in place."""
         model = self._build()
-        model.load_state_dict({**self.base, **self.extras})
+        state = {**self.base, **self.extras}
+        for module, added in self.change.items():
+            weight = state[f"{module}.weight"]
+            added = (self.settings.adapter.scaling * added).reshape(weight.shape)
+            state[f"{module}.weight"] = (weight + added).to(weight.dtype)
+        model.load_state_dict(state)
         return model.eval()
 
     def bridge(self) -> Bridge:
@@ -60,7 +68,7 @@ class TrainedModel:
         adapter = self.settings.adapter
         shapes = find_targets(model, adapter.targets)
         bridge = Bridge(model, shapes, adapter.extras, adapter.scaling)
-        bridge.load(self.adapter, self.extras)
+        bridge.load(self.adapter, self.extras, change=self.change)
         bridge.model.eval()
         return bridge
 
@@ -80,10 +88,17 @@ def read_trained(path: Path, client: str | None) -> TrainedModel:
     if last is None:
         raise RunFolderError(f"{path}: no round has been saved yet")
     tensors, header = load_tensors(last)
+    change: Tensors = {}
     if client is None:
-        adapter, extras = split_model(tensors)
+        model = unpack_state(tensors, header).exported
+        adapter, extras = model.adapter, model.extras
+        change = model.base.totals if model.base else {}
     else:
-        adapter, extras = _client_model(folder, header["plan"], header["trained"], client)
+        trained = _round_of(folder, header, client)
+        store = ClientStore(folder.clients)
+        adapter, extras = store.load(client, trained)
+        if header["base"] and trained > 1:
+            change = store.load_base(trained - 1)
     base, about = load_tensors(folder.checkpoint / "base.safetensors")
     return TrainedModel(
         folder.settings,
@@ -93,6 +108,7 @@ def read_trained(path: Path, client: str | None) -> TrainedModel:
         tuple(about["input_shape"]),
         about["classes"],
         header["round"],
+        change,
     )
 
 
@@ -188,14 +204,15 @@ def load_base(folder: str | Path) -> nn.Module:
     return model.eval()
 
 
-def _client_model(
-    folder: RunFolder, plan: Mapping[str, Any], trained: Mapping[str, int], client: str
-) -> tuple[dict[str, Factors], dict[str, Tensor]]:
+def _round_of(folder: RunFolder, header: Mapping[str, Any], client: str) -> int:
+    """Return the round in which a client last trained."""
+    plan: Mapping[str, Any] = header["plan"]
     if client not in plan:
         raise RunFolderError(
             f"{folder.path}: there is no client {client!r}{nearest(client, plan)}; "
             f"the clients are {', '.join(list(plan)[:20])}"
         )
-    if client not in trained:
+    if client not in header["trained"]:
         raise RunFolderError(f"{folder.path}: client {client!r} has not trained in any round")
-    return ClientStore(folder.clients).load(client, trained[client])
+    last: int = header["trained"][client]
+    return last

@@ -1,7 +1,8 @@
 """The round loop and the server's state; knows neither processes nor networks.
 
-A round in eight steps: draw the cohort, cut each client's slots, send, train, check what
-comes back, fold it, finish the next model, evaluate it.
+A round in nine steps: draw the cohort, cut each client's slots, send, train, check what
+comes back, fold it, finish the aggregated model, let the server's optimiser step towards it,
+evaluate what is exported.
 """
 
 import math
@@ -9,13 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Factors, new_factors, prefix, revive_dead_slots
+from polyrank.adapter import Adapter, Factors, prefix, revive_dead_slots, start_factors
 from polyrank.aggregators.aggregator import Aggregator, ServerModel
+from polyrank.aggregators.local_rule import LocalRule, slots_sent
+from polyrank.averaging import averaged
 from polyrank.errors import QuorumError, TrainingError
 from polyrank.messages import (
     Counted,
@@ -31,11 +34,15 @@ from polyrank.messages import (
 from polyrank.metrics import pooled_metrics
 from polyrank.round_record import Metrics, RoundRecord, Turn, turn_of
 from polyrank.seeding import derive, numpy_stream
+from polyrank.server_optimizers.optimizer import Memory, ServerOptimizer, advance
 from polyrank.settings import Settings, TrainingSettings
 
 EVALUATION_BLOCK = 2500
 
 Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
+
+
+Observed: TypeAlias = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -47,18 +54,25 @@ class ServerState:
         plan: client -> module -> slots (r_k,).
         round: rounds finished.
         trained: client -> the last finished round in which its update was accepted.
+        planned: the round after which the plan was last changed.
+        memory: of the server's optimiser.
+        average: the exported average, if one is kept.
+        allocator: the allocator's own state, as JSON holds it.
     """
 
     model: ServerModel
     plan: Plan
     round: int = 0
     trained: Mapping[str, int] = field(default_factory=dict)
+    planned: int = 0
+    memory: Memory = field(default_factory=dict)
+    average: ServerModel | None = None
+    allocator: Any = None
 
-
-def start_factors(shape: tuple[int, int], slots: int, seed: int, module: str) -> Factors:
-    """Draw a module's first factors; ``shape`` is (d_in, d_out)."""
-    generator = torch.Generator().manual_seed(derive(seed, "factors", module))
-    return new_factors(slots, *shape, generator)
+    @property
+    def exported(self) -> ServerModel:
+        """The model that is evaluated and exported."""
+        return self.average or self.model
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,9 @@ class Federation:
         engine: where clients are.
         validation_rows: number of the server's validation rows.
         test_rows: number of test rows.
+        optimizer: of the server; None takes the aggregated model as it is.
+        observe: what an allocator wants to know of a module, from its factors as they were sent
+            and as they came back.
         on_turn: told of each client that has answered: its name, how many have, of how many.
     """
 
@@ -79,6 +96,8 @@ class Federation:
     engine: Engine
     validation_rows: int
     test_rows: int
+    optimizer: ServerOptimizer | None = None
+    observe: Callable[[Factors], float] | None = None
     on_turn: Callable[[str, int, int], None] = lambda client, done, total: None
 
     @cached_property
@@ -90,17 +109,28 @@ class Federation:
         examples = self.engine.roster()
         return sorted(examples, key=lambda client: (-examples[client], client))
 
-    def probe(self, model: ServerModel, ranks: Mapping[str, int]) -> list[Measured]:
-        """Let every client measure its criteria, starting from ``model`` at small ranks.
+    def probe(
+        self, state: ServerState, ranks: Mapping[str, int], names: tuple[str, ...]
+    ) -> list[Measured]:
+        """Let every client measure its criteria, starting from the global model at small ranks.
+
+        Args:
+            state: whose model is the global one.
+            ranks: module -> rank.
+            names: of the criteria.
 
         Raises:
             TrainingError: a client could not.
         """
-        download = self.probe_download(model, ranks)
-        rate = learning_rate(self.settings.training, 1, self.settings.rounds)
-        names = tuple(self.settings.criteria)
+        rate = learning_rate(self.settings.training, state.round + 1, self.settings.rounds)
         tasks = (
-            ProbeTask(TaskId(self.settings.name, 0, client), download, rate, names)
+            ProbeTask(
+                TaskId(self.settings.name, state.round, client),
+                self.probe_download(state, ranks, client),
+                rate,
+                names,
+                state.trained.get(client),
+            )
             for client in self.roster
         )
         measured = []
@@ -114,9 +144,11 @@ class Federation:
             self.on_turn(answer.id.client, len(measured), len(self.roster))
         return measured
 
-    def probe_download(self, model: ServerModel, ranks: Mapping[str, int]) -> Download:
+    def probe_download(self, state: ServerState, ranks: Mapping[str, int], client: str) -> Download:
         """Return what a client is sent to probe from: the first slots of each module."""
-        return self.aggregator.send(model, {module: prefix(r) for module, r in ranks.items()})
+        slots = {module: prefix(r) for module, r in ranks.items()}
+        rule = replace(self.aggregator.local(state.round + 1), view="own")
+        return self._download(state, client, slots, rule, current=False)
 
     def next_round(self, state: ServerState) -> tuple[ServerState, RoundRecord]:
         """Run one round.
@@ -127,7 +159,7 @@ class Federation:
         number = state.round + 1
         for attempt in range(self.settings.attempts):
             started = time.perf_counter()
-            model, turns = self._attempt(state, number, attempt)
+            model, turns, observed = self._attempt(state, number, attempt)
             trained = time.perf_counter()
             accepted = [t.client for t in turns if t.accepted]
             if len(accepted) >= min(self.settings.quorum, len(turns)):
@@ -135,17 +167,17 @@ class Federation:
         else:
             raise QuorumError(_too_few(number, turns, self.settings))
         done = {**state.trained, **dict.fromkeys(accepted, number)}
-        state = replace(state, model=model, round=number, trained=done)
+        state = replace(self._stepped(state, model, number), round=number, trained=done)
         validation, test = self.evaluate(state)
         seconds = {"train": trained - started, "evaluate": time.perf_counter() - trained}
-        return state, RoundRecord(number, turns, validation, test, seconds)
+        return state, RoundRecord(number, turns, validation, test, seconds, observed)
 
     def evaluate(self, state: ServerState) -> tuple[Metrics, Metrics]:
         """Evaluate the global model on the validation and on the test rows, if it is time."""
         due = state.round % self.settings.evaluation.every == 0
         if not due and state.round != self.settings.rounds:
             return None, None
-        download = Download(state.model.adapter, state.model.extras)
+        download = _whole(state.exported)
         return (
             self._count(state.round, "validation", self.validation_rows, download),
             self._count(state.round, "test", self.test_rows, download),
@@ -160,7 +192,7 @@ class Federation:
             state: whose model is the global one.
             rows: client -> number of its own test rows; clients without any are left out.
         """
-        download = Download(state.model.adapter, state.model.extras)
+        download = _whole(state.exported)
         clients = [client for client in self.roster if rows[client]]
 
         def tasks() -> Iterator[EvaluateTask]:
@@ -179,30 +211,71 @@ class Federation:
 
     def _attempt(
         self, state: ServerState, number: int, attempt: int
-    ) -> tuple[ServerModel, list[Turn]]:
+    ) -> tuple[ServerModel, list[Turn], Observed]:
         rate = learning_rate(self.settings.training, number, self.settings.rounds)
+        rule = self.aggregator.local(number)
         cohort = self._cohort(number, attempt)
         sent: list[TrainTask] = []
 
         def tasks() -> Iterator[TrainTask]:
             for client in cohort:
                 id = TaskId(self.settings.name, number, client, attempt)
-                download = self.aggregator.send(state.model, state.plan[client])
-                sent.append(TrainTask(id, download, rate))
+                slots, last = state.plan[client], state.trained.get(client)
+                current = last == number - 1 and state.planned < number - 1
+                download = self._download(state, client, slots, rule, current=current)
+                own = {m: slots[m] for m in download.adapter} if rule.view == "all" else None
+                sent.append(TrainTask(id, download, rate, own, last))
                 yield sent[-1]
 
         fold = self.aggregator.fold
         folded = fold.init(state.model)
-        turns = []
+        turns: list[Turn] = []
+        observed: dict[str, Mapping[str, tuple[float, float]]] = {}
         for answer in self.engine.run(tasks()):
             task = sent.pop(0)
-            turn = turn_of(task, answer)
+            expected = _expected(state.model.adapter, state.plan[task.id.client], rule)
+            turn = turn_of(task, answer, expected)
             if turn.accepted and isinstance(answer, Update):
                 folded = fold.add(folded, answer)
+                if self.observe:
+                    observed[turn.client] = self._observed(task.download, answer)
             turns.append(turn)
             self.on_turn(turn.client, len(turns), len(cohort))
         model = fold.finish(folded, state.model) if any(t.accepted for t in turns) else state.model
-        return self._revived(model, number), turns
+        return model, turns, observed
+
+    def _download(
+        self,
+        state: ServerState,
+        client: str,
+        slots: Mapping[str, Tensor],
+        rule: LocalRule,
+        *,
+        current: bool,
+    ) -> Download:
+        adapter = slots_sent(state.model.adapter, slots, rule, current=current)
+        # who trained in a round has the base of the round before
+        since = max(0, state.trained.get(client, 1) - 1)
+        base = state.model.base.patch(since) if state.model.base else None
+        return Download(adapter, state.model.extras, base)
+
+    def _stepped(self, state: ServerState, model: ServerModel, number: int) -> ServerState:
+        """Let the server's optimiser step to the aggregated model; start dead slots anew."""
+        memory = state.memory
+        if self.optimizer:
+            model, memory = advance(self.optimizer, memory, state.model, model, self.aggregator)
+        model = self._restarted(model, number)
+        average = None
+        if self.settings.average:
+            average = averaged(state.average, model, number, self.settings.average)
+        return replace(state, model=model, memory=memory, average=average)
+
+    def _observed(self, sent: Download, update: Update) -> dict[str, tuple[float, float]]:
+        assert self.observe
+        return {
+            module: (self.observe(sent.adapter[module]), self.observe(after))
+            for module, after in update.adapter.items()
+        }
 
     def _cohort(self, number: int, attempt: int) -> list[str]:
         size = len(self.roster)
@@ -214,14 +287,20 @@ class Federation:
         drawn = sorted(rng.choice(len(self.roster), size, replace=False))
         return [self.roster[place] for place in drawn]
 
-    def _revived(self, model: ServerModel, number: int) -> ServerModel:
-        def revive(module: str, factors: Factors) -> Factors:
+    def _restarted(self, model: ServerModel, number: int) -> ServerModel:
+        """Draw what clients draw for themselves, or just the slots that are dead."""
+        fresh = self.aggregator.local(number + 1).absent == "fresh"
+
+        def restart(module: str, factors: Factors) -> Factors:
+            if fresh:
+                shape = factors.a.shape[1], len(factors.b)
+                return start_factors(shape, factors.rank, self.settings.seed, module, number)
             generator = torch.Generator().manual_seed(
                 derive(self.settings.seed, "revive", number, module)
             )
             return revive_dead_slots(factors, generator)
 
-        return replace(model, adapter={m: revive(m, f) for m, f in model.adapter.items()})
+        return replace(model, adapter={m: restart(m, f) for m, f in model.adapter.items()})
 
     def _count(
         self, number: int, part: Literal["validation", "test"], rows: int, download: Download
@@ -232,6 +311,21 @@ class Federation:
             for start in range(0, rows, EVALUATION_BLOCK)
         )
         return _metrics(list(self.engine.run(tasks)))
+
+
+def _whole(model: ServerModel) -> Download:
+    return Download(model.adapter, model.extras, model.base.whole() if model.base else None)
+
+
+def _expected(adapter: Adapter, slots: Mapping[str, Tensor], rule: LocalRule) -> Adapter:
+    """Return factors of the names, shapes, types and slots that an update must have."""
+    return {
+        module: Factors(adapter[module].a[: len(own)], adapter[module].b[:, : len(own)], own).only(
+            rule.sends
+        )
+        for module, own in slots.items()
+        if own.numel()
+    }
 
 
 def learning_rate(training: TrainingSettings, number: int, rounds: int) -> float:

@@ -9,31 +9,32 @@ from polyrank.adapter import Adapter, Tensors
 from polyrank.messages import TrainTask, Update
 
 
-def refusal(update: Update, task: TrainTask) -> str | None:
+def refusal(update: Update, task: TrainTask, expected: Adapter) -> str | None:
     """Return why an update is refused, in plain words, or None if it is good.
 
     Args:
         update: what came back.
-        task: what was sent; the update must have its names, shapes and slots.
+        task: what was sent; the update must have its extras' names, shapes and types.
+        expected: has the names, shapes, types and slots that the update's adapter must have.
     """
     if update.id != task.id:
         return f"answers {update.id}, expected {task.id}"
     if not (math.isfinite(update.examples) and update.examples > 0):
         return f"{update.examples} examples: expected a finite number above 0"
-    return _adapter_refusal(update.adapter, task.download.adapter) or _extras_refusal(
+    return _adapter_refusal(update.adapter, expected) or _extras_refusal(
         update.extras, task.download.extras
     )
 
 
-def _adapter_refusal(came: Adapter, sent: Adapter) -> str | None:
-    if came.keys() != sent.keys():
-        return f"modules {sorted(came)}, expected {sorted(sent)}"
-    for module, expected in sent.items():
+def _adapter_refusal(came: Adapter, expected: Adapter) -> str | None:
+    if came.keys() != expected.keys():
+        return f"modules {sorted(came)}, expected {sorted(expected)}"
+    for module, like in expected.items():
         factors = came[module]
-        if not torch.equal(factors.slots, expected.slots):
+        if not torch.equal(factors.slots, like.slots):
             return f"module {module!r}: slots {_short(factors.slots)} are not the client's"
         for part in ("a", "b"):
-            reason = _tensor_refusal(getattr(factors, part), getattr(expected, part))
+            reason = _tensor_refusal(getattr(factors, part), getattr(like, part))
             if reason:
                 return f"module {module!r}, factor {part}: {reason}"
     return None

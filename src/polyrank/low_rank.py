@@ -178,9 +178,7 @@ def randomised_triples(
 def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Factors:
     """Spread ``left * values @ right`` over the slots of ``like``, the largest value first.
 
-    Slots beyond the numerical rank are zero on both sides. It counts the values above the
-    largest one times the rounding of float32, or of float64 where ``like`` is: the rest is
-    noise of the sum.
+    Slots beyond the numerical rank are zero on both sides.
 
     Args:
         triples: at most as many as ``like`` has slots.
@@ -188,18 +186,30 @@ def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Fa
         split: where the values go: ``balanced`` b = U √S, a = √S Vᵀ; ``left`` b = U S, a = Vᵀ;
             ``right`` b = U, a = S Vᵀ.
     """
-    values = triples.values
-    double = like.a.dtype == torch.float64
-    noise = torch.finfo(torch.float64 if double else torch.float32).eps
-    if double:
-        noise *= max(like.a.shape[1], like.b.shape[0])
-    rank = int((values > noise * values[:1]).sum())
+    values, rank = triples.values, numerical_rank(triples, like)
     share = {"balanced": 0.5, "left": 1.0, "right": 0.0}[split]
     a = torch.zeros_like(like.a)
     b = torch.zeros_like(like.b)
     a[:rank] = triples.right[:rank] * values[:rank, None] ** (1 - share)
     b[:, :rank] = triples.left[:, :rank] * values[:rank] ** share
     return Factors(a, b, like.slots)
+
+
+def numerical_rank(triples: Triples, like: Factors) -> int:
+    """Count the values above the largest one times the rounding of the type of ``like``.
+
+    At least that of float32: what is below is noise of the sum.
+    """
+    double = like.a.dtype == torch.float64
+    noise = torch.finfo(torch.float64 if double else torch.float32).eps
+    if double:
+        noise *= max(like.a.shape[1], like.b.shape[0])
+    return int((triples.values > noise * triples.values[:1]).sum())
+
+
+def scaled(product: Product, factor: float) -> Product:
+    """Return the product times a number."""
+    return (product[0] * factor, *product[1:])
 
 
 def _svd(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

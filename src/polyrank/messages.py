@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 from torch import Tensor
 
 from polyrank.adapter import Adapter, Tensors, adapter_bytes, tensors_bytes
+from polyrank.base_change import Patch
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,23 @@ class TaskId:
 
 @dataclass(frozen=True)
 class Download:
-    """What the server sends to a client: the client's slots, and the extras."""
+    """What the server sends to a client.
+
+    Args:
+        adapter: the slots that the client works with; a factor that it has already is not there.
+        extras: tensors that are not LoRA.
+        base: what the client's base lacks, if the method changes the base.
+    """
 
     adapter: Adapter
     extras: Tensors
+    base: Patch | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes sent."""
-        return adapter_bytes(self.adapter) + tensors_bytes(self.extras)
+        base = self.base.nbytes if self.base else 0
+        return adapter_bytes(self.adapter) + tensors_bytes(self.extras) + base
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,15 @@ class TrainTask:
         id: the run, round, client and attempt.
         download: where training starts.
         learning_rate: this round's.
+        slots: module -> the slots (r_k,) to train; None for all of the download's.
+        last: the last finished round in which the client's update was accepted.
     """
 
     id: TaskId
     download: Download
     learning_rate: float
+    slots: Mapping[str, Tensor] | None = None
+    last: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,16 +68,18 @@ class ProbeTask:
     """Measure one client's criteria, after a short training if a criterion reads losses.
 
     Args:
-        id: round 0.
+        id: the rounds finished, as its round.
         download: where the probe's training starts, at the smallest rank.
-        learning_rate: that of round 1.
+        learning_rate: that of the next round.
         criteria: names of the criteria to measure.
+        last: the last finished round in which the client's update was accepted.
     """
 
     id: TaskId
     download: Download
     learning_rate: float
     criteria: tuple[str, ...]
+    last: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +110,7 @@ class Update:
 
     Args:
         id: the task's.
-        adapter: the trained factors of the client's slots.
+        adapter: the trained factors of the client's slots; of these, those that leave the client.
         extras: the trained tensors that are not LoRA.
         examples: number of training examples n_k, the usual client weight.
         loss: mean training loss over the last epoch.

@@ -11,14 +11,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polyrank.adapter import Tensors
+from polyrank.adapter import Adapter, Factors, Tensors, start_factors
+from polyrank.allocation import module_ranges
 from polyrank.client import Workload
 from polyrank.datasets import Data
 from polyrank.errors import SettingsError
 from polyrank.examples import Examples
 from polyrank.loading import load_split
 from polyrank.models import build_model
-from polyrank.peft_bridge import ModuleShape, find_extras, find_targets
+from polyrank.peft_bridge import (
+    ModuleShape,
+    find_extras,
+    find_targets,
+    place_adapter,
+    read_adapter,
+)
 from polyrank.seeding import derive
 from polyrank.settings import Settings, TrainingSettings
 from polyrank.splits import Splits
@@ -49,13 +56,19 @@ class Prepared:
         return sum(t.numel() for t in self.workload.base.values())
 
 
-def prepare(settings: Settings, store: Path | None, base: Tensors | None = None) -> Prepared:
+def prepare(
+    settings: Settings,
+    store: Path | None,
+    base: Tensors | None = None,
+    start: Adapter | None = None,
+) -> Prepared:
     """Load the data, make the frozen base, and put together the workload.
 
     Args:
         settings: of the run.
         store: folder for what clients keep, or None.
         base: the frozen base if it is known already, as it is on resume.
+        start: what became of ``init_adapter``, if it is known already.
 
     Raises:
         SettingsError: the settings do not fit the data or the model.
@@ -77,6 +90,8 @@ def prepare(settings: Settings, store: Path | None, base: Tensors | None = None)
         model.load_state_dict(dict(base))
     shapes = find_targets(model, settings.adapter.targets)
     _check_modules(settings, shapes)
+    if settings.init_adapter and start is None:
+        start = first_adapter(settings, shapes)
     workload = Workload(
         settings=settings,
         base={name: tensor.detach() for name, tensor in model.state_dict().items()},
@@ -88,9 +103,29 @@ def prepare(settings: Settings, store: Path | None, base: Tensors | None = None)
         },
         store=store,
         classes=classes,
+        start=start,
     )
     extras = find_extras(model, shapes, settings.adapter.extras)
     return Prepared(data, splits, workload, shapes, extras)
+
+
+def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, Factors]:
+    """Start every module as LoRA does, with as many slots as the largest rank.
+
+    With ``init_adapter``, its slots come first.
+
+    Raises:
+        AdapterError: that adapter does not fit.
+    """
+    ranges = module_ranges(settings, shapes)
+    adapter = {
+        name: start_factors((shape.d_in, shape.d_out), ranges[name].r_max, settings.seed, name)
+        for name, shape in shapes.items()
+    }
+    if settings.init_adapter:
+        given = read_adapter(Path(settings.init_adapter), settings.adapter.scaling)
+        adapter = place_adapter(given, adapter)
+    return adapter
 
 
 def make_base(model: nn.Module, settings: Settings, train: Examples, public: Tensor) -> None:

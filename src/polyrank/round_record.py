@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from polyrank.adapter import Adapter
 from polyrank.guards import refusal
 from polyrank.messages import Failure, TrainTask, Update
 
@@ -33,17 +34,27 @@ class Turn:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What happened in one round; round 0 is the state before training."""
+    """What happened in one round; round 0 is the state before training.
+
+    ``observed`` is what the allocator asked for: client -> module -> before and after training.
+    """
 
     round: int
     turns: Sequence[Turn] = ()
     validation: Metrics = None
     test: Metrics = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    observed: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
-def turn_of(task: TrainTask, answer: object) -> Turn:
-    """Judge a client's answer: accepted, refused by the guards, or failed."""
+def turn_of(task: TrainTask, answer: object, expected: Adapter) -> Turn:
+    """Judge a client's answer: accepted, refused by the guards, or failed.
+
+    Args:
+        task: what the client was asked.
+        answer: what came back.
+        expected: has the names, shapes, types and slots that the update's adapter must have.
+    """
     down = task.download.nbytes
     if isinstance(answer, Failure):
         return Turn(task.id.client, down, failed=answer.reason)
@@ -57,7 +68,7 @@ def turn_of(task: TrainTask, answer: object) -> Turn:
         answer.loss if math.isfinite(answer.loss) else None,
         answer.steps,
         answer.seconds,
-        refused=refusal(answer, task),
+        refused=refusal(answer, task, expected),
     )
 
 

@@ -22,6 +22,7 @@ from polyrank.allocators import ALLOCATORS
 from polyrank.criteria import CRITERIA
 from polyrank.models import MODELS
 from polyrank.partitioners import PARTITIONERS
+from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.table import Table, name_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -204,6 +205,8 @@ class Settings(Strict):
     ranks: RankSettings = RankSettings()
     allocator: Annotated[Method, _short("kind")] = Method(kind="autorank")
     aggregator: Annotated[Method, _short("kind")] = Method(kind="rbla")
+    server_optimizer: Annotated[Method, _short("kind")] = Method(kind="none")
+    average: Share = 0.0
     training: TrainingSettings = TrainingSettings()
     probe: ProbeSettings = ProbeSettings()
     pretrain: PretrainSettings | None = None
@@ -222,6 +225,7 @@ class Settings(Strict):
             (MODELS, self.model.kind),
             (ALLOCATORS, self.allocator.kind),
             (AGGREGATORS, self.aggregator.kind),
+            (SERVER_OPTIMIZERS, self.server_optimizer.kind),
             *((CRITERIA, name) for name in self.criteria),
         ]
         for table, name in tables:

@@ -54,6 +54,7 @@ def fit(
     generator: torch.Generator,
     *,
     keep_losses: bool = False,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> Outcome:
     """Train ``parameters`` of ``model`` on some rows with cross-entropy.
 
@@ -66,6 +67,7 @@ def fit(
         learning_rate: of this round.
         generator: source of the shuffling.
         keep_losses: keep the last epoch's loss of each example.
+        penalty: added to the loss of every batch; the losses in the outcome are without it.
 
     Raises:
         TrainingError: there are no rows, or nothing to train.
@@ -84,7 +86,7 @@ def fit(
                 model(inputs), labels, reduction="none" if keep_losses else "mean"
             )
             loss = each.mean()
-            loss.backward()
+            (loss + penalty() if penalty else loss).backward()
             step()
             total += loss.detach().cpu() * len(places)
             outcome.steps += 1

@@ -7,6 +7,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
+from polyrank.base_change import flatten_patch, unflatten_patch
 from polyrank.checkpoint import join_model, split_model
 from polyrank.messages import (
     Answer,
@@ -36,10 +37,14 @@ def pack(message: Task | Answer) -> bytes:
         if isinstance(value, TaskId):
             fields[name] = asdict(value)
         elif isinstance(value, Download):
-            fields[name] = True
+            fields[name] = [value.base.since, value.base.version] if value.base else []
             tensors |= join_model(value.adapter, value.extras)
+            tensors |= flatten_patch(value.base) if value.base else {}
         elif isinstance(value, Tensor):
             tensors[f"tensor/{name}"] = value
+        elif name == "slots" and value is not None:
+            tensors |= {f"slots/{module}": own for module, own in value.items()}
+            fields[name] = list(value)
         elif name not in ("adapter", "extras"):
             fields[name] = value
     if isinstance(message, Update):
@@ -56,8 +61,12 @@ def unpack(data: bytes) -> Task | Answer:
     fields: dict[str, Any] = json.loads(header["fields"])
     tensors = load(data)
     fields["id"] = TaskId(**fields["id"])
-    if fields.get("download"):
-        fields["download"] = Download(*split_model(tensors))
+    if fields.get("download") is not None:
+        versions = fields["download"]
+        patch = unflatten_patch(tensors, *versions) if versions else None
+        fields["download"] = Download(*split_model(tensors), patch)
+    if fields.get("slots") is not None:
+        fields["slots"] = {module: tensors[f"slots/{module}"] for module in fields["slots"]}
     if header["type"] == "Update":
         fields["adapter"], fields["extras"] = split_model(tensors)
     if "criteria" in fields and header["type"] == "ProbeTask":

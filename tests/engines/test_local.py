@@ -6,11 +6,11 @@ import pytest
 import torch
 from tests.small import small
 
-from polyrank.adapter import prefix
+from polyrank.adapter import prefix, start_factors
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.engines.local import LocalEngine
-from polyrank.federation import Federation, ServerState, start_factors
+from polyrank.federation import Federation, ServerState
 from polyrank.messages import Download, Failure, TaskId, TrainTask, Update
 from polyrank.preparation import prepare
 

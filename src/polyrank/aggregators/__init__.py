@@ -8,10 +8,18 @@ from polyrank.table import Table
 AGGREGATORS = Table(
     "aggregator",
     {
+        "anchored": "polyrank.aggregators.anchored:anchored",
+        "fedavg": "polyrank.aggregators.fedavg:fedavg",
+        "fedex": "polyrank.aggregators.fedex:fedex",
+        "fedsa": "polyrank.aggregators.fedsa:fedsa",
+        "ffa": "polyrank.aggregators.ffa:ffa",
         "flexlora": "polyrank.aggregators.flexlora:flexlora",
+        "flora": "polyrank.aggregators.flora:flora",
+        "hetlora": "polyrank.aggregators.hetlora:hetlora",
         "raflora": "polyrank.aggregators.raflora:raflora",
         "rbla": "polyrank.aggregators.rbla:rbla",
         "replication": "polyrank.aggregators.replication:replication",
+        "rolora": "polyrank.aggregators.rolora:rolora",
         "zero_padding": "polyrank.aggregators.zero_padding:zero_padding",
     },
     group="polyrank.aggregators",

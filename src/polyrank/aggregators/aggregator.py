@@ -5,26 +5,49 @@ of clients. Most methods treat each module by itself: they write a ``ModuleFold`
 ``PerModule`` lifts it to whole updates, with the mean of the extras beside it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from polyrank.adapter import Adapter, Factors, Tensors
+from polyrank.aggregators.local_rule import LocalRule
+from polyrank.base_change import BaseChange, Step, no_change
 from polyrank.errors import ShapeError
-from polyrank.messages import Download, Update
+from polyrank.low_rank import Product
+from polyrank.messages import Update
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True)
 class ServerModel:
-    """The global model: an adapter with all r_max slots of each module, and the extras."""
+    """The global model: an adapter with all r_max slots of each module, and the extras.
+
+    Args:
+        adapter: module -> factors.
+        extras: trained tensors that are not LoRA.
+        base: what aggregation has added to the frozen base, if the method does.
+    """
 
     adapter: Adapter
     extras: Tensors
+    base: BaseChange | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Factors, and what goes into the base beside them.
+
+    Args:
+        factors: the next ones.
+        step: added to the base: ``b`` (d_out, n) and ``a`` (n, d_in), or the sum (d_out, d_in).
+    """
+
+    factors: Factors
+    step: Step
 
 
 class Fold(Protocol[S]):
@@ -49,19 +72,13 @@ class ModuleFold(Protocol[S]):
     def add(self, state: S, factors: Factors | None, client_weight: float) -> S:
         """Take in one client's factors; None where the client does not have the module."""
 
-    def finish(self, state: S, previous: Factors) -> Factors:
+    def finish(self, state: S, previous: Factors) -> Factors | Moved:
         """Return the next factors."""
-
-
-def send_own_slots(model: ServerModel, slots: Mapping[str, Tensor]) -> Download:
-    """Send a client the slots it owns, and the extras."""
-    adapter = {m: model.adapter[m].take(s) for m, s in slots.items() if s.numel()}
-    return Download(adapter, model.extras)
 
 
 @dataclass(frozen=True)
 class Aggregator:
-    """What a paper calls its method.
+    """What a paper calls its method; all but ``fold`` has a default.
 
     Args:
         fold: how updates become the next model.
@@ -69,12 +86,19 @@ class Aggregator:
             (no matter which basis a client's factors are in), ``slot_wise`` (a slot that
             nobody owned keeps its value) and ``linear_sum`` (a function of sums over
             clients, as secure aggregation computes them); the contract tests run on these.
-        send: what a client with these slots is sent.
+        local: round, from 1 -> what clients train, send and are sent in it.
+        rejoin: for a method whose slots mean nothing one by one: how a product becomes the
+            factors of the server. None: slot j of one round is slot j of the next.
+        equal_ranks: whether all clients must own the same slots.
+        changes_base: whether the fold adds to the base.
     """
 
     fold: Fold[Any]
     contracts: frozenset[str] = frozenset()
-    send: Callable[[ServerModel, Mapping[str, Tensor]], Download] = field(default=send_own_slots)
+    local: Callable[[int], LocalRule] = lambda round: LocalRule()
+    rejoin: Callable[[Product, Factors], Factors] | None = None
+    equal_ranks: bool = False
+    changes_base: bool = False
 
 
 def aggregate(
@@ -91,6 +115,14 @@ def fold_module(
     fold: ModuleFold[S], updates: Iterable[tuple[Factors, float]], previous: Factors
 ) -> Factors:
     """Fold one module's (factors, client weight) pairs; ``updates`` are read once."""
+    moved = fold_moved(fold, updates, previous)
+    return moved.factors if isinstance(moved, Moved) else moved
+
+
+def fold_moved(
+    fold: ModuleFold[S], updates: Iterable[tuple[Factors, float]], previous: Factors
+) -> Factors | Moved:
+    """As ``fold_module``, with what goes into the base."""
     state = fold.init(previous)
     for factors, client_weight in updates:
         state = fold.add(state, factors, client_weight)
@@ -120,11 +152,21 @@ class PerModule:
 
     def finish(self, state: dict[str, Any], previous: ServerModel) -> ServerModel:
         """Return the next global model."""
-        adapter = {
-            name: self.module.finish(state["modules"][name], factors)
-            for name, factors in previous.adapter.items()
-        }
-        return ServerModel(adapter, state["extras"].finish(previous.extras))
+        adapter: dict[str, Factors] = {}
+        steps: dict[str, Step] = {}
+        for name, factors in previous.adapter.items():
+            found = self.module.finish(state["modules"][name], factors)
+            if isinstance(found, Moved):
+                steps[name] = found.step
+            adapter[name] = found.factors if isinstance(found, Moved) else found
+        base = (previous.base or unchanged(previous.adapter)).stepped(steps) if steps else None
+        return ServerModel(adapter, state["extras"].finish(previous.extras), base)
+
+
+def unchanged(adapter: Adapter) -> BaseChange:
+    """Return the change of a base that nothing has been added to yet."""
+    first = next(iter(adapter.values()))
+    return no_change({m: (len(f.b), f.a.shape[1]) for m, f in adapter.items()}, wide(first.a))
 
 
 class ExtrasMean:
@@ -165,6 +207,8 @@ class ExtrasMean:
 class SlotSums:
     """Weighted sums of rows of ``a`` and columns of ``b`` by slot, and of the owners' weights.
 
+    Clients that send one factor alone all send the same one; the other stays the server's.
+
     Args:
         previous: the server's factors, which fix r_max, d_in and d_out.
     """
@@ -174,45 +218,77 @@ class SlotSums:
         self.b = torch.zeros(previous.b.shape, dtype=wide(previous.b))
         self.owners = torch.zeros(previous.rank, dtype=torch.float64)
         self.total = 0.0
+        self.parts = ""
 
     def add(self, factors: Factors | None, client_weight: float) -> "SlotSums":
         """Take in one client; None counts towards the total only.
 
         Raises:
-            ShapeError: d_in, d_out or a slot does not fit the server's.
+            ShapeError: d_in, d_out or a slot does not fit the server's, or another factor is
+                missing than that which the other clients do not send.
         """
         self.total += client_weight
         if factors is None or not factors.rank:
             return self
-        check_fits(factors, self.a, self.b)
+        if self.parts and factors.parts != self.parts:
+            raise ShapeError(
+                f"expected factors {self.parts!r} of every client, got {factors.parts!r}"
+            )
+        self.parts = factors.parts
+        check_fits(factors, self.a, self.b, self.parts)
         if factors.is_prefix:
             rank = factors.rank
-            self.a[:rank].add_(factors.a, alpha=client_weight)
-            self.b[:, :rank].add_(factors.b, alpha=client_weight)
+            if "a" in self.parts:
+                self.a[:rank].add_(factors.a, alpha=client_weight)
+            if "b" in self.parts:
+                self.b[:, :rank].add_(factors.b, alpha=client_weight)
             self.owners[:rank] += client_weight
-        else:
+            return self
+        if "a" in self.parts:
             self.a.index_add_(0, factors.slots, factors.a.to(self.a), alpha=client_weight)
+        if "b" in self.parts:
             place = torch.zeros(factors.rank, len(self.owners), dtype=self.b.dtype)
             place[torch.arange(factors.rank), factors.slots] = client_weight
             self.b.addmm_(factors.b.to(self.b), place)  # twice as fast as index_add_ on columns
-            self.owners[factors.slots] += client_weight
+        self.owners[factors.slots] += client_weight
         return self
 
-    def divided_by(self, weights: Tensor, previous: Factors) -> Factors:
-        """Return the sums over ``weights`` (r,), in the types of ``previous``."""
-        a = (self.a / weights[:, None].to(self.a)).to(previous.a.dtype)
-        b = (self.b / weights.to(self.b)).to(previous.b.dtype)
+    def divided_by(
+        self, weights: Tensor, previous: Factors, where: Tensor | None = None
+    ) -> Factors:
+        """Return the sums over ``weights`` (r,), in the types of ``previous``.
+
+        Args:
+            weights: (r,), none of them 0.
+            previous: gives a factor that nobody sent, as it is.
+            where: (r,) slots that take the new value; the others keep that of ``previous``.
+        """
+        a, b = previous.a, previous.b
+        if "a" in self.parts:
+            mean = (self.a / weights[:, None].to(self.a)).to(a.dtype)
+            a = mean if where is None else torch.where(where[:, None], mean, a)
+        if "b" in self.parts:
+            mean = (self.b / weights.to(self.b)).to(b.dtype)
+            b = mean if where is None else torch.where(where, mean, b)
         return Factors(a, b, previous.slots)
 
 
-def check_fits(factors: Factors, a: Tensor, b: Tensor) -> None:
-    """Raise ShapeError unless a client's factors fit the server's ``a`` and ``b``."""
+def check_fits(factors: Factors, a: Tensor, b: Tensor, parts: str = "ab") -> None:
+    """Raise ShapeError unless a client's factors fit the server's ``a`` and ``b``.
+
+    Args:
+        factors: of the client; those that are not in ``parts`` are not looked at.
+        a: (r_max, d_in).
+        b: (d_out, r_max).
+        parts: ``"ab"``, ``"a"`` or ``"b"``.
+    """
     d_in, d_out, slots = a.shape[1], b.shape[0], a.shape[0]
-    if factors.a.shape != (factors.rank, d_in) or factors.b.shape != (d_out, factors.rank):
-        raise ShapeError(
-            f"expected a ({factors.rank}, {d_in}) and b ({d_out}, {factors.rank}), got "
-            f"{tuple(factors.a.shape)} and {tuple(factors.b.shape)}"
-        )
+    wanted = {"a": (factors.rank, d_in), "b": (d_out, factors.rank)}
+    for part in parts or "ab":
+        if getattr(factors, part).shape != wanted[part]:
+            raise ShapeError(
+                f"expected {part} {wanted[part]}, got {tuple(getattr(factors, part).shape)}"
+            )
     if int(factors.slots[-1]) >= slots or int(factors.slots[0]) < 0:
         raise ShapeError(f"slots reach {int(factors.slots[-1])}, the server has {slots}")
 

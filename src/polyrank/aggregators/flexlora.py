@@ -21,6 +21,7 @@ from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, PerModule, check_fits, fold_module
 from polyrank.low_rank import (
     FactoredSum,
+    Product,
     Split,
     Triples,
     as_factors,
@@ -102,4 +103,10 @@ def flexlora(*, split: Split = "balanced", svd: Method = "exact") -> Aggregator:
         split: where the singular values go: ``balanced``, ``left`` (b) or ``right`` (a).
         svd: ``exact`` or ``randomised``.
     """
-    return Aggregator(PerModule(_MeanProduct(split, svd)), frozenset({"exact", "basis_free"}))
+
+    def rejoin(product: Product, like: Factors) -> Factors:
+        return as_factors(TRIPLES[svd](product, like.rank), like, split)
+
+    return Aggregator(
+        PerModule(_MeanProduct(split, svd)), frozenset({"exact", "basis_free"}), rejoin=rejoin
+    )

@@ -1,21 +1,26 @@
-"""Norm-weighted mean of zero-padded LoRA factors: the aggregation rule of HetLoRA.
+"""Norm-weighted mean of zero-padded factors, and a penalty on a client's last slots (HetLoRA).
 
 Cho et al., "Heterogeneous LoRA for Federated Fine-tuning of On-Device Foundation Models",
 2024, https://arxiv.org/abs/2401.06432
 
-No entry of the table: HetLoRA is also a penalty in the clients' loss and clients that give up
-slots, which are not here.
+The third part, clients that give up slots whose product the penalty has shrunk, is the
+allocator of the same name.
 
 Ours, where the paper is silent: one weight a client and module (public code has this, and one
-a client over all modules, too); numbers of examples do not count, except for the extras.
+a client over all modules, too); numbers of examples do not count, except for the extras; a
+client of rank 1 has no tail and no penalty.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
 
 from polyrank.adapter import Factors, product_norm
-from polyrank.aggregators.aggregator import SlotSums, fold_module
+from polyrank.aggregators.aggregator import Aggregator, PerModule, SlotSums, fold_module
+from polyrank.aggregators.local_rule import LocalRule
+from polyrank.errors import SettingsError
 
 SMALLEST = 1e-30  # in place of norm 0, so that clients that all have b = 0 are averaged too
 
@@ -55,3 +60,44 @@ class NormWeightedMean:
         if not state.total:
             return previous
         return state.divided_by(torch.full_like(state.owners, state.total), previous)
+
+
+def tail_penalty(pairs: Sequence[tuple[Tensor, Tensor]], decay: float) -> Tensor:
+    """Sum over modules ``||b[:, t:]||_F ||a[t:, :]||_F`` of the tail from ``t = floor(decay r)``.
+
+    Args:
+        pairs: ``a`` (r, d_in) and ``b`` (d_out, r) of each module; gradients flow through.
+        decay: share of its slots that a client would keep, above 0 and below 1.
+
+    Returns:
+        A scalar, 0 where no module has more than one slot.
+    """
+    terms = [pairs[0][0].new_zeros(())]
+    for a, b in pairs:
+        kept = max(1, math.floor(decay * len(a)))
+        if kept < len(a):
+            terms.append(torch.linalg.norm(b[:, kept:]) * torch.linalg.norm(a[kept:]))
+    return torch.stack(terms).sum()
+
+
+def hetlora(*, penalty: float = 0.001, decay: float = 0.99) -> Aggregator:
+    """Average factors weighed by the norm of their product; clients shrink their last slots.
+
+    Args:
+        penalty: lambda, of the tail in the clients' loss; 0 for none.
+        decay: gamma, the share of its slots that a client would keep, above 0 and below 1;
+            the allocator of the same name should have the same.
+
+    Raises:
+        SettingsError: an option is out of its range.
+    """
+    if penalty < 0 or not 0 < decay < 1:
+        raise SettingsError(
+            f"hetlora: expected penalty >= 0 and 0 < decay < 1, got {penalty} and {decay}"
+        )
+
+    def shrink(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        return penalty * tail_penalty(pairs, decay)
+
+    rule = LocalRule(penalty=shrink if penalty else None)
+    return Aggregator(PerModule(NormWeightedMean()), local=lambda round: rule)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, PerModule, check_fits, fold_module
-from polyrank.low_rank import FactoredSum, Split, as_factors, leading_triples
+from polyrank.low_rank import FactoredSum, Product, Split, as_factors, leading_triples
 
 
 def owners_mean_product(
@@ -87,4 +87,8 @@ def raflora(*, split: Split = "balanced") -> Aggregator:
     Args:
         split: where the singular values go: ``balanced``, ``left`` (b) or ``right`` (a).
     """
-    return Aggregator(PerModule(_OwnersMeanProduct(split)))
+
+    def rejoin(product: Product, like: Factors) -> Factors:
+        return as_factors(leading_triples(product, like.rank), like, split)
+
+    return Aggregator(PerModule(_OwnersMeanProduct(split)), rejoin=rejoin)

@@ -32,23 +32,26 @@ def rank_wise_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) 
     Raises:
         ShapeError: a client's d_in or d_out differs from the server's, or a slot is not there.
     """
-    return fold_module(_RankWiseMean(), updates, previous)
+    return fold_module(RankWiseMean(), updates, previous)
 
 
-class _RankWiseMean:
+class RankWiseMean:
+    """The rule as a fold of one module, for ``PerModule``."""
+
     def init(self, previous: Factors) -> SlotSums:
+        """Start from nothing."""
         return SlotSums(previous)
 
     def add(self, state: SlotSums, factors: Factors | None, client_weight: float) -> SlotSums:
+        """Take in one client's factors."""
         return state.add(factors, client_weight)
 
     def finish(self, state: SlotSums, previous: Factors) -> Factors:
+        """Return the next factors."""
         owned = state.owners > 0
-        mean = state.divided_by(torch.where(owned, state.owners, 1.0), previous)
-        a = torch.where(owned[:, None], mean.a, previous.a)
-        return Factors(a, torch.where(owned, mean.b, previous.b), previous.slots)
+        return state.divided_by(torch.where(owned, state.owners, 1.0), previous, owned)
 
 
 def rbla() -> Aggregator:
     """Average each slot over the clients that own it."""
-    return Aggregator(PerModule(_RankWiseMean()), frozenset({"slot_wise", "linear_sum"}))
+    return Aggregator(PerModule(RankWiseMean()), frozenset({"slot_wise", "linear_sum"}))

@@ -28,17 +28,22 @@ def zero_padded_mean(updates: Iterable[tuple[Factors, float]], previous: Factors
     Raises:
         ShapeError: a client's d_in or d_out differs from the server's, or a slot is not there.
     """
-    return fold_module(_ZeroPaddedMean(), updates, previous)
+    return fold_module(ZeroPaddedMean(), updates, previous)
 
 
-class _ZeroPaddedMean:
+class ZeroPaddedMean:
+    """The rule as a fold of one module, for ``PerModule``."""
+
     def init(self, previous: Factors) -> SlotSums:
+        """Start from nothing."""
         return SlotSums(previous)
 
     def add(self, state: SlotSums, factors: Factors | None, client_weight: float) -> SlotSums:
+        """Take in one client's factors; None counts as zeros."""
         return state.add(factors, client_weight)
 
     def finish(self, state: SlotSums, previous: Factors) -> Factors:
+        """Return the next factors."""
         if not state.total:
             return previous
         return state.divided_by(torch.full_like(state.owners, state.total), previous)
@@ -46,4 +51,4 @@ class _ZeroPaddedMean:
 
 def zero_padding() -> Aggregator:
     """Average each slot over all clients, absent ones as zeros."""
-    return Aggregator(PerModule(_ZeroPaddedMean()), frozenset({"linear_sum"}))
+    return Aggregator(PerModule(ZeroPaddedMean()), frozenset({"linear_sum"}))

@@ -48,5 +48,7 @@ def make_allocator(name: str, options: Mapping[str, Any]) -> Allocator:
         SettingsError: an option is unknown, missing or of the wrong type.
     """
     made: Any = ALLOCATORS.make(name, options)
-    allocator: Allocator = made if hasattr(made, "step") else static(made)
+    if not hasattr(made, "step"):
+        made = static(made, options.get("refresh_every"))
+    allocator: Allocator = made
     return allocator

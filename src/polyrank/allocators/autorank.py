@@ -31,6 +31,7 @@ def autorank(
     criterion_weights: CriterionWeights = "critic",
     cost_criteria: tuple[str, ...] = (),
     normalisation: Normalisation = "vector",
+    refresh_every: int | None = None,
 ) -> Choice:
     """Weigh the criteria, score clients with TOPSIS, and spread ranks by score.
 
@@ -41,12 +42,16 @@ def autorank(
             criterion that is not named then has weight 0.
         cost_criteria: names of the criteria of which less means a higher rank.
         normalisation: see ``polyrank.mcda.topsis``.
+        refresh_every: rounds after which a run measures the clients and chooses again; None for
+            once, before the first round. It plays no part in one choice.
 
     Raises:
         SettingsError: no criteria, or impossible weights.
         UnknownNameError: a weight or cost criterion that was not measured.
         BudgetError: the budget is below the cost of the least ranks.
     """
+    if refresh_every is not None and refresh_every < 1:
+        raise SettingsError(f"autorank: expected refresh_every >= 1, got {refresh_every}")
     names = list(evidence.criteria)
     if not names:
         raise SettingsError("autorank: expected at least one criterion, got none")

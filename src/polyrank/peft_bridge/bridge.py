@@ -3,6 +3,7 @@
 PEFT's layers do the forward pass. One wrapped model serves every client of a process, at
 whatever ranks: ``load`` swaps the factors and sets ``layer.scaling``, which does not
 follow by itself. Loaded tensors are copies, so that training never changes what is shared.
+Slots that a client uses and does not train are a second PEFT adapter beside the first.
 """
 
 import warnings
@@ -19,6 +20,7 @@ from polyrank.errors import AdapterError
 from polyrank.peft_bridge.targets import ModuleShape, find_extras
 
 ADAPTER = "default"
+FROZEN = "frozen"
 
 
 class Bridge:
@@ -40,20 +42,38 @@ class Bridge:
         scaling: float,
     ) -> None:
         names = find_extras(model, shapes, extras)
-        config = LoraConfig(r=1, lora_alpha=1, target_modules=list(shapes))
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
-            self.model = inject_adapter_in_model(config, model, adapter_name=ADAPTER)
+        self.model = model
         self.shapes = dict(shapes)
         self.scaling = scaling
+        self._inject(ADAPTER)
         self.layers: dict[str, LoraLayer] = {n: model.get_submodule(n) for n in shapes}
+        self._weights: dict[str, Tensor] = {
+            n: layer.get_base_layer().weight for n, layer in self.layers.items()
+        }
+        self._change: Tensors = {}
         self.model.requires_grad_(False)
         owners = {n: self._owner(n) for n in names}
         self._parameters = {n: at for n, at in owners.items() if at[1] in at[0]._parameters}
         self._buffers = {n: at for n, at in owners.items() if at[1] in at[0]._buffers}
 
-    def load(self, adapter: Adapter, extras: Tensors) -> None:
+    def load(
+        self,
+        adapter: Adapter,
+        extras: Tensors,
+        *,
+        frozen: Adapter | None = None,
+        trains: str = "ab",
+        change: Tensors | None = None,
+    ) -> None:
         """Set the model to an adapter and extras, by copy; modules without slots are left out.
+
+        Args:
+            adapter: the slots to work with.
+            extras: all extras.
+            frozen: slots that work with them and that training leaves alone.
+            trains: the factors of ``adapter`` that training changes.
+            change: module -> (d_out, d_in), added to the base weights times the scaling. The
+                same object as before is taken to be unchanged.
 
         Raises:
             AdapterError: a name is unknown or an extra is missing.
@@ -68,25 +88,44 @@ class Bridge:
                 f"extras differ: unknown {sorted(extras.keys() - wanted)}, "
                 f"missing {sorted(wanted - extras.keys())}"
             )
+        if frozen and not self._has_frozen:
+            self._inject(FROZEN)
+            self.model.requires_grad_(False)
         for name, layer in self.layers.items():
-            self._load_module(layer, adapter.get(name))
+            both = {ADAPTER: adapter.get(name), FROZEN: (frozen or {}).get(name)}
+            active = {key: f for key, f in both.items() if f is not None and f.rank}
+            self._activate(layer, list(active))
+            for key, factors in active.items():
+                self._load_factors(layer, key, factors, trains if key == ADAPTER else "")
+        self._set_change(change or {})
         for name, (owner, leaf) in self._parameters.items():
             owner._parameters[leaf] = nn.Parameter(extras[name].to(self.device, copy=True))
         for name, (owner, leaf) in self._buffers.items():
             owner._buffers[leaf] = extras[name].to(self.device, copy=True)
-        self._loaded = adapter
+        self._loaded, self._frozen = adapter, frozen or {}
+
+    def factor_pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the parameters of the loaded slots, ``a`` (r, d_in) and ``b`` (d_out, r)."""
+        layers = [self.layers[n] for n, f in self._loaded.items() if f.rank]
+        return [
+            (x.lora_A[ADAPTER].weight.flatten(1), x.lora_B[ADAPTER].weight.flatten(1))
+            for x in layers
+        ]
 
     def read(self) -> tuple[dict[str, Factors], dict[str, Tensor]]:
         """Return the adapter, with the slots that were loaded, and the extras, on the CPU."""
-        adapter = {}
-        for name, loaded in self._loaded.items():
-            if not loaded.rank:
-                continue
-            layer = self.layers[name]
-            a = layer.lora_A[ADAPTER].weight.detach().flatten(1).cpu()
-            b = layer.lora_B[ADAPTER].weight.detach().flatten(1).cpu()
-            adapter[name] = Factors(a, b, loaded.slots)
+        slots = [(name, f.slots) for name, f in self._loaded.items() if f.rank]
+        adapter = {
+            name: Factors(a.detach().cpu(), b.detach().cpu(), own)
+            for (name, own), (a, b) in zip(slots, self.factor_pairs(), strict=True)
+        }
         return adapter, {n: t.detach().cpu() for n, t in self._extras().items()}
+
+    def read_whole(self) -> dict[str, Factors]:
+        """Return the adapter with the slots that were loaded as frozen."""
+        adapter, _ = self.read()
+        rest = {name: f for name, f in self._frozen.items() if f.rank}
+        return {n: f.with_slots(rest[n]) if n in rest else f for n, f in adapter.items()}
 
     def trainable(self) -> list[nn.Parameter]:
         """Return the parameters that training changes, in a fixed order."""
@@ -112,20 +151,42 @@ class Bridge:
             weight += delta.reshape(weight.shape).to(weight)
         return state
 
-    def _load_module(self, layer: LoraLayer, factors: Factors | None) -> None:
-        active = factors is not None and factors.rank > 0
-        if layer.disable_adapters == active:
-            layer.enable_adapters(active)
-        if factors is None or not active:
-            for part in (layer.lora_A, layer.lora_B):
-                part[ADAPTER].weight.requires_grad_(False)
+    def _inject(self, name: str) -> None:
+        config = LoraConfig(r=1, lora_alpha=1, target_modules=list(self.shapes))
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            inject_adapter_in_model(config, self.model, adapter_name=name)
+
+    @property
+    def _has_frozen(self) -> bool:
+        return FROZEN in next(iter(self.layers.values())).lora_A
+
+    def _set_change(self, change: Tensors) -> None:
+        if change is self._change or not (change or self._change):
             return
-        for part, flat in ((layer.lora_A, factors.a), (layer.lora_B, factors.b)):
-            module = part[ADAPTER]
+        for name, weight in self._weights.items():
+            added = change.get(name)
+            changed = weight
+            if added is not None:
+                added = (self.scaling * added).to(weight.device).reshape(weight.shape)
+                changed = nn.Parameter((weight + added).to(weight.dtype), requires_grad=False)
+            self.layers[name].get_base_layer().weight = changed
+        self._change = change
+
+    def _activate(self, layer: LoraLayer, adapters: list[str]) -> None:
+        if adapters:
+            layer.set_adapter(adapters)
+        if layer.disable_adapters == bool(adapters):
+            layer.enable_adapters(bool(adapters))
+
+    def _load_factors(self, layer: LoraLayer, adapter: str, factors: Factors, trains: str) -> None:
+        for name, part, flat in (("a", layer.lora_A, factors.a), ("b", layer.lora_B, factors.b)):
+            module = part[adapter]
             shape = (flat.shape[0], *_tail(module.weight, flat.shape[1]))
-            module.weight = nn.Parameter(flat.to(self.device, copy=True).reshape(shape))
-        layer.r[ADAPTER] = factors.rank
-        layer.scaling[ADAPTER] = self.scaling
+            loaded = flat.to(self.device, copy=True).reshape(shape)
+            module.weight = nn.Parameter(loaded, requires_grad=name in trains)
+        layer.r[adapter] = factors.rank
+        layer.scaling[adapter] = self.scaling
 
     def _owner(self, name: str) -> tuple[nn.Module, str]:
         path, _, leaf = name.rpartition(".")

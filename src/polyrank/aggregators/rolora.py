@@ -1,0 +1,28 @@
+"""Train and average b in odd rounds, a in even ones (RoLoRA).
+
+Chen et al., "Robust Federated Finetuning of LLMs via Alternating Optimization of LoRA", 2025,
+https://arxiv.org/abs/2502.01755
+
+The factor that rests is the same on all clients, so the mean of the other is the mean of the
+products. A client that took part in the round before is sent the factor that this changed;
+others get both.
+
+Ours, as the paper has equal ranks: slots that a client lacks count as zeros, which keeps the
+mean exact.
+"""
+
+from polyrank.aggregators.aggregator import Aggregator, PerModule
+from polyrank.aggregators.local_rule import LocalRule
+from polyrank.aggregators.zero_padding import ZeroPaddedMean
+
+
+def _alternate(round: int) -> LocalRule:
+    now, before = ("b", "a") if round % 2 else ("a", "b")
+    return LocalRule(trains=now, sends=now, changed=before, absent="own")
+
+
+def rolora() -> Aggregator:
+    """Train and average ``b`` in odd rounds and ``a`` in even ones."""
+    return Aggregator(
+        PerModule(ZeroPaddedMean()), frozenset({"exact", "linear_sum"}), local=_alternate
+    )

@@ -1,0 +1,34 @@
+import pytest
+import torch
+from tests.small import small
+
+import polyrank
+from polyrank.adapter import Factors, prefix
+from polyrank.aggregators import AGGREGATORS
+from polyrank.aggregators.aggregator import fold_module
+from polyrank.errors import SettingsError, ShapeError
+
+
+def filled(rank, value):
+    return Factors(torch.full((rank, 2), value), torch.full((3, rank), value), prefix(rank))
+
+
+def fold(updates, previous):
+    return fold_module(AGGREGATORS.make("fedavg", {})().fold.module, updates, previous)
+
+
+def test_by_hand():
+    """(1 * 1 + 4 * 3) / 4 = 3.25; the third slot is nobody's and keeps its 9."""
+    result = fold([(filled(2, 1.0), 1.0), (filled(2, 4.0), 3.0)], filled(3, 9.0))
+    assert result.a[:, 0].tolist() == [3.25, 3.25, 9.0]
+    assert result.b[0].tolist() == [3.25, 3.25, 9.0]
+
+
+def test_unequal_ranks_are_refused():
+    with pytest.raises(ShapeError, match=r"expected slots \[0, 1\] of every client, got \[0\]"):
+        fold([(filled(2, 1.0), 1.0), (filled(1, 1.0), 1.0)], filled(3, 9.0))
+
+
+def test_a_run_with_unequal_ranks_does_not_start(tmp_path):
+    with pytest.raises(SettingsError, match=r"needs the same rank for all clients.*'fc1'.* 1 to 6"):
+        polyrank.run(small(aggregator="fedavg"), out=tmp_path / "run")
