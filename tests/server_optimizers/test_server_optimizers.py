@@ -1,0 +1,160 @@
+"""Against the same rules written out densely, number by number, in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from polyrank.adapter import Factors, prefix
+from polyrank.aggregators import AGGREGATORS
+from polyrank.aggregators.aggregator import ServerModel, unchanged
+from polyrank.errors import SettingsError
+from polyrank.server_optimizers import SERVER_OPTIMIZERS
+from polyrank.server_optimizers.optimizer import advance
+
+D_IN, D_OUT, SLOTS = 5, 7, 5
+ADAPTIVE = ("fedadam", "fedyogi")
+RULES = [n for n in SERVER_OPTIMIZERS if n != "none"]
+
+
+def optimizer(name, **options):
+    return SERVER_OPTIMIZERS.make(name, options)()
+
+
+def aggregator(name):
+    return AGGREGATORS.make(name, {})()
+
+
+def model(seed, *, base=None):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(SLOTS, D_IN, generator=generator, dtype=torch.float64)
+    b = torch.randn(D_OUT, SLOTS, generator=generator, dtype=torch.float64)
+    bias = torch.randn(3, generator=generator, dtype=torch.float64)
+    extras = {"bias": bias, "count": torch.tensor(seed)}
+    return ServerModel({"fc": Factors(a, b, prefix(SLOTS))}, extras, base)
+
+
+def product(m):
+    return (m.adapter["fc"].b @ m.adapter["fc"].a).numpy()
+
+
+class Written:
+    """The three rules as their papers write them; ``mean``: one second moment for all numbers."""
+
+    def __init__(self, name, start, *, mean=False):
+        self.name, self.x, self.mean = name, start.copy(), mean
+        self.m, self.v = 0.0, 0.001**2
+
+    def step(self, target):
+        d = target - self.x
+        if self.name == "fedavgm":
+            self.m = 0.5 * self.m + d
+            self.x = self.x + self.m
+            return self.x
+        self.m = 0.9 * self.m + 0.1 * d
+        squared = np.mean(d**2) if self.mean else d**2
+        if self.name == "fedadam":
+            self.v = 0.99 * self.v + 0.01 * squared
+        else:
+            self.v = self.v - 0.01 * squared * np.sign(self.v - squared)
+        self.x = self.x + 0.01 * self.m / (np.sqrt(self.v) + 0.001)
+        return self.x
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_factors_and_extras_move_number_by_number(name):
+    current, memory = model(0), {}
+    written = {
+        part: Written(name, getattr(current.adapter["fc"], part).numpy()) for part in ("a", "b")
+    }
+    bias = Written(name, current.extras["bias"].numpy())
+    for seed in range(1, 6):
+        target = model(seed)
+        current, memory = advance(
+            optimizer(name), memory, current, target, aggregator("zero_padding")
+        )
+        for part, rule in written.items():
+            came = getattr(current.adapter["fc"], part)
+            np.testing.assert_allclose(came, rule.step(getattr(target.adapter["fc"], part).numpy()))
+        np.testing.assert_allclose(current.extras["bias"], bias.step(target.extras["bias"].numpy()))
+        assert current.extras["count"] == seed
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("method", ["flexlora", "anchored", "raflora"])
+def test_decomposed_methods_move_in_the_product(name, method):
+    """Five slots hold every product here, so that nothing is cut off."""
+    current, memory = model(0), {}
+    written = Written(name, product(current), mean=True)
+    for seed in range(1, 6):
+        target = model(seed)
+        current, memory = advance(optimizer(name), memory, current, target, aggregator(method))
+        np.testing.assert_allclose(product(current), written.step(product(target)), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_where_the_base_changes_base_and_product_move_together(name):
+    """The factors stay as they were aggregated; the base takes up the rest."""
+    start = model(0)
+    current, memory = ServerModel(start.adapter, start.extras, unchanged(start.adapter)), {}
+    written = Written(name, product(current), mean=True)
+    for seed in range(1, 6):
+        moved = torch.randn(
+            D_OUT, D_IN, generator=torch.Generator().manual_seed(-seed % 97)
+        ).double()
+        target = model(seed, base=current.base.stepped({"fc": (moved,)}))
+        wanted = written.step(product(target) + target.base.totals["fc"].numpy())
+        current, memory = advance(optimizer(name), memory, current, target, aggregator("fedex"))
+        assert torch.equal(current.adapter["fc"].a, target.adapter["fc"].a)
+        assert current.base.version == seed
+        found = product(current) + current.base.totals["fc"].numpy()
+        np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_a_factor_that_the_round_did_not_touch_keeps_its_value():
+    """RoLoRA's clients that hold it are not sent it again."""
+    rule, method = optimizer("fedavgm", momentum=0.9), aggregator("rolora")
+    first, second = model(0), model(1)
+    current, memory = advance(rule, {}, first, second, method)
+    resting = current.adapter["fc"]
+    only_b = Factors(resting.a, second.adapter["fc"].b, resting.slots)
+    current, _ = advance(rule, memory, current, ServerModel({"fc": only_b}, second.extras), method)
+    assert torch.equal(current.adapter["fc"].a, resting.a)
+    assert not torch.equal(current.adapter["fc"].b, only_b.b)
+
+
+def test_no_momentum_at_rate_1_is_the_aggregated_model():
+    rule = optimizer("fedavgm", momentum=0.0)
+    result, _ = advance(rule, {}, model(0), model(1), aggregator("rbla"))
+    torch.testing.assert_close(result.adapter["fc"].a, model(1).adapter["fc"].a)
+
+
+def test_a_constant_step_grows_to_one_over_one_minus_momentum():
+    """d stays 1: steps 1, 1.5, 1.75, ... towards 2."""
+    rule, method, memory = optimizer("fedavgm", momentum=0.5), aggregator("rbla"), {}
+    x, steps = 0.0, []
+    for _ in range(20):
+        models = [
+            ServerModel({}, {"x": torch.tensor([value], dtype=torch.float64)})
+            for value in (x, x + 1)
+        ]
+        result, memory = advance(rule, memory, *models, method)
+        steps.append(float(result.extras["x"]) - x)
+        x = float(result.extras["x"])
+    assert steps[:3] == [1.0, 1.5, 1.75]
+    assert math.isclose(steps[-1], 2.0, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("fedavgm", {"momentum": 1.0}, "fedavgm: expected 0 <= momentum < 1, got 1.0"),
+        ("fedavgm", {"learning_rate": 0.0}, "fedavgm: expected learning_rate > 0, got 0.0"),
+        ("fedadam", {"tau": 0.0}, "fedadam: expected tau > 0, got 0.0"),
+        ("fedyogi", {"second_momentum": -0.1}, "fedyogi: expected 0 <= second_momentum < 1"),
+    ],
+)
+def test_impossible_options_are_named(name, options, said):
+    with pytest.raises(SettingsError, match=said):
+        optimizer(name, **options)
