@@ -18,13 +18,15 @@ from polyrank.allocators import (
 from polyrank.errors import BudgetError, SettingsError
 
 ENTRIES = list(ALLOCATORS)
-SPENDERS = [name for name in ENTRIES if name != "ratio"]  # ratio is by hand: it spends what it says
+FIXED = {"ratio", "capacity"}  # by hand or by hardware: they spend what they say, or refuse
+SPENDERS = [name for name in ENTRIES if name not in FIXED]
+OPTIONS = {"capacity": {"memory": 1e9}}
 every = pytest.mark.parametrize("name", ENTRIES)
 every_spender = pytest.mark.parametrize("name", SPENDERS)
 
 
 def choose(name, evidence, limits):
-    choice, _ = make_allocator(name, {}).step(None, evidence, limits)
+    choice, _ = make_allocator(name, OPTIONS.get(name, {})).step(None, evidence, limits)
     return choice
 
 
@@ -34,7 +36,7 @@ def choose(name, evidence, limits):
 def test_every_rank_is_allowed(name, data):
     evidence = data.draw(evidences())
     clients = len(evidence.clients)
-    budget = False if name == "ratio" else None
+    budget = False if name in FIXED else None
     limits = data.draw(limits_for(clients, budget))
     choice = choose(name, evidence, limits)
     assert list(choice.ranks) == list(limits.modules)

@@ -35,6 +35,7 @@ ALLOCATORS = Table(
         "uniform": "polyrank.allocators.uniform:uniform",
         "random": "polyrank.allocators.random:random",
         "ratio": "polyrank.allocators.ratio:ratio",
+        "capacity": "polyrank.allocators.capacity:capacity",
     },
     group="polyrank.allocators",
 )

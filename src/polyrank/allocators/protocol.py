@@ -10,7 +10,12 @@ from polyrank.allocators.limits import Limits
 class Allocator(Protocol):
     """Chooses ranks again and again, with a state of its own between rounds.
 
-    The state is whatever the allocator needs, ``None`` at the start and where there is none.
+    The state is whatever the allocator needs, as JSON can hold it, so that a run can be resumed;
+    ``None`` at the start and where there is none.
+
+    One with ``every_round = True`` is asked after every round, with the state it returned last
+    and with what was observed in the round; its new ranks hold from the next round on. Others,
+    and every ``static`` one, are asked once, before the first round.
     """
 
     def step(self, state: Any, evidence: Evidence, limits: Limits) -> tuple[Choice, Any]:  # noqa: ANN401
