@@ -36,6 +36,7 @@ ALLOCATORS = Table(
         "random": "polyrank.allocators.random:random",
         "ratio": "polyrank.allocators.ratio:ratio",
         "capacity": "polyrank.allocators.capacity:capacity",
+        "eva": "polyrank.allocators.eva:eva",
     },
     group="polyrank.allocators",
 )
