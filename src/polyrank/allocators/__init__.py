@@ -37,6 +37,7 @@ ALLOCATORS = Table(
         "ratio": "polyrank.allocators.ratio:ratio",
         "capacity": "polyrank.allocators.capacity:capacity",
         "eva": "polyrank.allocators.eva:eva",
+        "hetlora": "polyrank.allocators.hetlora:HetLora",
     },
     group="polyrank.allocators",
 )
