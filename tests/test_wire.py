@@ -12,6 +12,7 @@ from polyrank.messages import (
     TaskId,
     TrainTask,
     Update,
+    Wanted,
 )
 from polyrank.wire import pack, unpack
 
@@ -33,8 +34,8 @@ def test_tasks_come_out_as_they_went_in():
     task = unpack(pack(TrainTask(ID, Download(ADAPTER, EXTRAS), 0.01)))
     assert (task.id, task.learning_rate) == (ID, 0.01)
     assert_model(task.download.adapter, task.download.extras)
-    probe = unpack(pack(ProbeTask(ID, Download(ADAPTER, EXTRAS), 0.01, ("label_count",))))
-    assert probe.criteria == ("label_count",)
+    probe = unpack(pack(ProbeTask(ID, Download(ADAPTER, EXTRAS), 0.01, Wanted(("x",), 3), 2)))
+    assert (probe.wanted, probe.last) == (Wanted(("x",), 3), 2)
     own = EvaluateTask(ID, "client", None, 2, 9)
     assert unpack(pack(own)) == own
     shared = unpack(pack(EvaluateTask(ID, "test", Download(ADAPTER, {}), 2, 9)))
@@ -64,7 +65,8 @@ def test_answers_come_out_as_they_went_in():
     assert (update.id, update.examples, update.steps, update.seconds) == (ID, 12.0, 5, 1.5)
     assert update.loss != update.loss
     assert_model(update.adapter, update.extras)
-    measured = Measured(ID, {"label_count": 3.0}, 4, 0.5)
+    measured = Measured(ID, {"label_count": 3.0}, 4, 0.5, {"fc": [0.5, 0.25]})
+    assert measured.nbytes == 24
     assert unpack(pack(measured)) == measured
     assert unpack(pack(Failure(ID, "why"))) == Failure(ID, "why")
     counted = unpack(pack(Counted(ID, torch.arange(4).reshape(2, 2), 0.25)))

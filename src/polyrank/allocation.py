@@ -1,13 +1,14 @@
 """From settings and measured criteria to a plan: who owns which slots."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from polyrank.adapter import prefix
+from polyrank.adapter import Factors, prefix
+from polyrank.aggregators.hetlora import tail_product
 from polyrank.allocators import (
-    ALLOCATORS,
     Budget,
     Choice,
     Evidence,
@@ -16,9 +17,10 @@ from polyrank.allocators import (
     make_allocator,
     reasons,
 )
+from polyrank.allocators.marks import mark_of
 from polyrank.errors import SettingsError, nearest
 from polyrank.federation import Observed, Plan
-from polyrank.messages import Measured
+from polyrank.messages import NOTHING, Measured, Wanted
 from polyrank.peft_bridge import ModuleShape
 from polyrank.settings import Settings
 
@@ -28,7 +30,8 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
 
     Ranks by hand are taken as given.
     """
-    by_hand = getattr(ALLOCATORS.load(settings.allocator.kind), "by_hand", False)
+    kind = settings.allocator
+    by_hand = mark_of(make_allocator(kind.kind, kind.options), "by_hand")
     ranges = {}
     for name, shape in shapes.items():
         own = settings.ranks.modules.get(name)
@@ -57,16 +60,34 @@ class RankChooser:
         kind = settings.allocator
         self.settings, self.clients = settings, clients
         self.allocator = make_allocator(kind.kind, kind.options)
-        reads = getattr(ALLOCATORS.load(kind.kind), "reads_criteria", False)
-        self.measures = tuple(settings.criteria) if reads else ()
         ranges = module_ranges(settings, shapes)
         self.limits = Limits(ranges, _budget(settings), _caps(settings, clients))
         self.smallest = {name: given.r_min for name, given in ranges.items()}
+        reads_criteria = mark_of(self.allocator, "reads_criteria")
+        reads_spectra = mark_of(self.allocator, "reads_spectra")
+        self.wanted = Wanted(
+            tuple(settings.criteria) if reads_criteria else (),
+            max(given.r_max for given in ranges.values()) if reads_spectra else 0,
+        )
+
+    @property
+    def observe(self) -> Callable[[Factors], float] | None:
+        """What the allocator wants to know of a module's factors, before and after training."""
+        if mark_of(self.allocator, "observes") != "tail_product":
+            return None
+        return partial(tail_product, decay=mark_of(self.allocator, "decay"))
+
+    def wanted_at(self, round: int) -> Wanted:
+        """Return what clients measure for the choice after a round.
+
+        One that observes training has measured before the first round for its start alone.
+        """
+        return NOTHING if round and self.observe else self.wanted
 
     def due(self, round: int) -> bool:
-        """Whether ranks are chosen again after a round."""
+        """Whether ranks are chosen again after a round, before the next one."""
         every = self.allocator.refresh_every
-        return every is not None and round % every == 0
+        return every is not None and round > 0 and round % every == 0
 
     def choose(
         self,
@@ -79,14 +100,20 @@ class RankChooser:
 
         Args:
             state: the allocator's, None at the start.
-            measured: the criteria of every client, or nothing if they are not read.
+            measured: what every client has measured, or nothing if nothing was wanted.
             round: rounds finished.
             observed: what was observed in the last one.
         """
         values = {m.id.client: m.criteria for m in measured}
-        names = self.measures if measured else ()
-        criteria = {n: np.array([values[c][n] for c in self.clients]) for n in names}
-        evidence = Evidence(self.clients, criteria, round, self.settings.seed)
+        names = self.wanted.criteria if measured else ()
+        evidence = Evidence(
+            self.clients,
+            {n: np.array([values[c][n] for c in self.clients]) for n in names},
+            round,
+            self.settings.seed,
+            spectra={m.id.client: m.spectra for m in measured},
+            observed=observed or {},
+        )
         return self.allocator.step(state, evidence, self.limits)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polyrank.activations import activation_spectra
 from polyrank.adapter import Adapter, Tensors, shared_adapter
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator
@@ -39,6 +40,8 @@ from polyrank.peft_bridge import Bridge, find_targets
 from polyrank.seeding import derive, numpy_stream
 from polyrank.settings import Settings, TrainingSettings
 from polyrank.training import Outcome, choose_device, count_answers, fit
+
+SPECTRA_ROWS, SPECTRA_BATCH = 512, 64
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class Trainer:
         labels = self.workload.train.labels[rows]
         counts = np.bincount(labels.numpy(), minlength=self.workload.classes)
         outcome = Outcome()
-        if needs_probe(task.criteria):
+        if needs_probe(task.wanted.criteria):
             training = self.settings.training.model_copy(
                 update={"epochs": self.settings.probe.epochs, "steps": None}
             )
@@ -163,7 +166,20 @@ class Trainer:
         if self.settings.probe.epsilon is not None:
             rng = numpy_stream(self.settings.seed, "count noise", task.id.client)
             view = noisy_view(view, self.settings.probe.epsilon, rng)
-        return Measured(task.id, measure(task.criteria, view), outcome.steps, outcome.seconds)
+        criteria = measure(task.wanted.criteria, view)
+        return Measured(task.id, criteria, outcome.steps, outcome.seconds, self._spectra(task))
+
+    def _spectra(self, task: ProbeTask) -> dict[str, list[float]]:
+        """Explained-variance ratios of the base's modules, on a sample of the client's rows."""
+        if not task.wanted.ratios:
+            return {}
+        rows, _ = self.workload.clients[task.id.client]
+        generator = torch.Generator().manual_seed(self._seed("spectra", task.id))
+        sample = rows[torch.randperm(len(rows), generator=generator)[:SPECTRA_ROWS]]
+        self._load(task)
+        modules = {name: layer.get_base_layer() for name, layer in self.bridge.layers.items()}
+        batches = (self.workload.train.batch(part)[0] for part in sample.split(SPECTRA_BATCH))
+        return activation_spectra(self.bridge.model, modules, batches, keep=task.wanted.ratios)
 
     def _evaluate(self, task: EvaluateTask) -> Counted:
         download, id = task.download, task.id

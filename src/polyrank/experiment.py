@@ -97,14 +97,15 @@ class _Run:
                 validation_rows=len(self.prepared.splits.validation),
                 test_rows=len(self.prepared.data.test_y),
                 optimizer=self.optimizer,
+                observe=self.ranks.observe,
                 on_turn=self.watcher.turn,
             )
             state, facts = self._resumed() or self._started(federation)
             engine.commit(state.trained)
             while state.round < self.settings.rounds:
                 self.watcher.stage(f"round {state.round + 1}/{self.settings.rounds}")
+                state, probed = self._refreshed(federation, state)
                 state, record = federation.next_round(state)
-                state, probed = self._refreshed(federation, state, record)
                 self._keep(state, record, facts, probed)
                 engine.commit(state.trained)
                 trackers.log(record)
@@ -139,26 +140,30 @@ class _Run:
         return state, facts
 
     def _refreshed(
-        self, federation: Federation, state: ServerState, record: RoundRecord
+        self, federation: Federation, state: ServerState
     ) -> tuple[ServerState, dict[str, int]]:
         """Choose ranks again, if it is time; return also what measuring cost."""
-        if not self.ranks.due(state.round) or state.round >= self.settings.rounds:
+        if not self.ranks.due(state.round):
             return state, {}
         measured = self._measured(federation, state)
-        choice, memory = self.ranks.choose(state.allocator, measured, state.round, record.observed)
+        choice, memory = self.ranks.choose(state.allocator, measured, state.round, state.observed)
         plan, told = plan_of(choice), profiles(choice, measured)
         changed = [client for client in plan if not _same(plan[client], state.plan[client])]
-        events = ({"event": "ranks", "round": state.round, "client": c, **told[c]} for c in changed)
-        self.folder.append("clients", events)
+        number = state.round + 1
+        self.folder.append(
+            "clients",
+            [{"event": "ranks", "round": number, "client": c, **told[c]} for c in changed],
+        )
         planned = state.round if changed else state.planned
         cost = self._probe_cost(federation, state, measured)
         return replace(state, plan=plan, planned=planned, allocator=memory), cost
 
     def _measured(self, federation: Federation, state: ServerState) -> list[Measured]:
-        if not self.ranks.measures:
+        wanted = self.ranks.wanted_at(state.round)
+        if not wanted:
             return []
         self.watcher.stage("measuring clients")
-        return federation.probe(state, self.ranks.smallest, self.ranks.measures)
+        return federation.probe(state, self.ranks.smallest, wanted)
 
     def _probe_cost(
         self, federation: Federation, state: ServerState, measured: list[Measured]

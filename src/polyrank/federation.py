@@ -30,6 +30,7 @@ from polyrank.messages import (
     TaskId,
     TrainTask,
     Update,
+    Wanted,
 )
 from polyrank.metrics import pooled_metrics
 from polyrank.round_record import Metrics, RoundRecord, Turn, turn_of
@@ -55,6 +56,7 @@ class ServerState:
         round: rounds finished.
         trained: client -> the last finished round in which its update was accepted.
         planned: the round after which the plan was last changed.
+        observed: what the allocator wanted to know of the last round.
         memory: of the server's optimiser.
         average: the exported average, if one is kept.
         allocator: the allocator's own state, as JSON holds it.
@@ -68,6 +70,7 @@ class ServerState:
     memory: Memory = field(default_factory=dict)
     average: ServerModel | None = None
     allocator: Any = None
+    observed: Observed = field(default_factory=dict)
 
     @property
     def exported(self) -> ServerModel:
@@ -109,15 +112,13 @@ class Federation:
         examples = self.engine.roster()
         return sorted(examples, key=lambda client: (-examples[client], client))
 
-    def probe(
-        self, state: ServerState, ranks: Mapping[str, int], names: tuple[str, ...]
-    ) -> list[Measured]:
-        """Let every client measure its criteria, starting from the global model at small ranks.
+    def probe(self, state: ServerState, ranks: Mapping[str, int], wanted: Wanted) -> list[Measured]:
+        """Let every client measure itself, starting from the global model at small ranks.
 
         Args:
             state: whose model is the global one.
             ranks: module -> rank.
-            names: of the criteria.
+            wanted: what to measure.
 
         Raises:
             TrainingError: a client could not.
@@ -128,7 +129,7 @@ class Federation:
                 TaskId(self.settings.name, state.round, client),
                 self.probe_download(state, ranks, client),
                 rate,
-                names,
+                wanted,
                 state.trained.get(client),
             )
             for client in self.roster
@@ -137,7 +138,7 @@ class Federation:
         for answer in self.engine.run(tasks):
             if not isinstance(answer, Measured):
                 raise TrainingError(
-                    f"client {answer.id.client!r} could not measure its criteria: "
+                    f"client {answer.id.client!r} could not be measured: "
                     f"{getattr(answer, 'reason', answer)}"
                 )
             measured.append(answer)
@@ -167,10 +168,11 @@ class Federation:
         else:
             raise QuorumError(_too_few(number, turns, self.settings))
         done = {**state.trained, **dict.fromkeys(accepted, number)}
-        state = replace(self._stepped(state, model, number), round=number, trained=done)
+        state = self._stepped(state, model, number)
+        state = replace(state, round=number, trained=done, observed=observed)
         validation, test = self.evaluate(state)
         seconds = {"train": trained - started, "evaluate": time.perf_counter() - trained}
-        return state, RoundRecord(number, turns, validation, test, seconds, observed)
+        return state, RoundRecord(number, turns, validation, test, seconds)
 
     def evaluate(self, state: ServerState) -> tuple[Metrics, Metrics]:
         """Evaluate the global model on the validation and on the test rows, if it is time."""

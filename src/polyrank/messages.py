@@ -3,7 +3,7 @@
 Bytes are counted from ``Download`` and ``Update`` alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -64,21 +64,40 @@ class TrainTask:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What clients are to measure.
+
+    Args:
+        criteria: names of criteria.
+        ratios: how many explained-variance ratios of each module's inputs, 0 for none.
+    """
+
+    criteria: tuple[str, ...] = ()
+    ratios: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.criteria or self.ratios)
+
+
+NOTHING = Wanted()
+
+
+@dataclass(frozen=True)
 class ProbeTask:
-    """Measure one client's criteria, after a short training if a criterion reads losses.
+    """Measure one client, after a short training if a criterion reads losses.
 
     Args:
         id: the rounds finished, as its round.
         download: where the probe's training starts, at the smallest rank.
         learning_rate: that of the next round.
-        criteria: names of the criteria to measure.
+        wanted: what to measure.
         last: the last finished round in which the client's update was accepted.
     """
 
     id: TaskId
     download: Download
     learning_rate: float
-    criteria: tuple[str, ...]
+    wanted: Wanted
     last: int | None = None
 
 
@@ -134,17 +153,26 @@ class Update:
 
 @dataclass(frozen=True)
 class Measured:
-    """A client's criteria: the floats that leave it, and what measuring them cost."""
+    """What a client has measured: the floats that leave it, and what measuring them cost.
+
+    Args:
+        id: the task's.
+        criteria: by name.
+        steps: optimiser steps taken.
+        seconds: time spent on training.
+        spectra: module -> explained-variance ratios of its inputs, falling.
+    """
 
     id: TaskId
     criteria: Mapping[str, float]
     steps: int
     seconds: float = field(default=0.0, compare=False)
+    spectra: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
-        """Bytes sent: one float64 for each criterion."""
-        return 8 * len(self.criteria)
+        """Bytes sent: a float64 for each number."""
+        return 8 * (len(self.criteria) + sum(len(s) for s in self.spectra.values()))
 
 
 @dataclass(frozen=True)

@@ -34,17 +34,13 @@ class Turn:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What happened in one round; round 0 is the state before training.
-
-    ``observed`` is what the allocator asked for: client -> module -> before and after training.
-    """
+    """What happened in one round; round 0 is the state before training."""
 
     round: int
     turns: Sequence[Turn] = ()
     validation: Metrics = None
     test: Metrics = None
     seconds: Mapping[str, float] = field(default_factory=dict)
-    observed: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 def turn_of(task: TrainTask, answer: object, expected: Adapter) -> Turn:
@@ -73,7 +69,7 @@ def turn_of(task: TrainTask, answer: object, expected: Adapter) -> Turn:
 
 
 def round_line(record: RoundRecord, probe: Mapping[str, int] | None) -> dict[str, Any]:
-    """Return a round's line of ``rounds.jsonl``; ``probe`` is what measuring criteria cost."""
+    """Return a round's line of ``rounds.jsonl``; ``probe`` is what measuring for it cost."""
     losses = [(t.loss, t.examples) for t in record.turns if t.accepted and t.loss is not None]
     examples = sum(n for _, n in losses)
     return {
@@ -89,6 +85,7 @@ def round_line(record: RoundRecord, probe: Mapping[str, int] | None) -> dict[str
             "down": sum(t.down for t in record.turns) + (probe or {}).get("down", 0),
         },
         "steps": sum(t.steps for t in record.turns) + (probe or {}).get("steps", 0),
+        "probe_steps": (probe or {}).get("steps", 0),
     }
 
 

@@ -30,6 +30,7 @@ def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "trained": dict(state.trained),
         "base": base,
         "allocator": state.allocator,
+        "observed": state.observed,
     }
     return tensors, header
 
@@ -50,6 +51,7 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
         _starting_with(MEMORY, tensors),
         _unpack_model(average, header["base"]) if average else None,
         header["allocator"],
+        header["observed"],
     )
 
 

@@ -34,7 +34,7 @@ def summarize(
     )
     profiles = [c for c in clients if c["event"] == "profile"]
     finals = [c for c in clients if c["event"] == "final"]
-    ranks = {c["client"]: c["ranks"] for c in profiles}
+    ranks = {c["client"]: c["ranks"] for c in clients if c["event"] in ("profile", "ranks")}
     return {
         "name": settings.name,
         "seed": settings.seed,
@@ -55,8 +55,8 @@ def summarize(
         "rounds_to_target": _rounds_to(settings.evaluation.target_accuracy, tested),
         "bytes": {way: sum(r["bytes"][way] for r in rounds) for way in ("up", "down")},
         "steps": {
-            "probe": sum(r["steps"] for r in rounds if r["round"] == 0),
-            "training": sum(r["steps"] for r in rounds if r["round"] > 0),
+            "probe": sum(r["probe_steps"] for r in rounds),
+            "training": sum(r["steps"] - r["probe_steps"] for r in rounds),
         },
         "refused": sum(len(r["refused"]) for r in rounds),
         "failed": sum(len(r["failed"]) for r in rounds),

@@ -21,6 +21,7 @@ from polyrank.messages import (
     TaskId,
     TrainTask,
     Update,
+    Wanted,
 )
 
 _TYPES = {
@@ -42,6 +43,8 @@ def pack(message: Task | Answer) -> bytes:
             tensors |= flatten_patch(value.base) if value.base else {}
         elif isinstance(value, Tensor):
             tensors[f"tensor/{name}"] = value
+        elif isinstance(value, Wanted):
+            fields[name] = [value.criteria, value.ratios]
         elif name == "slots" and value is not None:
             tensors |= {f"slots/{module}": own for module, own in value.items()}
             fields[name] = list(value)
@@ -69,8 +72,9 @@ def unpack(data: bytes) -> Task | Answer:
         fields["slots"] = {module: tensors[f"slots/{module}"] for module in fields["slots"]}
     if header["type"] == "Update":
         fields["adapter"], fields["extras"] = split_model(tensors)
-    if "criteria" in fields and header["type"] == "ProbeTask":
-        fields["criteria"] = tuple(fields["criteria"])
+    if "wanted" in fields:
+        criteria, ratios = fields["wanted"]
+        fields["wanted"] = Wanted(tuple(criteria), ratios)
     for name, tensor in tensors.items():
         if name.startswith("tensor/"):
             fields[name.removeprefix("tensor/")] = tensor

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from polyrank.adapter import Factors, prefix
-from polyrank.aggregators.hetlora import NormWeightedMean, norm_weighted_mean
-from polyrank.errors import ShapeError
+from polyrank.aggregators.hetlora import NormWeightedMean, norm_weighted_mean, tail_product
+from polyrank.errors import SettingsError, ShapeError
 
 
 def draw(rank: int, seed: int, d_in: int = 5, d_out: int = 8) -> Factors:
@@ -57,3 +57,22 @@ def test_a_client_without_the_module_weighs_nothing():
 def test_wrong_sizes_are_refused():
     with pytest.raises(ShapeError):
         norm_weighted_mean([(draw(2, 1, d_in=4), 1.0)], draw(3, 0))
+
+
+@pytest.mark.parametrize(("rank", "decay", "start"), [(6, 0.99, 5), (6, 0.5, 3), (10, 0.9, 9)])
+def test_the_tail_product_is_that_of_numpy_s_norms(rank, decay, start):
+    """Tails of one slot, of three, and of one where 0.9 * 10 is just 9."""
+    f = draw(rank, 1)
+    tail = np.linalg.norm(f.b.numpy()[:, start:]) * np.linalg.norm(f.a.numpy()[start:])
+    assert tail_product(f, decay) == pytest.approx(tail, rel=1e-12)
+
+
+def test_the_tail_product_at_the_ends():
+    """Rank 1 is all tail, no slots are 0, as is a start with b = 0; 6e60 is above float32."""
+    one = Factors(torch.tensor([[3e30]]), torch.tensor([[2e30]]), prefix(1))
+    assert tail_product(one, 0.99) == pytest.approx(6e60)
+    assert tail_product(draw(0, 1), 0.99) == 0
+    start = draw(4, 1)
+    assert tail_product(Factors(start.a, start.b * 0, start.slots), 0.99) == 0
+    with pytest.raises(SettingsError, match="decay"):
+        tail_product(start, 1.0)

@@ -77,3 +77,17 @@ def permuted(evidence, limits, order):
     )
     caps = None if limits.caps is None else limits.caps[order]
     return moved, Limits(limits.modules, limits.budget, caps)
+
+
+def spectra_for(evidence, limits):
+    """Falling ratios for each client and module, the same whatever the order of clients."""
+    return {
+        client: {module: _ratios(evidence.seed, client, module) for module in limits.modules}
+        for client in evidence.clients
+    }
+
+
+def _ratios(*names):
+    rng = np.random.default_rng([ord(letter) for letter in "/".join(map(str, names))])
+    values = np.sort(rng.random(rng.integers(1, 12)) ** 3)[::-1]
+    return (values / values.sum()).tolist()

@@ -1,8 +1,18 @@
 """What every entry of the table keeps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from allocator_problems import allowed, evidences, largest, limits_for, permuted, spent
+from allocator_problems import (
+    allowed,
+    evidences,
+    largest,
+    limits_for,
+    permuted,
+    spectra_for,
+    spent,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,13 +28,22 @@ from polyrank.allocators import (
 from polyrank.errors import BudgetError, SettingsError
 
 ENTRIES = list(ALLOCATORS)
-SPENDERS = [name for name in ENTRIES if name != "ratio"]  # ratio is by hand: it spends what it says
+FIXED = {"ratio", "capacity"}  # by hand or by hardware: they spend what they say, or refuse
+HELD = {"eva"}  # held below the budget by rho, too
+SPENDERS = [name for name in ENTRIES if name not in FIXED | HELD]
+CONTROLS = [name for name in ENTRIES if name not in FIXED]
+OPTIONS = {"capacity": {"memory": 1e9}}
 every = pytest.mark.parametrize("name", ENTRIES)
+every_control = pytest.mark.parametrize("name", CONTROLS)
 every_spender = pytest.mark.parametrize("name", SPENDERS)
 
 
 def choose(name, evidence, limits):
-    choice, _ = make_allocator(name, {}).step(None, evidence, limits)
+    options = OPTIONS.get(name, {})
+    if name == "eva":
+        evidence = replace(evidence, spectra=spectra_for(evidence, limits))
+        options = {} if limits.budget else {"rank": 4}
+    choice, _ = make_allocator(name, options).step(None, evidence, limits)
     return choice
 
 
@@ -34,7 +53,7 @@ def choose(name, evidence, limits):
 def test_every_rank_is_allowed(name, data):
     evidence = data.draw(evidences())
     clients = len(evidence.clients)
-    budget = False if name == "ratio" else None
+    budget = False if name in FIXED else None
     limits = data.draw(limits_for(clients, budget))
     choice = choose(name, evidence, limits)
     assert list(choice.ranks) == list(limits.modules)
@@ -80,7 +99,17 @@ def test_better_score_never_gets_a_smaller_rank(name, data):
             assert (ranks[worse] <= ranks[i]).all()
 
 
-@every_spender
+@every_control
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_budget_is_never_exceeded(name, data):
+    evidence = data.draw(evidences())
+    limits = data.draw(limits_for(len(evidence.clients), budget=True))
+    ranks = choose(name, evidence, limits).ranks
+    assert spent(ranks, limits) <= allowed(limits, len(evidence.clients)) + 1e-9
+
+
+@every_control
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_order_of_clients_does_not_matter(name, data):
@@ -134,5 +163,5 @@ def test_controls_spend_what_autorank_spends(data):
     evidence = data.draw(evidences())
     amount = data.draw(st.floats(2, 12))
     limits = Limits({"m": ModuleRange(2, 12, 10)}, Budget("mean_rank", amount))
-    totals = {choose(name, evidence, limits).ranks["m"].sum() for name in SPENDERS}
+    totals = {choose(name, evidence, limits).ranks["m"].sum() for name in CONTROLS}
     assert len(totals) == 1

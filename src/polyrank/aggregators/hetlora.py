@@ -11,7 +11,6 @@ a client over all modules, too); numbers of examples do not count, except for th
 client of rank 1 has no tail and no penalty.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from polyrank.adapter import Factors, product_norm
 from polyrank.aggregators.aggregator import Aggregator, PerModule, SlotSums, fold_module
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.allocators.hetlora import kept_rank
 from polyrank.errors import SettingsError
 
 SMALLEST = 1e-30  # in place of norm 0, so that clients that all have b = 0 are averaged too
@@ -42,6 +42,29 @@ def norm_weighted_mean(updates: Iterable[tuple[Factors, float]], previous: Facto
         ShapeError: a client's d_in or d_out differs from the server's, or a slot is not there.
     """
     return fold_module(NormWeightedMean(), updates, previous)
+
+
+def tail_product(factors: Factors, decay: float) -> float:
+    """Return ``||b[:, k:]||_F * ||a[k:, :]||_F`` with ``k = floor(decay * r)``, in float64.
+
+    The paper's penalty on a client's last slots, and what its ranks are cut by: see
+    ``polyrank.allocators.hetlora``.
+
+    Args:
+        factors: ``a`` (r, d_in), ``b`` (d_out, r); 0 without slots.
+        decay: the share of the slots before the tail, above 0 and below 1.
+
+    Raises:
+        SettingsError: ``decay`` is out of range.
+
+    Example:
+        >>> a, b = torch.tensor([[9.0], [3.0]]), torch.tensor([[9.0, 4.0]])
+        >>> tail_product(Factors(a, b, torch.arange(2)), 0.99)
+        12.0
+    """
+    start = kept_rank(factors.rank, decay)
+    b, a = factors.b[:, start:].double(), factors.a[start:].double()
+    return float(b.norm() * a.norm())
 
 
 class NormWeightedMean:
@@ -74,7 +97,7 @@ def tail_penalty(pairs: Sequence[tuple[Tensor, Tensor]], decay: float) -> Tensor
     """
     terms = [pairs[0][0].new_zeros(())]
     for a, b in pairs:
-        kept = max(1, math.floor(decay * len(a)))
+        kept = max(1, kept_rank(len(a), decay))
         if kept < len(a):
             terms.append(torch.linalg.norm(b[:, kept:]) * torch.linalg.norm(a[kept:]))
     return torch.stack(terms).sum()

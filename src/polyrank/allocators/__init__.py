@@ -35,6 +35,9 @@ ALLOCATORS = Table(
         "uniform": "polyrank.allocators.uniform:uniform",
         "random": "polyrank.allocators.random:random",
         "ratio": "polyrank.allocators.ratio:ratio",
+        "capacity": "polyrank.allocators.capacity:capacity",
+        "eva": "polyrank.allocators.eva:eva",
+        "hetlora": "polyrank.allocators.hetlora:HetLora",
     },
     group="polyrank.allocators",
 )

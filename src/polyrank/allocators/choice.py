@@ -22,6 +22,10 @@ class Evidence:
         criteria: criterion name -> (n,) values in the order of the clients.
         round: the round that the ranks are for, from 0.
         seed: the run's root seed.
+        spectra: client -> module -> (k,) explained-variance ratios of the module's inputs,
+            falling (``polyrank.activations``); empty unless the allocator reads them.
+        observed: client -> module -> what the allocator ``observes``, at download and after
+            training, of the clients that trained last; see ``polyrank.allocators.marks``.
 
     Raises:
         SettingsError: no clients, or one twice.
@@ -33,6 +37,8 @@ class Evidence:
     criteria: Mapping[str, Floats]
     round: int = 0
     seed: int = 0
+    spectra: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    observed: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = self.clients

@@ -1,0 +1,170 @@
+"""HetLoRA's self-pruning: a client's rank falls where its last slots fell silent.
+
+Cho, Liu, Xu, Fahrezi, Joshi, "Heterogeneous LoRA for Federated Fine-tuning of On-Device
+Foundation Models", 2024, https://arxiv.org/abs/2401.06432
+
+The tail of rank r is the slots from floor(decay * r) on. Where the product of the norms of
+its two factors is smaller after a client's training than at download, the rank falls to
+floor(decay * r). The paper's penalty on this product in the clients' loss and its
+aggregation are the aggregator of the same name, ``polyrank.aggregators.hetlora``.
+
+Ours: the server decides, from the same numbers, and the lower rank holds from the next round
+on, while the paper's client cuts before it sends; the start is any other chooser's, by default
+random; floors are those of the decimal that the user wrote; r_min is kept, and ranks below it
+from the start are never raised.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from polyrank.allocators import make_allocator
+from polyrank.allocators.choice import Choice, Evidence
+from polyrank.allocators.limits import Limits, Ranks
+from polyrank.allocators.marks import mark_of
+from polyrank.allocators.protocol import Allocator
+from polyrank.errors import DataError, SettingsError, UnknownNameError, nearest
+
+State: TypeAlias = Mapping[str, Mapping[str, int]]  # client -> module -> rank
+
+
+def kept_rank(rank: int, decay: float) -> int:
+    """Return floor(decay * rank), exact for the decimal written: 0.29 * 100 is 29.
+
+    Raises:
+        SettingsError: decay is not above 0 and below 1.
+    """
+    if not 0 < decay < 1:
+        raise SettingsError(f"hetlora: decay: expected a number above 0 and below 1, got {decay!r}")
+    return math.floor(Fraction(repr(float(decay))) * rank)
+
+
+@dataclass(frozen=True)
+class HetLora:
+    """Start from another chooser's ranks; cut a rank where the client's training shrank its tail.
+
+    Args:
+        start: the allocator that gives the first ranks, by its name in the table.
+        start_options: its options.
+        decay: the share of a rank that is kept; a rank of 1 is never cut.
+
+    Raises:
+        SettingsError: decay is not above 0 and below 1, impossible start options, or a start
+            that is itself asked every round.
+        UnknownNameError: no allocator ``start``.
+    """
+
+    refresh_every: ClassVar[int] = 1
+    observes: ClassVar[str] = "tail_product"
+
+    start: str = "random"
+    start_options: Mapping[str, Any] | None = None
+    decay: float = 0.99
+
+    reads_criteria: bool = field(init=False, repr=False)  # as the start does
+    reads_spectra: bool = field(init=False, repr=False)
+    by_hand: bool = field(init=False, repr=False)
+    _starter: Allocator = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        kept_rank(1, self.decay)
+        if self.start == "hetlora":
+            raise SettingsError("hetlora: start: expected another allocator, got 'hetlora'")
+        starter = make_allocator(self.start, self.start_options or {})
+        if starter.refresh_every is not None:
+            raise SettingsError(
+                f"hetlora: start: expected an allocator that chooses once, got {self.start!r}"
+            )
+        object.__setattr__(self, "_starter", starter)
+        for mark in ("reads_criteria", "reads_spectra", "by_hand"):
+            object.__setattr__(self, mark, bool(mark_of(starter, mark)))
+
+    def step(
+        self, state: State | None, evidence: Evidence, limits: Limits
+    ) -> tuple[Choice, dict[str, dict[str, int]]]:
+        """Choose the first ranks, or cut those of the state by what was observed.
+
+        Args:
+            state: client -> module -> rank, or None at the start.
+            evidence: ``observed`` of the clients that trained; others keep their ranks.
+            limits: of all rounds; a cap that has come since wins, also over r_min.
+
+        Raises:
+            SettingsError: the state is not of these clients and modules.
+            UnknownNameError: an observation of a client or module that is not there.
+            DataError: an observation that is not two finite numbers from 0 up.
+            BudgetError: the ranks cost more than the budget.
+        """
+        if state is None:
+            choice, _ = self._starter.step(None, evidence, limits)
+        else:
+            choice = self._cut(state, evidence, limits)
+        return choice, _state_of(choice)
+
+    def _cut(self, state: State, evidence: Evidence, limits: Limits) -> Choice:
+        ranks = _ranks_of(state, evidence, limits)
+        lower, upper = limits.bounds(evidence.clients)
+        places = {client: k for k, client in enumerate(evidence.clients)}
+        rows = {module: row for row, module in enumerate(limits.modules)}
+        for client, modules in evidence.observed.items():
+            k = _place(client, places, "client")
+            for module, numbers in modules.items():
+                row = _place(module, rows, "module")
+                before, after = _checked(client, module, numbers)
+                if after < before:
+                    cut = max(int(lower[row, k]), kept_rank(int(ranks[row, k]), self.decay))
+                    ranks[row, k] = min(ranks[row, k], cut)
+        held = np.minimum(ranks, upper)
+        limits.check_cost(held, evidence.clients, "the ranks of the last round")
+        return Choice(
+            clients=evidence.clients,
+            ranks=dict(zip(limits.modules, held, strict=True)),
+            basis=f"from {self.start}, cut where training shrank the last slots",
+            capped=np.any(ranks > upper, axis=0),
+        )
+
+
+def _state_of(choice: Choice) -> dict[str, dict[str, int]]:
+    return {
+        client: {module: int(ranks[k]) for module, ranks in choice.ranks.items()}
+        for k, client in enumerate(choice.clients)
+    }
+
+
+def _ranks_of(state: State, evidence: Evidence, limits: Limits) -> Ranks:
+    """Ranks (M, n) of a state."""
+    same = state.keys() == set(evidence.clients)
+    if not same or any(of.keys() != limits.modules.keys() for of in state.values()):
+        modules = sorted({module for of in state.values() for module in of})
+        raise SettingsError(
+            f"hetlora: expected a state of the clients {', '.join(sorted(evidence.clients)[:20])} "
+            f"with the modules {', '.join(limits.modules)}, got clients "
+            f"{', '.join(sorted(state)[:20])} with modules {', '.join(modules)}"
+        )
+    return np.array(
+        [[state[client][module] for client in evidence.clients] for module in limits.modules],
+        dtype=np.int64,
+    )
+
+
+def _place(name: str, places: Mapping[str, int], what: str) -> int:
+    if name not in places:
+        raise UnknownNameError(
+            f"hetlora: observed: there is no {what} {name!r}{nearest(name, places)}; "
+            f"there are {', '.join(list(places)[:20])}"
+        )
+    return places[name]
+
+
+def _checked(client: str, module: str, numbers: tuple[float, float]) -> tuple[float, float]:
+    before, after = numbers
+    if not (math.isfinite(before) and math.isfinite(after) and min(before, after) >= 0):
+        raise DataError(
+            f"hetlora: client {client!r}, module {module!r}: expected two finite tail products "
+            f"from 0 up, got {before!r} and {after!r}"
+        )
+    return before, after

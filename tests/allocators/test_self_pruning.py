@@ -1,0 +1,168 @@
+"""The allocator ``hetlora``: self-pruning ranks."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from allocator_problems import evidences, limits_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polyrank.allocators import (
+    ALLOCATORS,
+    Budget,
+    Evidence,
+    Limits,
+    ModuleRange,
+    make_allocator,
+    reasons,
+)
+from polyrank.allocators.hetlora import HetLora, kept_rank
+from polyrank.allocators.marks import mark_of
+from polyrank.allocators.random import random
+from polyrank.errors import BudgetError, DataError, SettingsError, UnknownNameError
+
+CLIENTS = Evidence(["a", "b", "c"], {})
+LIMITS = Limits({"m": ModuleRange(2, 20, 10), "n": ModuleRange(4, 20, 10)})
+STATE = {name: {"m": 20, "n": 5} for name in "abc"}
+
+
+def ranks(choice):
+    return {module: row.tolist() for module, row in choice.ranks.items()}
+
+
+def after(state, limits=LIMITS, decay=0.8, **observed):
+    evidence = replace(CLIENTS, observed=observed)
+    return HetLora(decay=decay).step(state, evidence, limits)
+
+
+def test_by_hand():
+    """0.8 * 20 is 16 and 0.8 * 5 is 4; equal is not below, and c did not train."""
+    choice, state = after(
+        STATE, a={"m": (3.0, 2.9), "n": (3.0, 0.0)}, b={"m": (3.0, 3.0), "n": (0.0, 1.0)}
+    )
+    assert ranks(choice) == {"m": [16, 20, 20], "n": [4, 5, 5]}
+    assert state == {"a": {"m": 16, "n": 4}, "b": {"m": 20, "n": 5}, "c": {"m": 20, "n": 5}}
+    assert set(reasons(choice)) == {"from random, cut where training shrank the last slots"}
+
+
+def test_a_rank_falls_round_by_round_to_its_least():
+    """floor(0.8 r) from 20: 16 12 9 7 5 4 3 2, then r_min 2; from 5: 4, its r_min."""
+    state, seen = STATE, []
+    for _ in range(10):
+        _, state = after(json.loads(json.dumps(state)), a={"m": (2.0, 1.0), "n": (2.0, 1.0)})
+        seen.append((state["a"]["m"], state["a"]["n"]))
+    assert [m for m, _ in seen] == [16, 12, 9, 7, 5, 4, 3, 2, 2, 2]
+    assert [n for _, n in seen] == [4] * 10
+    assert state["b"] == STATE["b"]
+
+
+def test_floors_are_those_of_the_decimal():
+    """In floating point 0.29 * 100 is 28.999999999999996."""
+    assert [kept_rank(100, 0.29), kept_rank(10, 0.9), kept_rank(64, 0.99)] == [29, 9, 63]
+    assert [kept_rank(1, 0.99), kept_rank(0, 0.99)] == [0, 0]
+
+
+def test_a_rank_below_the_least_is_not_raised():
+    """Ranks by hand may be below r_min."""
+    _, state = after({**STATE, "a": {"m": 1, "n": 3}}, a={"m": (1.0, 0.5), "n": (1.0, 0.5)})
+    assert state["a"] == {"m": 1, "n": 3}
+
+
+def test_a_cap_wins_over_the_state_and_over_the_least_rank():
+    limits = Limits(LIMITS.modules, caps=np.array([3, 30, 17]))
+    choice, state = after(STATE, limits, a={"n": (1.0, 0.5)}, c={"m": (1.0, 0.5)})
+    assert ranks(choice) == {"m": [3, 20, 16], "n": [3, 5, 5]}
+    assert choice.capped.tolist() == [True, False, False]
+    assert state["a"] == {"m": 3, "n": 3}
+
+
+def test_the_first_ranks_are_the_start_s():
+    evidence = Evidence([f"c{at}" for at in range(9)], {}, seed=3)
+    limits = Limits(LIMITS.modules, Budget("mean_rank", 7))
+    choice, state = make_allocator("hetlora", {}).step(None, evidence, limits)
+    assert ranks(choice) == ranks(random(evidence, limits))
+    assert state["c4"] == {m: int(row[4]) for m, row in choice.ranks.items()}
+    made = make_allocator(
+        "hetlora", {"start": "ratio", "start_options": {"ratios": [0.1, 0.5, 1.0]}}
+    )
+    assert ranks(made.step(None, CLIENTS, LIMITS)[0]) == {"m": [2, 10, 20], "n": [2, 10, 20]}
+
+
+def test_marks_follow_the_start():
+    """Asked of the table for what all share, of the allocator for what the start decides."""
+    assert ALLOCATORS.load("hetlora").refresh_every == 1
+    assert ALLOCATORS.load("hetlora").observes == "tail_product"
+    for start, mark in [
+        ("autorank", "reads_criteria"),
+        ("eva", "reads_spectra"),
+        ("ratio", "by_hand"),
+    ]:
+        assert mark_of(make_allocator("hetlora", {"start": start}), mark) is True
+        assert mark_of(make_allocator("hetlora", {"start": "uniform"}), mark) is False
+    assert make_allocator("uniform", {"rank": 2}).refresh_every is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_ranks_only_fall_and_stay_allowed(data):
+    evidence = data.draw(evidences())
+    limits = data.draw(limits_for(len(evidence.clients)))
+    allocator = HetLora(decay=data.draw(st.sampled_from([0.5, 0.9, 0.99])))
+    lower, _ = limits.bounds(evidence.clients)
+    _, state = allocator.step(None, evidence, limits)
+    number = st.floats(0, 10)
+    for _ in range(3):
+        observed = {
+            client: {m: (data.draw(number), data.draw(number)) for m in limits.modules}
+            for client in data.draw(st.sets(st.sampled_from(list(evidence.clients))))
+        }
+        before = state
+        choice, state = allocator.step(state, replace(evidence, observed=observed), limits)
+        for k, client in enumerate(evidence.clients):
+            for row, module in enumerate(limits.modules):
+                old, new = before[client][module], state[client][module]
+                fell, rose = observed.get(client, {}).get(module, (0, 0))
+                assert lower[row, k] <= new <= old
+                assert new == old or rose < fell
+                assert choice.ranks[module][k] == new
+
+
+def test_impossible_options():
+    for decay in (0.0, 1.0, -0.5, float("nan")):
+        with pytest.raises(SettingsError, match="decay: expected a number above 0 and below 1"):
+            HetLora(decay=decay)
+    with pytest.raises(SettingsError, match="expected another allocator, got 'hetlora'"):
+        HetLora(start="hetlora")
+    with pytest.raises(UnknownNameError, match="did you mean 'ratio'"):
+        HetLora(start="ratios")
+    with pytest.raises(SettingsError, match="allowed: ratios"):
+        HetLora(start="ratio", start_options={"rank": 3})
+    with pytest.raises(SettingsError, match="that chooses once, got 'test_self_pruning:Restless'"):
+        HetLora(start="test_self_pruning:Restless")
+
+
+class Restless:
+    """Asked every round, as its author says."""
+
+    refresh_every = 1
+
+    def step(self, state, evidence, limits):
+        return random(evidence, limits), None
+
+
+def test_states_and_observations_that_do_not_fit_are_named():
+    with pytest.raises(SettingsError, match=r"a state of the clients a, b, c .* got clients a, b"):
+        after({name: STATE[name] for name in "ab"})
+    with pytest.raises(SettingsError, match=r"with the modules m, n, got .* modules m$"):
+        after({name: {"m": 3} for name in "abc"})
+    with pytest.raises(UnknownNameError, match="observed: there is no client 'd'"):
+        after(STATE, d={"m": (1.0, 0.5)})
+    with pytest.raises(UnknownNameError, match=r"observed: there is no module 'mm'.*mean 'm'"):
+        after(STATE, a={"mm": (1.0, 0.5)})
+    for bad in ((np.nan, 1.0), (np.inf, 1.0), (1.0, np.inf), (1.0, -0.5)):
+        with pytest.raises(DataError, match="client 'a', module 'm': expected two finite tail"):
+            after(STATE, a={"m": bad})
+    with pytest.raises(BudgetError, match=r"ranks of the last round, which cost 12\.5"):
+        after(STATE, Limits(LIMITS.modules, Budget("mean_rank", 12)))

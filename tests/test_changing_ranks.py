@@ -1,0 +1,85 @@
+"""Ranks that change in mid-run, on real runs."""
+
+import json
+
+import pytest
+
+import polyrank
+from polyrank.errors import SettingsError
+from tests.small import small
+
+
+def lines(run, kind):
+    return [json.loads(line) for line in (run / f"{kind}.jsonl").read_text().splitlines()]
+
+
+def states(run):
+    wanted = {"rounds.jsonl", "clients.jsonl", "summary.json"}
+    kept = [p for p in run.rglob("*") if p.name in wanted or p.suffix == ".safetensors"]
+    return {str(p.relative_to(run)): p.read_bytes() for p in kept}
+
+
+REFRESHED = {"kind": "autorank", "refresh_every": 2}
+PRUNED = {"kind": "hetlora", "start": "uniform", "start_options": {"rank": 6}, "decay": 0.8}
+
+
+def test_autorank_measures_and_chooses_again_every_k_rounds(tmp_path):
+    settings = small(allocator=REFRESHED, rounds=5, criteria=["loss_entropy"])
+    polyrank.run(settings, out=tmp_path / "run")
+    events = [x for x in lines(tmp_path / "run", "clients") if x["event"] == "ranks"]
+    assert events, "the losses of later rounds should have moved a rank"
+    assert {x["round"] for x in events} <= {3, 5}
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    last = {x["client"]: x["ranks"] for x in events}
+    assert all(summary["ranks"][client] == ranks for client, ranks in last.items())
+
+
+def test_measuring_again_costs_what_it_cost_at_first(tmp_path):
+    once = polyrank.run(small(rounds=5), out=tmp_path / "once").summary
+    settings = small(allocator=REFRESHED, rounds=5)
+    again = polyrank.run(settings, out=tmp_path / "again").summary
+    assert once["steps"]["probe"] > 0
+    assert again["steps"]["probe"] == 3 * once["steps"]["probe"]
+    first, second = (lines(tmp_path / n, "rounds")[0]["bytes"] for n in ("once", "again"))
+    assert first == second
+
+
+@pytest.mark.parametrize("aggregator", ["rbla", "rolora", "fedsa", "anchored", "flora"])
+@pytest.mark.parametrize("allocator", [REFRESHED, PRUNED], ids=["autorank", "hetlora"])
+def test_a_run_with_changing_ranks_resumes_to_the_same_bits(tmp_path, allocator, aggregator):
+    settings = small(allocator=allocator, aggregator=aggregator, rounds=5, cohort_size=3)
+    polyrank.run(settings, out=tmp_path / "whole")
+    polyrank.run(settings.model_copy(update={"rounds": 3}), out=tmp_path / "cut")
+    polyrank.resume(tmp_path / "cut", overrides=["rounds=5"])
+    assert states(tmp_path / "cut") == states(tmp_path / "whole")
+
+
+def test_hetlora_gives_up_the_slots_that_its_penalty_has_shrunk(tmp_path):
+    settings = small(
+        allocator=PRUNED,
+        aggregator={"kind": "hetlora", "penalty": 0.5, "decay": 0.8},
+        rounds=6,
+        training={"epochs": 3},
+    )
+    polyrank.run(settings, out=tmp_path / "run")
+    events = [x for x in lines(tmp_path / "run", "clients") if x["event"] == "ranks"]
+    ranks = [x["ranks"]["fc1"] for x in events if x["client"] == events[0]["client"]]
+    assert ranks[0] == 4  # floor(0.8 * 6)
+    assert ranks == sorted(ranks, reverse=True)
+    # b is zero before round 1, so that no tail can be smaller after it
+    assert min(x["round"] for x in events) >= 2
+
+
+def test_eva_gives_modules_ranks_by_the_variance_of_their_inputs(tmp_path):
+    settings = small(allocator={"kind": "eva", "rank": 3}, rounds=1)
+    polyrank.run(settings, out=tmp_path / "run")
+    profiles = [x for x in lines(tmp_path / "run", "clients") if x["event"] == "profile"]
+    assert all(sum(x["ranks"].values()) == 6 for x in profiles)
+    assert any(len(set(x["ranks"].values())) == 2 for x in profiles)
+    probed = lines(tmp_path / "run", "rounds")[0]["bytes"]["up"]
+    assert probed == 8 * 4 * (6 + 6)  # clients, and the leading ratios of both modules
+
+
+def test_refresh_every_must_be_a_round(tmp_path):
+    with pytest.raises(SettingsError, match="expected refresh_every >= 1, got 0"):
+        polyrank.run(small(allocator={"kind": "autorank", "refresh_every": 0}), out=tmp_path / "r")
