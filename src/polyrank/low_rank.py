@@ -166,12 +166,42 @@ def randomised_triples(
     return _signed(*within(basis, matrices, count))
 
 
+def squared_norm(product: Product) -> float:
+    """Return the squared Frobenius norm of a product, n rows at a time where it is factored.
+
+    From Gram matrices it would come without those rows, and, where terms cancel, as rounding.
+
+    Args:
+        product: ``(b, a)``, (d_out, n) and (n, d_in), or the matrix alone, (d_out, d_in).
+    """
+    if len(product) == 1:
+        return float(product[0].double().square().sum())
+    b, a = (m.double() for m in product)
+    return sum(float((rows @ a).square().sum()) for rows in b.split(max(1, b.shape[1])))
+
+
+def numerical_rank(values: Tensor, dtype: torch.dtype, longest: int) -> int:
+    """Count the singular values of a sum of factors that are more than its noise.
+
+    Noise is what is not above the largest value times the rounding of float32, or in float64
+    the rounding of a matrix of that size.
+
+    Args:
+        values: (r,), falling.
+        dtype: of the factors that were added up.
+        longest: the larger one of d_in and d_out.
+    """
+    if dtype == torch.float64:
+        noise = torch.finfo(torch.float64).eps * longest
+    else:
+        noise = torch.finfo(torch.float32).eps
+    return int((values > noise * values[:1]).sum())
+
+
 def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Factors:
     """Spread ``left * values @ right`` over the slots of ``like``, the largest value first.
 
-    Slots beyond the numerical rank are zero on both sides. It counts the values above the
-    largest one times the rounding of float32, or of float64 where ``like`` is: the rest is
-    noise of the sum.
+    Slots beyond ``numerical_rank`` are zero on both sides.
 
     Args:
         triples: at most as many as ``like`` has slots.
@@ -180,11 +210,7 @@ def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Fa
             ``right`` b = U, a = S Vᵀ.
     """
     values = triples.values
-    double = like.a.dtype == torch.float64
-    noise = torch.finfo(torch.float64 if double else torch.float32).eps
-    if double:
-        noise *= max(like.a.shape[1], like.b.shape[0])
-    rank = int((values > noise * values[:1]).sum())
+    rank = numerical_rank(values, like.a.dtype, max(like.a.shape[1], like.b.shape[0]))
     share = {"balanced": 0.5, "left": 1.0, "right": 0.0}[split]
     a = torch.zeros_like(like.a)
     b = torch.zeros_like(like.b)
