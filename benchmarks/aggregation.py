@@ -3,11 +3,11 @@
     python benchmarks/aggregation.py [--quick] [--repeats N]
 
 Prints, on one thread, the peak memory of each aggregator with 10 and with 1,000 clients, in
-fresh processes, and medians of ratios, each taken within one repeat:
+fresh processes, and medians of ratios of CPU time, each taken within one repeat:
   * bandwidth of rbla and zero_padding as a share of that of a copy of the same updates; a
     fold reads an update, reads the sums and writes them, a copy reads and writes;
-  * flexlora, exact and randomised, against forming the dense mean update in float32 and its
-    float32 SVD, 4096 x 4096, 32 clients (--quick: 1024 x 1024).
+  * flexlora, exact and randomised, and florist with tau 0.9, against forming the dense mean
+    update in float32 and its float32 SVD, 4096 x 4096, 32 clients (--quick: 1024 x 1024).
 """
 
 import argparse
@@ -24,7 +24,9 @@ from torch import Tensor
 
 from polyrank.adapter import Factors, new_factors, prefix
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.flexlora import mean_product
+from polyrank.aggregators.aggregator import fold_module
+from polyrank.aggregators.flexlora import Method, mean_product
+from polyrank.aggregators.florist import thresholded_mean
 from polyrank.aggregators.rbla import rank_wise_mean
 from polyrank.aggregators.zero_padding import zero_padded_mean
 from polyrank.threads import one_thread
@@ -34,14 +36,17 @@ RANKS = (4, 8, 12, 16, 20, 24, 32, 64)
 SLOTS = 64
 MEMORY_SIZE, MEMORY_RANK = 1024, 16
 
+TAU = 0.9
+MEASURED = "rbla", "replication", "flexlora exact", "flexlora randomised", "florist", "raflora"
+
 Weighted = tuple[Factors, float]
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Return how long a call takes."""
-    started = time.perf_counter()
+    """Return the CPU time of a call: on one thread, its time on an idle machine."""
+    started = time.process_time()
     call()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def show(name: str, values: list[float], unit: str = "") -> None:
@@ -131,13 +136,21 @@ def decompositions(size: int, total: int, repeats: int) -> None:
     generator = torch.Generator().manual_seed(SEED)
     server = new_factors(SLOTS, size, size, generator)
     print(f"{size} x {size}, {len(updates)} clients, ranks add up to {total}, {SLOTS} kept:")
+
+    def flexlora(svd: Method) -> tuple[Tensor, Tensor]:
+        found = mean_product(updates, server, svd=svd)
+        return found.b, found.a
+
     ways = {
-        "exact": lambda: mean_product(updates, server),
-        "randomised": lambda: mean_product(updates, server, svd="randomised"),
+        "exact": lambda: flexlora("exact"),
+        "randomised": lambda: flexlora("randomised"),
+        "florist": lambda: thresholded_mean(updates, size, size, tau=TAU),
     }
     rows: dict[str, list[float]] = {}
     for _ in range(repeats):
-        dense = seconds(lambda: dense_way(updates))
+        started = time.process_time()
+        by_dense_way = dense_way(updates)
+        dense = time.process_time() - started
         rows.setdefault("dense mean and SVD, seconds", []).append(dense)
         for name, way in ways.items():
             taken = statistics.median(seconds(way) for _ in range(3))
@@ -151,30 +164,34 @@ def decompositions(size: int, total: int, repeats: int) -> None:
     print(
         f"  exact, nothing cut: relative error          {error(mean, kept_all.b, kept_all.a):.2g}"
     )
-    least = error(mean, *dense_way(updates))
+    least = error(mean, *by_dense_way)
     print(f"  {SLOTS} kept, dense float32 SVD: relative error   {least:.7f}")
-    for name, way in ways.items():
-        found = way()
-        print(f"  {SLOTS} kept, {name}: above that by {error(mean, found.b, found.a) - least:.2g}")
+    for svd in ("exact", "randomised"):
+        print(f"  {SLOTS} kept, {svd}: above that by {error(mean, *flexlora(svd)) - least:.2g}")
+    b, a = ways["florist"]()
+    print(f"  florist, tau {TAU}: {len(a)} kept, relative error {error(mean, b, a):.7f}")
 
 
 def peak_memory(name: str, clients: int) -> None:
     """Fold updates that are drawn one by one; print what this added to the peak."""
     generator = torch.Generator().manual_seed(SEED)
     server = new_factors(SLOTS, MEMORY_SIZE, MEMORY_SIZE, generator)
-    kind, _, svd = name.partition(" ")
-    fold = AGGREGATORS.make(kind, {"svd": svd} if svd else {})().fold.module
 
-    def updates() -> Iterator[Factors]:
+    def updates() -> Iterator[Weighted]:
         for _ in range(clients):
-            yield random_update(MEMORY_SIZE, prefix(MEMORY_RANK), generator)
+            yield random_update(MEMORY_SIZE, prefix(MEMORY_RANK), generator), 1.0
+
+    def fold() -> None:
+        if name == "florist":
+            thresholded_mean(updates(), MEMORY_SIZE, MEMORY_SIZE, tau=TAU)
+            return
+        kind, _, svd = name.partition(" ")
+        aggregator = AGGREGATORS.make(kind, {"svd": svd} if svd else {})()
+        fold_module(aggregator.fold.module, updates(), server)
 
     torch.linalg.svd(torch.randn(8, 8))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    state = fold.init(server)
-    for update in updates():
-        state = fold.add(state, update, 1.0)
-    fold.finish(state, server)
+    fold()
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB here
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
     print(f"  {name:<22} {clients:>5} clients: {added / 2**20:6.0f} MiB", flush=True)
@@ -193,7 +210,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), seed {SEED}")
     # first: a child's high-water mark starts at that of its parent
     print(f"Added to the peak, {MEMORY_SIZE} x {MEMORY_SIZE}, rank {MEMORY_RANK} of {SLOTS} slots:")
-    for name in ("rbla", "replication", "flexlora exact", "flexlora randomised", "raflora"):
+    for name in MEASURED:
         for clients in (10, 1000):
             command = [sys.executable, __file__, "--memory", name, str(clients)]
             subprocess.run(command, check=True)

@@ -3,7 +3,8 @@
 With n stacked columns below d_in and d_out, nothing of d_out x d_in numbers is formed. Two
 ways to the leading triples, both in float64 whatever the factors are in:
 
-- ``leading_triples``: thin QR of both stacks and the SVD of the n x n core between them.
+- ``leading_triples``: the SVD of the n x n core between the two stacks' triangular factors,
+  exact (see ``polyrank.exact_svd``).
 - ``randomised_triples``: a range finder with power iterations, faster where n is far above
   the wanted rank. Halko, Martinsson, Tropp, "Finding Structure with Randomness", SIAM
   Review 53, 2011, algorithms 4.4 and 5.1, https://arxiv.org/abs/0909.4061
@@ -17,12 +18,11 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from polyrank.adapter import Factors
+from polyrank.exact_svd import matrix_svd, orthonormal, product_svd, within
 
 BLOCK = 256
-SPARE = 8  # eigenvectors beyond those that are wanted
 
 Term: TypeAlias = tuple[Tensor, Tensor, float | Tensor]
 Product: TypeAlias = tuple[Tensor] | tuple[Tensor, Tensor]
@@ -125,20 +125,13 @@ def leading_triples(product: Product, count: int) -> Triples:
         >>> leading_triples((b, a), 2).values
         tensor([10.], dtype=torch.float64)
     """
-    d_out, d_in = product[0].shape[0], product[-1].shape[1]
-    if len(product) == 1 or product[0].shape[1] >= min(d_in, d_out):
-        dense = product[0].double()
-        dense = dense if len(product) == 1 else dense @ product[1].double()
-        return _signed(*_svd(dense, count))
-    b, a = product
-    n = b.shape[1]
-    b_reflectors, b_scales = torch.geqrf(b.double())
-    a_reflectors, a_scales = torch.geqrf(a.double().T)
-    left, values, right = _svd(b_reflectors[:n].triu() @ a_reflectors[:n].triu().T, count)
-    # Q times a few columns; forming Q would cost as much as the factorisation did
-    left = torch.ormqr(b_reflectors, b_scales, pad(left, (0, 0, 0, d_out - n)))
-    right = torch.ormqr(a_reflectors, a_scales, pad(right.T, (0, 0, 0, d_in - n)))
-    return _signed(left, values, right.T)
+    matrices = [m.double() for m in product]
+    if len(matrices) == 2:
+        b, a = matrices
+        if b.shape[1] < min(b.shape[0], a.shape[1]):
+            return _signed(*product_svd(b, a, count))
+        matrices = [b @ a]
+    return _signed(*matrix_svd(matrices[0], count))
 
 
 def randomised_triples(
@@ -166,19 +159,49 @@ def randomised_triples(
         return leading_triples(product, count)
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(d_in, columns, generator=generator, dtype=torch.float64)
-    basis = _orthonormal(_times(matrices, start))
+    basis = orthonormal(_times(matrices, start))
     transposed = [m.T for m in reversed(matrices)]
     for _ in range(passes):
-        basis = _orthonormal(_times(matrices, _orthonormal(_times(transposed, basis))))
-    core = _times(transposed, basis).T
-    left, values, right = torch.linalg.svd(core, full_matrices=False)
-    return _signed(basis @ left[:, :count], values[:count], right[:count])
+        basis = orthonormal(_times(matrices, orthonormal(_times(transposed, basis))))
+    return _signed(*within(basis, matrices, count))
+
+
+def squared_norm(product: Product) -> float:
+    """Return the squared Frobenius norm of a product, n rows at a time where it is factored.
+
+    From Gram matrices it would come without those rows, and, where terms cancel, as rounding.
+
+    Args:
+        product: ``(b, a)``, (d_out, n) and (n, d_in), or the matrix alone, (d_out, d_in).
+    """
+    if len(product) == 1:
+        return float(product[0].double().square().sum())
+    b, a = (m.double() for m in product)
+    return sum(float((rows @ a).square().sum()) for rows in b.split(max(1, b.shape[1])))
+
+
+def numerical_rank(values: Tensor, dtype: torch.dtype, longest: int) -> int:
+    """Count the singular values of a sum of factors that are more than its noise.
+
+    Noise is what is not above the largest value times the rounding of float32, or in float64
+    the rounding of a matrix of that size.
+
+    Args:
+        values: (r,), falling.
+        dtype: of the factors that were added up.
+        longest: the larger one of d_in and d_out.
+    """
+    if dtype == torch.float64:
+        noise = torch.finfo(torch.float64).eps * longest
+    else:
+        noise = torch.finfo(torch.float32).eps
+    return int((values > noise * values[:1]).sum())
 
 
 def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Factors:
     """Spread ``left * values @ right`` over the slots of ``like``, the largest value first.
 
-    Slots beyond the numerical rank are zero on both sides.
+    Slots beyond ``numerical_rank`` are zero on both sides.
 
     Args:
         triples: at most as many as ``like`` has slots.
@@ -186,7 +209,8 @@ def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Fa
         split: where the values go: ``balanced`` b = U √S, a = √S Vᵀ; ``left`` b = U S, a = Vᵀ;
             ``right`` b = U, a = S Vᵀ.
     """
-    values, rank = triples.values, numerical_rank(triples, like)
+    values = triples.values
+    rank = numerical_rank(values, like.a.dtype, max(like.a.shape[1], like.b.shape[0]))
     share = {"balanced": 0.5, "left": 1.0, "right": 0.0}[split]
     a = torch.zeros_like(like.a)
     b = torch.zeros_like(like.b)
@@ -195,51 +219,15 @@ def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Fa
     return Factors(a, b, like.slots)
 
 
-def numerical_rank(triples: Triples, like: Factors) -> int:
-    """Count the values above the largest one times the rounding of the type of ``like``.
-
-    At least that of float32: what is below is noise of the sum.
-    """
-    double = like.a.dtype == torch.float64
-    noise = torch.finfo(torch.float64 if double else torch.float32).eps
-    if double:
-        noise *= max(like.a.shape[1], like.b.shape[0])
-    return int((triples.values > noise * triples.values[:1]).sum())
-
-
 def scaled(product: Product, factor: float) -> Product:
     """Return the product times a number."""
     return (product[0] * factor, *product[1:])
-
-
-def _svd(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the ``count`` leading triples of a float64 matrix; where few are wanted, faster.
-
-    Eigenvectors of the Gram matrix know values down to 1e-8 of the largest only. One power
-    iteration with the matrix itself and the SVD of what it projects to bring the others back.
-    """
-    if matrix.shape[0] > matrix.shape[1]:
-        left, values, right = _svd(matrix.T, count)
-        return right.T, values, left.T
-    columns = count + SPARE
-    if columns > matrix.shape[0] // 2:
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        return left[:, :count], values[:count], right[:count]
-    vectors = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -columns:].flip(1)
-    basis = _orthonormal(matrix @ (matrix.T @ vectors))
-    left, values, right = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
-    return basis @ left[:, :count], values[:count], right[:count]
 
 
 def _times(matrices: Sequence[Tensor], columns: Tensor) -> Tensor:
     for matrix in reversed(matrices):
         columns = matrix @ columns
     return columns
-
-
-def _orthonormal(columns: Tensor) -> Tensor:
-    basis: Tensor = torch.linalg.qr(columns).Q
-    return basis
 
 
 def _signed(left: Tensor, values: Tensor, right: Tensor) -> Triples:

@@ -15,6 +15,7 @@ AGGREGATORS = Table(
         "ffa": "polyrank.aggregators.ffa:ffa",
         "flexlora": "polyrank.aggregators.flexlora:flexlora",
         "flora": "polyrank.aggregators.flora:flora",
+        "florist": "polyrank.aggregators.florist:florist",
         "hetlora": "polyrank.aggregators.hetlora:hetlora",
         "raflora": "polyrank.aggregators.raflora:raflora",
         "rbla": "polyrank.aggregators.rbla:rbla",

@@ -57,7 +57,7 @@ def as_trained(product: Product, like: Factors) -> Factors:
 
 
 def _split(triples: Triples, like: Factors) -> Factors:
-    rank = numerical_rank(triples, like)
+    rank = numerical_rank(triples.values, like.a.dtype, max(like.a.shape[1], like.b.shape[0]))
     s = triples.values[:rank]
     t = ((START + (START**2 + 4 * s**2).sqrt()) / 2).sqrt()
     a, b = torch.zeros_like(like.a), torch.zeros_like(like.b)
