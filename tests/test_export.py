@@ -10,6 +10,7 @@ from peft import PeftModel
 import polyrank
 from polyrank.errors import AdapterError, RunFolderError
 from polyrank.export import export, load_base, read_trained
+from polyrank.preparation import prepare
 from polyrank.results import RunFolder
 from tests.small import small
 
@@ -132,3 +133,37 @@ def test_unknown_clients_and_full_folders_are_named_errors(run, tmp_path):
         export(run, tmp_path)
     with pytest.raises(AdapterError, match=r"base\.json"):
         load_base(tmp_path)
+
+
+@pytest.mark.parametrize("aggregator", ["flora", "fedex", "florist", "anchored", "fedsa", "ffa"])
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_what_every_method_exports_is_what_its_run_evaluated(tmp_path, aggregator, model):
+    """Global and personal model, from PEFT's folder and merged, against the run's own records."""
+    kinds = {"mlp": {"kind": "mlp", "hidden": [16]}, "cnn": {"kind": "cnn", "widths": [4, 6]}}
+    settings = small(
+        model=kinds[model],
+        adapter={"scaling": 0.7},
+        aggregator=aggregator,
+        server_optimizer="fedavgm",
+        average=0.8,
+        cohort_size=3,
+    )
+    run = polyrank.run(settings, out=tmp_path / "run").folder
+    ready = prepare(settings, None)
+    lines = RunFolder.open(run).read("clients")
+    finals = {x["client"]: x["personal"] for x in lines if x["event"] == "final"}
+    ended = json.loads((run / "summary.json").read_text())
+    workload = ready.workload
+    test = workload.test, torch.arange(len(workload.test))
+    told = {None: (*test, ended["loss"]["final"])}
+    told |= {c: (workload.train, workload.clients[c][1], finals[c]["loss"]) for c in ("0", "2")}
+    for client, (examples, rows, loss) in told.items():
+        inputs, labels = examples.batch(rows)
+        export(run, tmp_path / f"peft-{client}", client=client)
+        folder = tmp_path / f"peft-{client}"
+        loaded = PeftModel.from_pretrained(load_base(folder), folder).eval()
+        export(run, tmp_path / f"merged-{client}", client=client, merge=True)
+        for module in (loaded, load_base(tmp_path / f"merged-{client}")):
+            with torch.no_grad():
+                found = torch.nn.functional.cross_entropy(module(inputs), labels)
+            assert float(found) == pytest.approx(loss, rel=1e-4)
