@@ -1,4 +1,4 @@
-"""Collect finished runs into one result file, an arm a pair of allocator and aggregator.
+"""Collect finished runs into one result file, an arm for each way to choose and to aggregate.
 
     python scripts/collect.py --out results/NAME.json --title "..." RUN...
 
@@ -8,10 +8,19 @@ says; figures and tables are made from these files alone.
 
 import argparse
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
-KEPT = ("accuracy", "macro_f1", "balanced_accuracy", "worst_client", "bytes", "mean_rank")
+KEPT = (
+    "accuracy",
+    "macro_f1",
+    "balanced_accuracy",
+    "worst_client",
+    "personal",
+    "bytes",
+    "mean_rank",
+)
 
 
 def collect(runs: list[Path], title: str) -> dict[str, Any]:
@@ -20,7 +29,7 @@ def collect(runs: list[Path], title: str) -> dict[str, Any]:
     for run in runs:
         summary = json.loads((run / "summary.json").read_text())
         rounds = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
-        arm = f"{summary['allocator']} + {summary['aggregator']}"
+        arm = name_of(run, summary)
         seed = str(summary["seed"])
         if seed in arms.setdefault(arm, {}):
             raise SystemExit(f"{run}: seed {seed} of {arm!r} was given twice")
@@ -30,6 +39,17 @@ def collect(runs: list[Path], title: str) -> dict[str, Any]:
             **{key: summary[key] for key in KEPT},
         }
     return {"title": title, "arms": arms}
+
+
+def name_of(run: Path, summary: dict[str, Any]) -> str:
+    """Name a run by its allocator, its aggregator and the server's help."""
+    settings = tomllib.loads((run / "config.toml").read_text())
+    parts = [summary["allocator"], summary["aggregator"]]
+    if settings["server_optimizer"]["kind"] != "none":
+        parts.append(settings["server_optimizer"]["kind"])
+    if settings["average"]:
+        parts.append("average")
+    return " + ".join(parts)
 
 
 def numbers_sent(run: Path) -> int:

@@ -15,6 +15,15 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- results: made by scripts/figures.py -->", "<!-- end of results -->"
 LAST = 5  # rounds whose mean accuracy is told
+COLUMNS = (
+    "ranks + aggregator",
+    f"last {LAST} rounds",
+    "worst client",
+    "personal",
+    "mean rank",
+    "up",
+    "down",
+)
 COLOURS = (  # Okabe and Ito's, and a grey
     "#0072B2",
     "#D55E00",
@@ -26,7 +35,7 @@ COLOURS = (  # Okabe and Ito's, and a grey
     "#B5A900",
     "#999999",
 )
-DASHES = {"zero_padding": "--", "flexlora": ":"}  # an aggregator's line; a solid one for the rest
+LINES = ("-", "--", ":")  # for each round of the colours
 
 
 def results() -> list[dict[str, Any]]:
@@ -44,15 +53,17 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['title']}:",
         "",
-        f"| ranks + aggregator | last {LAST} rounds | worst client | mean rank | sent up |",
-        "| --- | --- | --- | --- | --- |",
+        f"| {' | '.join(COLUMNS)} |",
+        f"| {' | '.join('---' for _ in COLUMNS)} |",
     ]
     for name, arm in result["arms"].items():
         runs = list(arm.values())
         worst = [run["worst_client"]["final"] for run in runs if run["worst_client"]]
         rank = statistics.mean(run["mean_rank"] for run in runs)
-        sent = statistics.mean(run["bytes"]["up"] for run in runs) / 1e6
-        cells = [name, spread(last_rounds(arm)), spread(worst), f"{rank:.1f}", f"{sent:.1f} MB"]
+        own = [run["personal"]["mean"] for run in runs if run.get("personal")]
+        sent = [statistics.mean(run["bytes"][way] for run in runs) / 1e6 for way in ("up", "down")]
+        accuracies = [spread(values) for values in (last_rounds(arm), worst, own)]
+        cells = [name, *accuracies, f"{rank:.1f}", *(f"{mb:.1f} MB" for mb in sent)]
         lines.append(f"| {' | '.join(cells)} |")
     seeds = {len(arm) for arm in result["arms"].values()}
     lines += ["", f"Mean ± standard deviation over {' or '.join(map(str, seeds))} seeds."]
@@ -87,14 +98,14 @@ def draw(given: list[dict[str, Any]], out: Path) -> None:
     for axis in axes.flat[len(given) :]:
         axis.set_visible(False)
     for axis, result in zip(axes.flat, given, strict=False):
-        for colour, (name, arm) in zip(COLOURS, result["arms"].items(), strict=False):
+        styles = ((dash, colour) for dash in LINES for colour in COLOURS)
+        for (dash, colour), (name, arm) in zip(styles, result["arms"].items(), strict=False):
             curves = [run["test_accuracy"] for run in arm.values()]
             columns = list(zip(*curves, strict=True))
             rounds = range(len(columns))
             low, high = [min(c) for c in columns], [max(c) for c in columns]
             axis.fill_between(rounds, low, high, color=colour, alpha=0.10, linewidth=0)
             mean = [statistics.mean(c) for c in columns]
-            dash = DASHES.get(name.rpartition(" ")[2], "-")
             axis.plot(rounds, mean, dash, color=colour, label=name, linewidth=1.8)
         axis.set(title=result["title"].partition(":")[0], xlabel="round", ylabel="test accuracy")
         axis.set_ylim(0.5, 1.0)

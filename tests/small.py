@@ -24,6 +24,7 @@ def small(**changes: Any) -> Settings:
         "partition": {"kind": "double_imbalance", "clients": 4},
         "model": {"kind": "mlp", "hidden": [16]},
         "ranks": {"r_min": 1, "r_max": 6},
+        "aggregator": "rbla",
         "training": {"epochs": 1, "batch_size": 16, "learning_rate": 0.01},
     }
     for key, value in changes.items():

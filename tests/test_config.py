@@ -13,7 +13,18 @@ def from_text(tmp_path, text, overrides=()):
 def test_a_file_with_nothing_in_it_is_all_defaults_and_named_after_the_file(tmp_path):
     settings = from_text(tmp_path, "")
     assert settings.name == "mine"
-    assert settings.aggregator.kind == "rbla"
+    assert settings.training.epochs == 5
+
+
+def test_without_an_aggregator_the_safe_default_and_a_named_one_as_it_was_published(tmp_path):
+    silent, named = from_text(tmp_path, ""), from_text(tmp_path, 'aggregator = "rbla"')
+    assert (silent.aggregator.kind, named.aggregator.kind) == ("anchored", "rbla")
+    assert silent.server_optimizer.model_dump() == {"kind": "fedavgm", "momentum": 0.5}
+    assert (silent.average, named.average) == (0.8, 0.0)
+    assert named.server_optimizer.kind == "none"
+    plain = from_text(tmp_path, 'server_optimizer = "none"')
+    assert (plain.aggregator.kind, plain.server_optimizer.kind) == ("anchored", "none")
+    assert from_text(tmp_path, dump_settings(named)) == named
 
 
 def test_written_settings_are_read_back_the_same(tmp_path):

@@ -25,6 +25,11 @@ from polyrank.partitioners import PARTITIONERS
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.table import Table, name_of
 
+SAFE = {
+    "aggregator": {"kind": "anchored"},
+    "server_optimizer": {"kind": "fedavgm", "momentum": 0.5},
+    "average": 0.8,
+}
 Share = Annotated[float, Field(ge=0, lt=1)]
 CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "device", "trackers"})
 
@@ -204,13 +209,24 @@ class Settings(Strict):
     adapter: AdapterSettings = AdapterSettings()
     ranks: RankSettings = RankSettings()
     allocator: Annotated[Method, _short("kind")] = Method(kind="autorank")
-    aggregator: Annotated[Method, _short("kind")] = Method(kind="rbla")
+    aggregator: Annotated[Method, _short("kind")] = Method(kind="anchored")
     server_optimizer: Annotated[Method, _short("kind")] = Method(kind="none")
     average: Share = 0.0
     training: TrainingSettings = TrainingSettings()
     probe: ProbeSettings = ProbeSettings()
     pretrain: PretrainSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _safe_where_nothing_is_said(cls, given: Any) -> Any:  # noqa: ANN401 - whatever came
+        """Without an aggregator: the one that has not collapsed yet, with its help.
+
+        A method that is named runs as it was published, unless more is asked for.
+        """
+        if isinstance(given, dict) and "aggregator" not in given:
+            return {**SAFE, **given}
+        return given
 
     @model_validator(mode="after")
     def _one_cohort(self) -> "Settings":
