@@ -14,10 +14,11 @@ from torch import Tensor
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator, ServerModel
 from polyrank.allocation import RankChooser, check_equal, module_ranges, plan_of, profiles
+from polyrank.allocators import Choice
 from polyrank.checkpoint import join_model, load_tensors, save_tensors, split_model
 from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError, SettingsError
-from polyrank.federation import Federation, ServerState
+from polyrank.federation import Federation, Plan, ServerState
 from polyrank.messages import Measured
 from polyrank.preparation import fingerprint, first_adapter, prepare
 from polyrank.progress import Silent, Watcher
@@ -128,9 +129,7 @@ class _Run:
         state = ServerState(model, {})
         measured = self._measured(federation, state)
         choice, memory = self.ranks.choose(None, measured, 0)
-        if self.aggregator.equal_ranks:
-            check_equal(self.settings.aggregator.kind, choice)
-        state = replace(state, plan=plan_of(choice), allocator=memory)
+        state = replace(state, plan=self._plan(choice), allocator=memory)
         facts = self._facts(choice.criterion_weights)
         self.folder.append("clients", self._profiles(profiles(choice, measured)))
         validation, test = federation.evaluate(state)
@@ -147,7 +146,7 @@ class _Run:
             return state, {}
         measured = self._measured(federation, state)
         choice, memory = self.ranks.choose(state.allocator, measured, state.round, state.observed)
-        plan, told = plan_of(choice), profiles(choice, measured)
+        plan, told = self._plan(choice), profiles(choice, measured)
         changed = [client for client in plan if not _same(plan[client], state.plan[client])]
         number = state.round + 1
         self.folder.append(
@@ -157,6 +156,11 @@ class _Run:
         planned = state.round if changed else state.planned
         cost = self._probe_cost(federation, state, measured)
         return replace(state, plan=plan, planned=planned, allocator=memory), cost
+
+    def _plan(self, choice: Choice) -> Plan:
+        if self.aggregator.equal_ranks:
+            check_equal(self.settings.aggregator.kind, choice)
+        return plan_of(choice)
 
     def _measured(self, federation: Federation, state: ServerState) -> list[Measured]:
         wanted = self.ranks.wanted_at(state.round)

@@ -230,6 +230,8 @@ class Federation:
                 yield sent[-1]
 
         fold = self.aggregator.fold
+        if self.aggregator.expecting:
+            fold = self.aggregator.expecting(state.model, [state.plan[c] for c in cohort])
         folded = fold.init(state.model)
         turns: list[Turn] = []
         observed: dict[str, Mapping[str, tuple[float, float]]] = {}

@@ -219,6 +219,18 @@ def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Fa
     return Factors(a, b, like.slots)
 
 
+def summed(products: Sequence[tuple[Product, float]]) -> Product:
+    """Return the sum of products times numbers, at least one."""
+    if all(len(product) == 2 for product, _ in products):
+        b = torch.cat([product[0] * weight for product, weight in products], dim=1)
+        return b, torch.cat([product[-1] for product, _ in products])
+    dense = [
+        weight * (product[0] if len(product) == 1 else product[0] @ product[-1])
+        for product, weight in products
+    ]
+    return (torch.stack(dense).sum(0),)
+
+
 def scaled(product: Product, factor: float) -> Product:
     """Return the product times a number."""
     return (product[0] * factor, *product[1:])

@@ -5,8 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyrank.adapter import Factors, prefix
+from polyrank.aggregators import AGGREGATORS
+from polyrank.aggregators.aggregator import ServerModel
 from polyrank.aggregators.flexlora import mean_product
-from polyrank.aggregators.raflora import owners_mean_product
+from polyrank.aggregators.raflora import owners_mean_product, parts
+from polyrank.messages import TaskId, Update
 
 
 def draw(slots: torch.Tensor | int, seed: int, d_in: int = 11, d_out: int = 8) -> Factors:
@@ -66,3 +69,29 @@ def test_splits_do_not_change_the_product(split):
     updates = [(draw(3, 1), 1.0), (draw(5, 2), 2.0)]
     result = owners_mean_product(updates, draw(8, 0), split=split)
     np.testing.assert_allclose(result.b @ result.a, part_by_part(updates), atol=1e-10)
+
+
+def test_knowing_who_may_answer_changes_nothing_but_the_memory():
+    """Two of the five that were expected do not answer; one has scattered slots."""
+    method = AGGREGATORS.make("raflora", {})()
+    owned = [prefix(2), prefix(5), prefix(5), torch.tensor([1, 4, 6]), prefix(8)]
+    came = [(draw(owned[k], k), 1.0 + k) for k in (0, 1, 3)]
+    server = draw(8, 99)
+    previous = ServerModel({"fc": server}, {})
+    updates = [
+        Update(TaskId("t", 1, str(k)), {"fc": f}, {}, w, 0.0) for k, (f, w) in enumerate(came)
+    ]
+    told = method.expecting(previous, [{"fc": own} for own in owned])
+    state = told.init(previous)
+    # of slots 0 .. 7, 2 and 3 have the same owners, and so have 5 and 7
+    assert len(state["modules"]["fc"].products) == 6
+    for u in updates:
+        state = told.add(state, u)
+    found = told.finish(state, previous).adapter["fc"]
+    alone = owners_mean_product(came, server)
+    torch.testing.assert_close(found.b @ found.a, alone.b @ alone.a)
+
+
+def test_parts_are_the_slots_that_the_same_clients_own():
+    numbers = parts(6, [prefix(2), prefix(5), prefix(5)]).tolist()
+    assert numbers[0] == numbers[1] != numbers[2] == numbers[3] == numbers[4] != numbers[5]

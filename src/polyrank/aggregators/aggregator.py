@@ -5,8 +5,8 @@ of clients. Most methods treat each module by itself: they write a ``ModuleFold`
 ``PerModule`` lifts it to whole updates, with the mean of the extras beside it.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -89,6 +89,8 @@ class Aggregator:
         local: round, from 1 -> what clients train, send and are sent in it.
         rejoin: for a method whose slots mean nothing one by one: how a product becomes the
             factors of the server. None: slot j of one round is slot j of the next.
+        expecting: a fold for the slots of those clients that may answer, for a method that
+            needs less memory when it knows them.
         equal_ranks: whether all clients must own the same slots.
         changes_base: whether the fold adds to the base.
     """
@@ -97,6 +99,7 @@ class Aggregator:
     contracts: frozenset[str] = frozenset()
     local: Callable[[int], LocalRule] = lambda round: LocalRule()
     rejoin: Callable[[Product, Factors], Factors] | None = None
+    expecting: Callable[[ServerModel, Sequence[Mapping[str, Tensor]]], Fold[Any]] | None = None
     equal_ranks: bool = False
     changes_base: bool = False
 
@@ -131,20 +134,31 @@ def fold_moved(
 
 @dataclass(frozen=True)
 class PerModule:
-    """Lift a ``ModuleFold`` to a ``Fold``; extras become their weighted mean."""
+    """Lift a ``ModuleFold`` to a ``Fold``; extras become their weighted mean.
+
+    Args:
+        module: the fold of a module.
+        own: module -> a fold of its own.
+    """
 
     module: ModuleFold[Any]
+    own: Mapping[str, ModuleFold[Any]] = field(default_factory=dict)
+
+    def of(self, name: str) -> ModuleFold[Any]:
+        """Return the fold of a module."""
+        fold: ModuleFold[Any] = self.own.get(name, self.module)
+        return fold
 
     def init(self, previous: ServerModel) -> dict[str, Any]:
         """One state a module, and one for the extras."""
-        modules = {name: self.module.init(f) for name, f in previous.adapter.items()}
+        modules = {name: self.of(name).init(f) for name, f in previous.adapter.items()}
         return {"modules": modules, "extras": ExtrasMean()}
 
     def add(self, state: dict[str, Any], update: Update) -> dict[str, Any]:
         """Take in one update."""
         modules = state["modules"]
         for name in modules:
-            modules[name] = self.module.add(
+            modules[name] = self.of(name).add(
                 modules[name], update.adapter.get(name), update.examples
             )
         state["extras"].add(update.extras, update.examples)
@@ -155,7 +169,7 @@ class PerModule:
         adapter: dict[str, Factors] = {}
         steps: dict[str, Step] = {}
         for name, factors in previous.adapter.items():
-            found = self.module.finish(state["modules"][name], factors)
+            found = self.of(name).finish(state["modules"][name], factors)
             if isinstance(found, Moved):
                 steps[name] = found.step
             adapter[name] = found.factors if isinstance(found, Moved) else found

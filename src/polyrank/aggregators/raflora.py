@@ -11,19 +11,26 @@ Ours, where the paper is silent: slots that are no prefix have their own owners 
 weights are the clients' numbers of examples; a slot that nobody owns adds nothing; the split
 of the singular values is balanced unless said otherwise.
 
-The owners of a slot are known only when all updates are in. Until then the factors of the
-round are kept: the server's memory grows with the sum of their ranks.
+How much a slot's owners weigh is known only when all updates are in. Until then slots that the
+same clients own share one sum. A run says before the round who may answer, and memory does
+not grow with their number; otherwise every client's factors are kept to the end.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import Aggregator, PerModule, check_fits, fold_module
-from polyrank.low_rank import FactoredSum, Product, Split, as_factors, leading_triples
+from polyrank.aggregators.aggregator import (
+    Aggregator,
+    PerModule,
+    ServerModel,
+    check_fits,
+    fold_module,
+)
+from polyrank.low_rank import FactoredSum, Product, Split, as_factors, leading_triples, summed
 
 
 def owners_mean_product(
@@ -51,34 +58,51 @@ def owners_mean_product(
     return fold_module(_OwnersMeanProduct(split), updates, previous)
 
 
-@dataclass
-class _Stack:
-    previous: Factors = field(repr=False)
-    owners: Tensor
-    clients: list[tuple[Factors, float]] = field(default_factory=list)
+class _Sums:
+    """A sum for each part, and the weight of each slot's owners."""
+
+    def __init__(self, previous: Factors, parts: Tensor) -> None:
+        self.previous, self.parts = previous, parts
+        size = previous.a.shape[1], previous.b.shape[0]
+        self.products = [FactoredSum(*size) for _ in range(int(parts.max()) + 1)]
+        self.owners = torch.zeros(previous.rank, dtype=torch.float64)
+
+    def add(self, factors: Factors, client_weight: float) -> None:
+        check_fits(factors, self.previous.a, self.previous.b)
+        self.owners[factors.slots] += client_weight
+        mine = self.parts[factors.slots]
+        for part in mine.unique().tolist():
+            own = mine == part
+            self.products[part].add(factors.b[:, own], factors.a[own], client_weight)
+
+    def mean(self) -> Product:
+        """Every part over the weight of its owners, added up."""
+        owned = [
+            (self.products[part].product(), 1 / float(self.owners[self.parts == part][0]))
+            for part in self.parts[self.owners > 0].unique().tolist()
+        ]
+        return summed(owned)
 
 
 @dataclass(frozen=True)
 class _OwnersMeanProduct:
+    """Slots with one number in ``parts`` (r_max,) have the same owners; None: each has its own."""
+
     split: Split
+    parts: Tensor | None = None
 
-    def init(self, previous: Factors) -> _Stack:
-        return _Stack(previous, torch.zeros(previous.rank, dtype=torch.float64))
+    def init(self, previous: Factors) -> _Sums:
+        return _Sums(previous, torch.arange(previous.rank) if self.parts is None else self.parts)
 
-    def add(self, state: _Stack, factors: Factors | None, client_weight: float) -> _Stack:
+    def add(self, state: _Sums, factors: Factors | None, client_weight: float) -> _Sums:
         if factors is not None and factors.rank:
-            check_fits(factors, state.previous.a, state.previous.b)
-            state.clients.append((factors, client_weight))
-            state.owners[factors.slots] += client_weight
+            state.add(factors, client_weight)
         return state
 
-    def finish(self, state: _Stack, previous: Factors) -> Factors:
-        if not state.clients:
+    def finish(self, state: _Sums, previous: Factors) -> Factors:
+        if not state.owners.any():
             return previous
-        total = FactoredSum(previous.a.shape[1], previous.b.shape[0])
-        for factors, client_weight in state.clients:
-            total.add(factors.b, factors.a, client_weight / state.owners[factors.slots])
-        return as_factors(leading_triples(total.product(), previous.rank), previous, self.split)
+        return as_factors(leading_triples(state.mean(), previous.rank), previous, self.split)
 
 
 def raflora(*, split: Split = "balanced") -> Aggregator:
@@ -91,4 +115,25 @@ def raflora(*, split: Split = "balanced") -> Aggregator:
     def rejoin(product: Product, like: Factors) -> Factors:
         return as_factors(leading_triples(product, like.rank), like, split)
 
-    return Aggregator(PerModule(_OwnersMeanProduct(split)), rejoin=rejoin)
+    def expecting(previous: ServerModel, plans: Sequence[Mapping[str, Tensor]]) -> PerModule:
+        told = {}
+        for module, factors in previous.adapter.items():
+            owned = [plan[module] for plan in plans if module in plan]
+            told[module] = _OwnersMeanProduct(split, parts(factors.rank, owned))
+        return PerModule(_OwnersMeanProduct(split), told)
+
+    return Aggregator(PerModule(_OwnersMeanProduct(split)), rejoin=rejoin, expecting=expecting)
+
+
+def parts(slots: int, owned: Sequence[Tensor]) -> Tensor:
+    """Number the slots (r_max,) so that two have one number if the same clients own them.
+
+    Args:
+        slots: r_max.
+        owned: of each client, its slots (r_k,).
+    """
+    owners = torch.zeros(slots, len(owned), dtype=torch.bool)
+    for client, own in enumerate(owned):
+        owners[own, client] = True
+    numbers: Tensor = torch.unique(owners, dim=0, return_inverse=True)[1]
+    return numbers
