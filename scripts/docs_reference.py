@@ -14,6 +14,7 @@ from typing import Any, get_args
 from typer.models import ArgumentInfo, CommandInfo
 
 from polyrank import errors, method_list
+from polyrank.aggregators import AGGREGATORS
 from polyrank.cli import app
 from polyrank.settings import CHANGEABLE_ON_RESUME, Settings
 from polyrank.table import Table
@@ -54,6 +55,8 @@ SETTINGS = {
     "ranks.caps.CLIENT": "Largest rank that this client can hold in any module.",
     "allocator.kind": "Rule that gives each client its ranks.",
     "aggregator.kind": "Rule that makes the next global model from the updates.",
+    "server_optimizer.kind": "What the server does with the step to the aggregated model.",
+    "average": "Share of the exported running mean that a round leaves; 0: the last model itself.",
     "training.optimizer": "Optimiser of the clients; it starts afresh in each round.",
     "training.learning_rate": "Step size, before the schedule.",
     "training.momentum": "Momentum of `sgd`; other optimisers refuse it.",
@@ -81,6 +84,7 @@ SETTING_OF = {
     "criterion": "criteria",
     "allocator": "allocator",
     "aggregator": "aggregator",
+    "server optimizer": "server_optimizer",
 }
 
 
@@ -122,6 +126,29 @@ def methods() -> str:
     return "\n".join(_methods(table) for table in method_list.TABLES)
 
 
+def aggregators() -> str:
+    """What each aggregator has clients train and send, and what it keeps, as it declares it."""
+    rows = []
+    for name in AGGREGATORS:
+        made = AGGREGATORS.make(name, {})()
+        odd, even = made.local(1), made.local(2)
+        factors = [
+            _factors(getattr(odd, what), getattr(even, what))
+            for what in ("trains", "sends", "receives")
+        ]
+        factors[-1] += " of all slots" if odd.view == "all" else ""
+        needs = ["equal ranks"] * made.equal_ranks + ["changes the base"] * made.changes_base
+        keeps = ", ".join(f"`{contract}`" for contract in sorted(made.contracts))
+        rows.append((f"`{name}`", *factors, keeps, ", ".join(needs)))
+    return _table(("aggregator", "trains", "sends", "is sent", "keeps", "beside"), rows)
+
+
+def _factors(odd: str, even: str) -> str:
+    """Name factors in words; of odd and of even rounds where they differ."""
+    words = {"ab": "A, B", "a": "A", "b": "B", "": "none"}
+    return words[odd] if odd == even else f"{words[odd]} or {words[even]}"
+
+
 def error_classes() -> str:
     """Every error class, what it is a kind of, and the exit code it ends the command with."""
     rows = [
@@ -153,6 +180,7 @@ PARTS = {
     "commands": commands,
     "settings": settings,
     "methods": methods,
+    "aggregators": aggregators,
     "errors": error_classes,
     "papers": papers,
 }

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from polyrank import cli, config, method_list
+from polyrank import cli, config, method_list, settings
+from polyrank.table import Table
 from tests.small import small
 
 ROOT = Path(__file__).parent.parent
@@ -187,3 +188,9 @@ def test_list_names_every_method_with_what_it_does():
         for entry in method_list.methods(table):
             assert entry.name in said
             assert entry.does.endswith("."), entry
+
+
+def test_list_has_every_table_from_which_the_settings_take_methods():
+    named = {value.kind for value in vars(settings).values() if isinstance(value, Table)}
+    assert "server optimizer" in named
+    assert named <= {table.kind for table in method_list.TABLES}

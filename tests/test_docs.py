@@ -275,6 +275,22 @@ def test_every_method_is_explained_by_its_file_and_every_file_named_is_there(ref
         assert (ROOT / path).exists(), path
 
 
+def test_the_page_that_compares_aggregators_has_them_all(reference):
+    from polyrank.aggregators import AGGREGATORS
+
+    text = (DOCS / "explanation/which-method.md").read_text(encoding="utf-8")
+    assert "<!-- reference: aggregators -->" in text
+    traffic = text.partition("### What travels\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", traffic, flags=re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(names) == sorted(AGGREGATORS)
+    declared = reference.aggregators()
+    assert "| `ffa` | B | B | B | `exact`, `linear_sum` |  |" in declared
+    assert "| `rolora` | B or A | B or A | A, B | `exact`, `linear_sum` |  |" in declared
+    assert "| `anchored` | A, B | A, B | A, B of all slots | `basis_free` |  |" in declared
+    assert "| `flora` | A, B | A, B | none | `basis_free`, `exact` | changes the base |" in declared
+
+
 def test_every_public_name_is_in_the_python_reference():
     text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
     names = re.findall(r"^::: ([\w.]+)$", text, flags=re.MULTILINE)
@@ -290,7 +306,12 @@ def test_every_public_name_is_in_the_python_reference():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> RunFolder:
     """A run in which everything that can be recorded happens, but refusals and failures."""
-    settings = small(rounds=2, evaluation={"target_accuracy": 0.9})
+    settings = small(
+        rounds=2,
+        evaluation={"target_accuracy": 0.9},
+        criteria=["loss_entropy"],
+        allocator={"kind": "autorank", "refresh_every": 1},
+    )
     return RunFolder(polyrank.run(settings, out=tmp_path_factory.mktemp("docs") / "run").folder)
 
 
@@ -320,6 +341,7 @@ def is_field(known: str, name: str) -> bool:
     [
         ("`rounds.jsonl`", "rounds", None),
         ("`clients.jsonl`: `profile`", "clients", "profile"),
+        ("`clients.jsonl`: `ranks`", "clients", "ranks"),
         ("`clients.jsonl`: `update`", "clients", "update"),
         ("`clients.jsonl`: `final`", "clients", "final"),
         ("`timings.jsonl`", "timings", None),

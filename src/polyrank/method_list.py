@@ -14,9 +14,18 @@ from polyrank.criteria import CRITERIA
 from polyrank.datasets import DATASETS
 from polyrank.models import MODELS
 from polyrank.partitioners import PARTITIONERS
+from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.table import Table, option_parameters
 
-TABLES = (DATASETS, PARTITIONERS, MODELS, CRITERIA, ALLOCATORS, AGGREGATORS)
+TABLES = (
+    DATASETS,
+    PARTITIONERS,
+    MODELS,
+    CRITERIA,
+    ALLOCATORS,
+    AGGREGATORS,
+    SERVER_OPTIMIZERS,
+)
 
 
 @dataclass(frozen=True)
