@@ -24,20 +24,22 @@ from torch import Tensor
 
 from polyrank.adapter import Factors, new_factors, prefix
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.aggregator import fold_module
+from polyrank.aggregators.aggregator import ServerModel
 from polyrank.aggregators.flexlora import Method, mean_product
 from polyrank.aggregators.florist import thresholded_mean
 from polyrank.aggregators.rbla import rank_wise_mean
 from polyrank.aggregators.zero_padding import zero_padded_mean
+from polyrank.messages import TaskId, Update
 from polyrank.threads import one_thread
 
 SEED = 0
 RANKS = (4, 8, 12, 16, 20, 24, 32, 64)
 SLOTS = 64
-MEMORY_SIZE, MEMORY_RANK = 1024, 16
+MEMORY_SIZE, MEMORY_RANKS = 1024, (4, 8, 16, 36)  # 16 on average
 
 TAU = 0.9
-MEASURED = "rbla", "replication", "flexlora exact", "flexlora randomised", "florist", "raflora"
+SVD = {"flexlora randomised": {"svd": "randomised"}}
+MEASURED = [name for name in AGGREGATORS if name != "fedavg"] + list(SVD)
 
 Weighted = tuple[Factors, float]
 
@@ -176,22 +178,25 @@ def peak_memory(name: str, clients: int) -> None:
     """Fold updates that are drawn one by one; print what this added to the peak."""
     generator = torch.Generator().manual_seed(SEED)
     server = new_factors(SLOTS, MEMORY_SIZE, MEMORY_SIZE, generator)
+    aggregator = AGGREGATORS.make(name.split()[0], SVD.get(name, {}))()
+    ranks = list(islice(cycle(MEMORY_RANKS), clients))
+    rule = aggregator.local(1)
 
-    def updates() -> Iterator[Weighted]:
-        for _ in range(clients):
-            yield random_update(MEMORY_SIZE, prefix(MEMORY_RANK), generator), 1.0
-
-    def fold() -> None:
-        if name == "florist":
-            thresholded_mean(updates(), MEMORY_SIZE, MEMORY_SIZE, tau=TAU)
-            return
-        kind, _, svd = name.partition(" ")
-        aggregator = AGGREGATORS.make(kind, {"svd": svd} if svd else {})()
-        fold_module(aggregator.fold.module, updates(), server)
+    def updates() -> Iterator[Update]:
+        for client, rank in enumerate(ranks):
+            factors = random_update(MEMORY_SIZE, prefix(rank), generator).only(rule.sends)
+            yield Update(TaskId("memory", 1, str(client)), {"module": factors}, {}, 1.0, 0.0)
 
     torch.linalg.svd(torch.randn(8, 8))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    fold()
+    previous = ServerModel({"module": server}, {})
+    fold = aggregator.fold
+    if aggregator.expecting:
+        fold = aggregator.expecting(previous, [{"module": prefix(rank)} for rank in ranks])
+    state = fold.init(previous)
+    for update in updates():
+        state = fold.add(state, update)
+    fold.finish(state, previous)
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB here
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
     print(f"  {name:<22} {clients:>5} clients: {added / 2**20:6.0f} MiB", flush=True)
@@ -209,7 +214,9 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), seed {SEED}")
     # first: a child's high-water mark starts at that of its parent
-    print(f"Added to the peak, {MEMORY_SIZE} x {MEMORY_SIZE}, rank {MEMORY_RANK} of {SLOTS} slots:")
+    print(
+        f"Added to the peak, {MEMORY_SIZE} x {MEMORY_SIZE}, ranks {MEMORY_RANKS} of {SLOTS} slots:"
+    )
     for name in MEASURED:
         for clients in (10, 1000):
             command = [sys.executable, __file__, "--memory", name, str(clients)]
