@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from polyrank.adapter import Tensors
+from polyrank.adapting import wrap
 from polyrank.checkpoint import ClientStore
 from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
 from polyrank.errors import TrainingError
-from polyrank.examples import Examples
+from polyrank.examples import ExampleSet
 from polyrank.messages import (
     Answer,
     Counted,
@@ -31,8 +32,9 @@ from polyrank.messages import (
     TrainTask,
     Update,
 )
-from polyrank.models import build_model
-from polyrank.peft_bridge import Bridge, find_targets
+from polyrank.models import build_shell
+from polyrank.models.weights import put_weights
+from polyrank.peft_bridge import Bridge
 from polyrank.seeding import derive, numpy_stream
 from polyrank.settings import Settings, TrainingSettings
 from polyrank.training import Outcome, choose_device, count_answers, fit
@@ -55,8 +57,8 @@ class Workload:
 
     settings: Settings
     base: Tensors
-    train: Examples
-    test: Examples
+    train: ExampleSet
+    test: ExampleSet
     validation: Tensor
     clients: Mapping[str, tuple[Tensor, Tensor]]
     store: Path | None
@@ -81,11 +83,9 @@ def build_bridge(
     device: torch.device,
 ) -> Bridge:
     """Build the model, put the base weights in without a copy, and wrap it."""
-    model = build_model(settings.model.kind, settings.model.options, input_shape, classes, 0)
-    model.load_state_dict(dict(base), assign=True)
-    model.to(device)
-    shapes = find_targets(model, settings.adapter.targets)
-    return Bridge(model, shapes, settings.adapter.extras, settings.adapter.scaling)
+    model = build_shell(settings.model.kind, settings.model.options, input_shape, classes)
+    put_weights(model, base)
+    return wrap(settings, model.to(device))
 
 
 class Trainer:
@@ -168,7 +168,7 @@ class Trainer:
         )
         return Counted(task.id, counts, loss)
 
-    def _part(self, task: EvaluateTask) -> tuple[Examples, Tensor]:
+    def _part(self, task: EvaluateTask) -> tuple[ExampleSet, Tensor]:
         if task.part == "test":
             return self.workload.test, torch.arange(len(self.workload.test))
         if task.part == "validation":

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from polyrank import datasets
+from polyrank.encoding import encode
 from polyrank.errors import DataError
-from polyrank.examples import Examples
 from polyrank.export import read_trained
 from polyrank.metrics import classification_metrics
 from polyrank.threads import one_thread
@@ -35,7 +35,7 @@ def evaluate_run(
         test=settings.data.test,
         options=settings.data.options if source is None else {},
     )
-    examples = Examples.from_arrays(data.test_x, data.test_y)
+    examples = encode(settings, data.test_x, data.test_y, None).examples
     if examples.input_shape != trained.input_shape or len(data.label_names) > trained.classes:
         raise DataError(
             f"{data.source}: examples of shape {examples.input_shape} with "

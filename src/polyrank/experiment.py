@@ -64,7 +64,13 @@ class _Run:
         watcher.stage("data and model")
         base_path = folder.checkpoint / "base.safetensors"
         base = load_tensors(base_path)[0] if base_path.exists() else None
-        self.prepared = prepare(settings, folder.clients, base)
+        self.prepared = prepare(settings, folder.clients, base, folder.checkpoint / "tokens")
+        texts = self.prepared.texts
+        if texts and texts["cut"]:
+            watcher.note(
+                f"{texts['cut']} of {texts['texts']} texts are longer than "
+                f"{texts['max_length']} tokens and lose their end"
+            )
         if base is None:
             workload = self.prepared.workload
             about = {"input_shape": workload.train.input_shape, "classes": workload.classes}
@@ -158,6 +164,7 @@ class _Run:
         return {
             "criterion_weights": dict(criterion_weights),
             "label_names": list(self.prepared.data.label_names),
+            **({"texts": dict(self.prepared.texts)} if self.prepared.texts else {}),
             "parameters": {"base": self.prepared.base_parameters, "trained": slots + extras},
         }
 

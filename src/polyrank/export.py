@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from polyrank.adapter import Adapter, Factors, Tensors
+from polyrank.adapting import wrap
 from polyrank.checkpoint import ClientStore, load_tensors, split_model
 from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
 from polyrank.files import write_whole
 from polyrank.model_card import model_card
-from polyrank.models import build_model
-from polyrank.peft_bridge import Bridge, find_targets, write_adapter
+from polyrank.models import build_shell
+from polyrank.models.weights import put_weights, read_weights
+from polyrank.peft_bridge import Bridge, write_adapter
 from polyrank.results import RunFolder
 from polyrank.settings import Settings
 
@@ -49,24 +51,22 @@ class TrainedModel:
 
     def plain_base(self) -> nn.Module:
         """Build the base with the trained extras in place."""
-        model = self._build()
-        model.load_state_dict({**self.base, **self.extras})
+        model = self._shell()
+        put_weights(model, {**self.base, **self.extras})
         return model.eval()
 
     def bridge(self) -> Bridge:
         """Build the wrapped model, loaded."""
-        model = self._build()
-        model.load_state_dict(dict(self.base))
-        adapter = self.settings.adapter
-        shapes = find_targets(model, adapter.targets)
-        bridge = Bridge(model, shapes, adapter.extras, adapter.scaling)
+        model = self._shell()
+        put_weights(model, self.base)
+        bridge = wrap(self.settings, model)
         bridge.load(self.adapter, self.extras)
         bridge.model.eval()
         return bridge
 
-    def _build(self) -> nn.Module:
+    def _shell(self) -> nn.Module:
         kind = self.settings.model
-        return build_model(kind.kind, kind.options, self.input_shape, self.classes, seed=0)
+        return build_shell(kind.kind, kind.options, self.input_shape, self.classes)
 
 
 def read_trained(path: Path, client: str | None) -> TrainedModel:
@@ -162,7 +162,7 @@ def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None)
         weights: Mapping[str, Tensor] = trained.bridge().merged_weights()
     else:
         base = trained.plain_base()
-        weights = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+        weights = {name: tensor.clone() for name, tensor in read_weights(base).items()}
         write_adapter(part, base, trained.adapter, trained.settings.adapter.scaling, pad_rank)
     write_whole(part / str(about["weights"]), save({n: t.contiguous() for n, t in weights.items()}))
     write_whole(part / "base.json", json.dumps(about, indent=2).encode())
@@ -183,8 +183,8 @@ def load_base(folder: str | Path) -> nn.Module:
     except OSError as error:
         raise AdapterError(f"{path}: expected base.json of 'polyrank export'") from error
     kind = dict(about["model"])
-    model = build_model(kind.pop("kind"), kind, about["input_shape"], about["classes"], seed=0)
-    model.load_state_dict(load_file(path / about["weights"]))
+    model = build_shell(kind.pop("kind"), kind, about["input_shape"], about["classes"])
+    put_weights(model, load_file(path / about["weights"]))
     return model.eval()
 
 

@@ -12,13 +12,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from polyrank.adapter import Tensors
+from polyrank.adapting import trained_parts
 from polyrank.client import Workload
 from polyrank.datasets import Data
+from polyrank.encoding import cut_texts, encode
 from polyrank.errors import SettingsError
-from polyrank.examples import Examples
+from polyrank.examples import ExampleSet
 from polyrank.loading import load_split
-from polyrank.models import build_model
-from polyrank.peft_bridge import ModuleShape, find_extras, find_targets
+from polyrank.models import build_model, build_shell
+from polyrank.models.weights import put_weights, read_weights
+from polyrank.peft_bridge import ModuleShape, find_extras
 from polyrank.seeding import derive
 from polyrank.settings import Settings, TrainingSettings
 from polyrank.splits import Splits
@@ -35,6 +38,8 @@ class Prepared:
         workload: for the engine.
         shapes: the adapted modules.
         extras: the extras of the base model.
+        texts: how many texts there are and how many were cut at ``max_length`` tokens; None
+            where the examples are no texts.
     """
 
     data: Data
@@ -42,6 +47,7 @@ class Prepared:
     workload: Workload
     shapes: Mapping[str, ModuleShape]
     extras: Tensors
+    texts: Mapping[str, int] | None = None
 
     @property
     def base_parameters(self) -> int:
@@ -49,39 +55,45 @@ class Prepared:
         return sum(t.numel() for t in self.workload.base.values())
 
 
-def prepare(settings: Settings, store: Path | None, base: Tensors | None = None) -> Prepared:
+def prepare(
+    settings: Settings,
+    store: Path | None,
+    base: Tensors | None = None,
+    cache: Path | None = None,
+) -> Prepared:
     """Load the data, make the frozen base, and put together the workload.
 
     Args:
         settings: of the run.
         store: folder for what clients keep, or None.
         base: the frozen base if it is known already, as it is on resume.
+        cache: folder for tokenised texts, or None.
 
     Raises:
         SettingsError: the settings do not fit the data or the model.
         DataError: the data cannot be used.
     """
     data, splits = load_split(settings)
-    train = Examples.from_arrays(data.train_x, data.train_y)
+    encoded = encode(settings, data.train_x, data.train_y, cache)
+    tested = encode(settings, data.test_x, data.test_y, cache)
+    train = encoded.examples
     classes = len(data.label_names)
-    model = build_model(
-        settings.model.kind,
-        settings.model.options,
-        train.input_shape,
-        classes,
-        derive(settings.seed, "base"),
-    )
+    kind, options = settings.model.kind, settings.model.options
     if base is None:
+        model = build_model(
+            kind, options, train.input_shape, classes, derive(settings.seed, "base")
+        )
         make_base(model, settings, train, torch.from_numpy(splits.public))
     else:
-        model.load_state_dict(dict(base))
-    shapes = find_targets(model, settings.adapter.targets)
-    _check_modules(settings, shapes)
+        model = build_shell(kind, options, train.input_shape, classes)
+        put_weights(model, base)
+    parts = trained_parts(settings, model)
+    _check_modules(settings, parts.shapes)
     workload = Workload(
         settings=settings,
-        base={name: tensor.detach() for name, tensor in model.state_dict().items()},
+        base=read_weights(model),
         train=train,
-        test=Examples.from_arrays(data.test_x, data.test_y),
+        test=tested.examples,
         validation=torch.from_numpy(splits.validation),
         clients={
             c.name: (torch.from_numpy(c.train), torch.from_numpy(c.test)) for c in splits.clients
@@ -89,12 +101,13 @@ def prepare(settings: Settings, store: Path | None, base: Tensors | None = None)
         store=store,
         classes=classes,
     )
-    extras = find_extras(model, shapes, settings.adapter.extras)
-    return Prepared(data, splits, workload, shapes, extras)
+    extras = find_extras(model, parts.shapes, parts.extras)
+    texts = cut_texts(encoded, tested)
+    return Prepared(data, splits, workload, parts.shapes, extras, texts)
 
 
-def make_base(model: nn.Module, settings: Settings, train: Examples, public: Tensor) -> None:
-    """Make the base what the settings say: left random, read from a file, or pre-trained.
+def make_base(model: nn.Module, settings: Settings, train: ExampleSet, public: Tensor) -> None:
+    """Make the base what the settings say: left as it is, read from a file, or pre-trained.
 
     Raises:
         SettingsError: the file does not fit the model.
@@ -118,12 +131,12 @@ def fingerprint(data: Data) -> str:
 
 def _read_base(model: nn.Module, path: str) -> None:
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        put_weights(model, load_file(path))
+    except (OSError, SafetensorError, SettingsError) as error:
         raise SettingsError(f"base = {path!r}: does not fit the model: {error}") from error
 
 
-def _pretrain(model: nn.Module, settings: Settings, train: Examples, public: Tensor) -> None:
+def _pretrain(model: nn.Module, settings: Settings, train: ExampleSet, public: Tensor) -> None:
     chosen = settings.pretrain
     assert chosen is not None
     training = TrainingSettings(

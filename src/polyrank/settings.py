@@ -122,10 +122,14 @@ class RankSettings(Strict):
 
 
 class AdapterSettings(Strict):
-    """What is trained: LoRA on ``targets``, and the ``extras`` beside it."""
+    """What is trained: LoRA on ``targets``, and the ``extras`` beside it.
+
+    ``auto`` extras are the new head of a pre-trained model, and all other parameters of a
+    model that starts at random.
+    """
 
     targets: str | list[str] = "all"
-    extras: str | list[str] = "all"
+    extras: str | list[str] = "auto"
     scaling: PositiveFloat = 1.0
 
 

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polyrank.errors import TrainingError
-from polyrank.examples import Examples
+from polyrank.examples import ExampleSet, Inputs
 from polyrank.settings import TrainingSettings
-
-EVALUATION_BATCH = 500
 
 
 def choose_device(name: str) -> torch.device:
@@ -47,7 +45,7 @@ class Outcome:
 def fit(
     model: nn.Module,
     parameters: list[nn.Parameter],
-    examples: Examples,
+    examples: ExampleSet,
     rows: Tensor,
     training: TrainingSettings,
     learning_rate: float,
@@ -74,14 +72,17 @@ def fit(
         raise TrainingError(f"{len(rows)} rows, {len(parameters)} trainable tensors: no training")
     started = time.perf_counter()
     model.train()
+    device = parameters[0].device
     step = _stepper(parameters, training, learning_rate)
     outcome = Outcome()
     for batches in _epochs(len(rows), training, generator):
         total, losses = torch.zeros(()), []
         for places in batches:
-            inputs, labels = (t.to(parameters[0].device) for t in examples.batch(rows[places]))
+            inputs, labels = examples.batch(rows[places])
             each = functional.cross_entropy(
-                model(inputs), labels, reduction="none" if keep_losses else "mean"
+                answers(model, inputs, device),
+                labels.to(device),
+                reduction="none" if keep_losses else "mean",
             )
             loss = each.mean()
             loss.backward()
@@ -95,6 +96,15 @@ def fit(
             outcome.example_losses = torch.cat(losses).double().numpy()
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def answers(model: nn.Module, inputs: Inputs, device: torch.device) -> Tensor:
+    """Return a model's logits; named inputs are the arguments of a Hugging Face model."""
+    if isinstance(inputs, Tensor):
+        logits: Tensor = model(inputs.to(device))
+    else:
+        logits = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits
+    return logits.float()
 
 
 def _epochs(
@@ -149,7 +159,7 @@ def make_optimizer(
 
 def count_answers(
     model: nn.Module,
-    examples: Examples,
+    examples: ExampleSet,
     rows: Tensor,
     classes: int,
     device: torch.device,
@@ -164,9 +174,10 @@ def count_answers(
     confusion = torch.zeros(classes * classes, dtype=torch.int64)
     total = 0.0
     with torch.inference_mode():
-        for places in rows.split(EVALUATION_BATCH):
-            inputs, labels = (t.to(device) for t in examples.batch(places))
-            logits = model(inputs)
+        for places in examples.blocks(rows):
+            inputs, labels = examples.batch(places)
+            labels = labels.to(device)
+            logits = answers(model, inputs, device)
             total += float(functional.cross_entropy(logits, labels, reduction="sum"))
             pairs = labels * classes + logits.argmax(dim=1)
             confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)
