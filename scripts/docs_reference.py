@@ -57,6 +57,7 @@ SETTINGS = {
     "aggregator.kind": "Rule that makes the next global model from the updates.",
     "training.optimizer": "Optimiser of the clients; it starts afresh in each round.",
     "training.learning_rate": "Step size, before the schedule.",
+    "training.head_learning_rate": "Step size of the extras; left out, that of the adapters.",
     "training.momentum": "Momentum of `sgd`; other optimisers refuse it.",
     "training.weight_decay": "Weight decay of the optimiser.",
     "training.epochs": "Passes over its rows that a client trains in a round.",
@@ -64,6 +65,10 @@ SETTINGS = {
     "training.batch_size": "Rows in one step.",
     "training.clip_norm": "Largest norm of the gradient; left out, nothing is clipped.",
     "training.prox_mu": "FedProx: pull towards the model of the round's start; 0 is none.",
+    "training.local_loss": "`calibrated` adds the log of the client's label shares to the logits.",
+    "training.accumulate": "Parts in which a batch goes through the model; the step is the same.",
+    "training.autocast": "Mixed precision of training and evaluation.",
+    "training.checkpointing": "Compute activations twice, to hold fewer; `hf` models only.",
     "training.schedule": "How the learning rate falls over the rounds.",
     "probe.epochs": "Epochs that a client trains to measure criteria that read losses.",
     "probe.epsilon": "Laplace noise of scale 1/epsilon on label counts; left out, none.",
@@ -258,7 +263,8 @@ def _kind(node: Mapping[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
     if node["type"] == "array":
         return f"list of {_kind(node['items'])}"
-    words = {"integer": "whole number", "number": "number", "string": "text"}[node["type"]]
+    named = {"integer": "whole number", "string": "text", "boolean": "true or false"}
+    words = named.get(node["type"], node["type"])
     if node["type"] == "integer" and node.get("exclusiveMinimum") == 0:
         node = {**node, "exclusiveMinimum": None, "minimum": 1}
     limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -269,6 +275,8 @@ def _kind(node: Mapping[str, Any]) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, str):
         return f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return str(value)

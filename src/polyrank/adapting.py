@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from polyrank.errors import SettingsError
 from polyrank.models import pretrained_of
 from polyrank.peft_bridge import Bridge, ModuleShape, find_targets
 from polyrank.settings import Settings
@@ -30,8 +32,13 @@ def trained_parts(settings: Settings, model: nn.Module) -> Parts:
     a module that ``adapter.extras`` names: it is trained in full instead.
 
     Raises:
-        SettingsError: a name fits nothing in the model.
+        SettingsError: a name fits nothing in the model, or the model cannot do what is asked.
     """
+    if settings.training.checkpointing and not _can_checkpoint(model):
+        raise SettingsError(
+            f"training.checkpointing: the model {settings.model.kind!r} ({type(model).__name__}) "
+            "has no gradient checkpointing of transformers; leave it out"
+        )
     about = pretrained_of(settings.model.kind)
     extras: str | Sequence[str] = settings.adapter.extras
     targets = settings.adapter.targets
@@ -46,4 +53,18 @@ def trained_parts(settings: Settings, model: nn.Module) -> Parts:
 def wrap(settings: Settings, model: nn.Module) -> Bridge:
     """Put LoRA into a model as the settings say."""
     parts = trained_parts(settings, model)
-    return Bridge(model, parts.shapes, parts.extras, settings.adapter.scaling)
+    bridge = Bridge(model, parts.shapes, parts.extras, settings.adapter.scaling)
+    if settings.training.checkpointing:
+        _checkpoint(model)
+    return bridge
+
+
+def _checkpoint(model: Any) -> None:  # noqa: ANN401 - transformers' method, under either name
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable()
+    else:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _can_checkpoint(model: nn.Module) -> bool:
+    return bool(getattr(model, "supports_gradient_checkpointing", False))

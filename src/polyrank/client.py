@@ -165,6 +165,7 @@ class Trainer:
             rows[task.start : task.stop],
             self.workload.classes,
             self.device,
+            self.settings.training.autocast,
         )
         return Counted(task.id, counts, loss)
 
@@ -193,6 +194,7 @@ class Trainer:
             training,
             task.learning_rate,
             generator,
+            head=self.bridge.extra_parameters(),
             keep_losses=keep_losses,
         )
 

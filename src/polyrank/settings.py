@@ -134,10 +134,14 @@ class AdapterSettings(Strict):
 
 
 class TrainingSettings(Strict):
-    """Local training of one client in one round; ``steps`` overrides ``epochs``."""
+    """Local training of one client in one round; ``steps`` overrides ``epochs``.
+
+    ``head_learning_rate`` is that of the extras; left out, they have that of the adapters.
+    """
 
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
     learning_rate: PositiveFloat = 1e-3
+    head_learning_rate: PositiveFloat | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 0.0
     epochs: PositiveInt = 5
@@ -145,6 +149,10 @@ class TrainingSettings(Strict):
     batch_size: PositiveInt = 32
     clip_norm: PositiveFloat | None = None
     prox_mu: NonNegativeFloat = 0.0
+    local_loss: Literal["cross_entropy", "calibrated"] = "cross_entropy"
+    accumulate: PositiveInt = 1
+    autocast: Literal["none", "bf16", "fp16"] = "none"
+    checkpointing: bool = False
     schedule: Literal["constant", "linear", "cosine"] = "constant"
 
     @model_validator(mode="after")

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from polyrank.losses import NO_TARGET
+
 EVALUATION_TOKENS = 4096
-NO_TARGET = -100  # what torch's cross-entropy leaves out
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Local training and evaluation of one model on some rows."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch.nn import functional
 
 from polyrank.errors import TrainingError
 from polyrank.examples import ExampleSet, Inputs
+from polyrank.losses import calibrated, log_shares, predictions, targets
 from polyrank.settings import TrainingSettings
 
 
@@ -51,6 +54,7 @@ def fit(
     learning_rate: float,
     generator: torch.Generator,
     *,
+    head: Sequence[nn.Parameter] = (),
     keep_losses: bool = False,
 ) -> Outcome:
     """Train ``parameters`` of ``model`` on some rows with cross-entropy.
@@ -60,9 +64,10 @@ def fit(
         parameters: what the optimiser changes.
         examples: where the rows are.
         rows: (n,) row numbers, shuffled each epoch by ``generator``.
-        training: optimiser, epochs or steps, batch size, clipping and FedProx's mu.
+        training: optimiser, epochs or steps, batch size, loss, clipping and FedProx's mu.
         learning_rate: of this round.
         generator: source of the shuffling.
+        head: those of ``parameters`` that train at the head's learning rate.
         keep_losses: keep the last epoch's loss of each example.
 
     Raises:
@@ -73,29 +78,48 @@ def fit(
     started = time.perf_counter()
     model.train()
     device = parameters[0].device
-    step = _stepper(parameters, training, learning_rate)
+    scaler = torch.amp.GradScaler(device.type, enabled=training.autocast == "fp16")
+    optimizer = make_optimizer(parameters, training, learning_rate, head)
+    step = _stepper(parameters, training, optimizer, scaler)
+    prior = log_shares(examples.labels[rows]) if training.local_loss == "calibrated" else None
     outcome = Outcome()
     for batches in _epochs(len(rows), training, generator):
-        total, losses = torch.zeros(()), []
+        total, seen, losses = torch.zeros(()), 0, []
         for places in batches:
-            inputs, labels = examples.batch(rows[places])
-            each = functional.cross_entropy(
-                answers(model, inputs, device),
-                labels.to(device),
-                reduction="none" if keep_losses else "mean",
-            )
-            loss = each.mean()
-            loss.backward()
+            parts = [examples.batch(rows[part]) for part in places.chunk(training.accumulate)]
+            counts = [len(targets(labels)) for _, labels in parts]
+            for (inputs, labels), count in zip(parts, counts, strict=True):
+                with casting(training.autocast, device):
+                    logits = answers(model, inputs, device)
+                each = _losses(logits, labels.to(device), prior, keep_losses)
+                loss = each.mean() * (count / sum(counts))
+                scaler.scale(loss).backward()
+                total += loss.detach().cpu() * sum(counts)
+                if keep_losses:
+                    losses.append(each.detach().cpu())
             step()
-            total += loss.detach().cpu() * len(places)
+            seen += sum(counts)
             outcome.steps += 1
-            if keep_losses:
-                losses.append(each.detach().cpu())
-        outcome.epoch_losses.append(float(total) / sum(len(p) for p in batches))
+        outcome.epoch_losses.append(float(total) / seen)
         if losses:
             outcome.example_losses = torch.cat(losses).double().numpy()
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def _losses(logits: Tensor, labels: Tensor, prior: Tensor | None, each: bool) -> Tensor:
+    """Return the loss of each target (m,), or their mean, which is quicker."""
+    chosen = predictions(logits, labels)
+    if prior is not None:
+        chosen = calibrated(chosen, prior)
+    return functional.cross_entropy(chosen, targets(labels), reduction="none" if each else "mean")
+
+
+def casting(name: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of automatic mixed precision of that name; ``"none"`` does nothing."""
+    if name == "none":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if name == "bf16" else torch.float16)
 
 
 def answers(model: nn.Module, inputs: Inputs, device: torch.device) -> Tensor:
@@ -123,38 +147,56 @@ def _epochs(
 
 
 def _stepper(
-    parameters: list[nn.Parameter], training: TrainingSettings, learning_rate: float
+    parameters: list[nn.Parameter],
+    training: TrainingSettings,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> Callable[[], None]:
     """Return what follows ``backward``: FedProx's pull, clipping, the step, zeroed gradients.
 
     FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127) adds mu/2 ||w - w_round||².
     """
-    optimizer = make_optimizer(parameters, training, learning_rate)
     start = [p.detach().clone() for p in parameters] if training.prox_mu else []
 
     def step() -> None:
+        scaler.unscale_(optimizer)
         for parameter, origin in zip(parameters, start, strict=False):
             if parameter.grad is not None:
                 parameter.grad.add_(parameter.detach() - origin, alpha=training.prox_mu)
         if training.clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad()
 
     return step
 
 
 def make_optimizer(
-    parameters: list[nn.Parameter], training: TrainingSettings, learning_rate: float
+    parameters: list[nn.Parameter],
+    training: TrainingSettings,
+    learning_rate: float,
+    head: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """Build the optimiser of the settings, in torch's fused form."""
+    """Build the optimiser of the settings, in torch's fused form.
+
+    ``learning_rate`` is this round's, so the rate of the ``head`` is scaled as it is.
+    """
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if training.head_learning_rate is not None and head:
+        apart = {id(p) for p in head}
+        rate = training.head_learning_rate * learning_rate / training.learning_rate
+        groups = [
+            {"params": [p for p in parameters if id(p) not in apart]},
+            {"params": [p for p in parameters if id(p) in apart], "lr": rate},
+        ]
     decay = training.weight_decay
     if training.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, learning_rate, momentum=training.momentum, weight_decay=decay, fused=True
+            groups, learning_rate, momentum=training.momentum, weight_decay=decay, fused=True
         )
     kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, learning_rate, weight_decay=decay, fused=True)
+    return kind(groups, learning_rate, weight_decay=decay, fused=True)
 
 
 def count_answers(
@@ -163,6 +205,7 @@ def count_answers(
     rows: Tensor,
     classes: int,
     device: torch.device,
+    autocast: str = "none",
 ) -> tuple[Tensor, float]:
     """Count a model's answers on some rows, in evaluation mode.
 
@@ -177,7 +220,8 @@ def count_answers(
         for places in examples.blocks(rows):
             inputs, labels = examples.batch(places)
             labels = labels.to(device)
-            logits = answers(model, inputs, device)
+            with casting(autocast, device):
+                logits = answers(model, inputs, device)
             total += float(functional.cross_entropy(logits, labels, reduction="sum"))
             pairs = labels * classes + logits.argmax(dim=1)
             confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)

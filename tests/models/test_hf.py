@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
+from tests.small import small
 from tests.texts import model_path, needs_demo, text_settings
 
 import polyrank
 from polyrank.adapting import trained_parts, wrap
 from polyrank.client import Trainer
 from polyrank.errors import SettingsError
+from polyrank.federation import start_factors
+from polyrank.messages import Counted, Download, EvaluateTask, TaskId, TrainTask, Update
 from polyrank.models import build_model, build_shell
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import find_extras
@@ -67,8 +70,9 @@ def test_by_default_the_head_is_trained_and_no_bias_or_norm(tmp_path, model):
 
 
 @pytest.mark.parametrize("targets", ["all", "all-linear"])
-def test_all_linear_leaves_the_head_to_be_trained_in_full(tmp_path, model, targets):
-    settings = text_settings(tmp_path, adapter={"targets": targets})
+@pytest.mark.parametrize("extras", ["auto", "none"])
+def test_all_linear_leaves_the_head_out(tmp_path, model, targets, extras):
+    settings = text_settings(tmp_path, adapter={"targets": targets, "extras": extras})
     parts = trained_parts(settings, model)
     assert len(parts.shapes) == 6 * 6 + 1
     assert "bert.pooler.dense" in parts.shapes
@@ -141,3 +145,52 @@ def test_what_does_not_fit_is_named(tmp_path, options, given, said):
     settings = text_settings(tmp_path, model={"kind": "hf", **options, **given})
     with pytest.raises(SettingsError, match=said):
         prepare(settings, None)
+
+
+def trained_once(folder, **training):
+    settings = text_settings(
+        folder, training={"epochs": 1, "batch_size": 8, "learning_rate": 0.005, **training}
+    )
+    trainer = Trainer(prepare(settings, None).workload)
+    extras = {n: t for n, t in trainer.workload.base.items() if n.startswith("classifier")}
+    adapter = {
+        name: start_factors((s.d_in, s.d_out), 4, 0, name)
+        for name, s in trainer.bridge.shapes.items()
+    }
+    task = TrainTask(TaskId("run", 1, "0"), Download(adapter, extras), 0.005)
+    answer = trainer.perform(task)
+    assert isinstance(answer, Update), answer
+    counted = trainer.perform(EvaluateTask(task.id, "test", task.download, 0, 4))
+    assert isinstance(counted, Counted), counted
+    return answer
+
+
+def test_checkpointing_changes_memory_and_not_the_update(tmp_path, monkeypatch):
+    """Dropout included: what is computed again draws the same numbers."""
+    plain = trained_once(tmp_path)
+    called = []
+    again = torch.utils.checkpoint.checkpoint
+    monkeypatch.setattr(
+        "torch.utils.checkpoint.checkpoint", lambda *a, **k: called.append(1) or again(*a, **k)
+    )
+    monkeypatch.setattr("transformers.modeling_utils.checkpoint", torch.utils.checkpoint.checkpoint)
+    checkpointed = trained_once(tmp_path, checkpointing=True)
+    assert len(called) == 6 * plain.steps
+    for name, factors in plain.adapter.items():
+        torch.testing.assert_close(checkpointed.adapter[name].b, factors.b)
+    torch.testing.assert_close(checkpointed.extras, plain.extras)
+
+
+def test_a_model_that_cannot_checkpoint_says_so():
+    with pytest.raises(SettingsError, match=r"training\.checkpointing.*'mlp'"):
+        prepare(small(training={"checkpointing": True}), None)
+
+
+def test_the_head_moves_faster_with_a_rate_of_its_own(tmp_path):
+    """Adam's first step is the rate times the gradient's sign, wherever the gradient is not 0."""
+    slow, fast = (trained_once(tmp_path, steps=1, head_learning_rate=r) for r in (0.001, 0.01))
+    steps = [fast.extras[n] - slow.extras[n] for n in fast.extras]
+    moved = torch.cat([step.flatten().abs() for step in steps])
+    assert float(moved.median()) == pytest.approx(0.009, rel=0.01)
+    for name, factors in slow.adapter.items():
+        assert torch.equal(fast.adapter[name].b, factors.b)
