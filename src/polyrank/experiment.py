@@ -18,6 +18,7 @@ from polyrank.checkpoint import join_model, load_tensors, save_tensors, split_mo
 from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError
 from polyrank.federation import Federation, ServerState, start_factors
+from polyrank.frozen_base import kept_part, whole_base
 from polyrank.messages import Measured
 from polyrank.peft_bridge import place_adapter, read_adapter
 from polyrank.preparation import fingerprint, prepare
@@ -63,7 +64,7 @@ class _Run:
         self.aggregator = AGGREGATORS.make(settings.aggregator.kind, settings.aggregator.options)()
         watcher.stage("data and model")
         base_path = folder.checkpoint / "base.safetensors"
-        base = load_tensors(base_path)[0] if base_path.exists() else None
+        base = whole_base(settings, *load_tensors(base_path)) if base_path.exists() else None
         self.prepared = prepare(settings, folder.clients, base, folder.checkpoint / "tokens")
         texts = self.prepared.texts
         if texts and texts["cut"]:
@@ -74,7 +75,8 @@ class _Run:
         if base is None:
             workload = self.prepared.workload
             about = {"input_shape": workload.train.input_shape, "classes": workload.classes}
-            save_tensors(base_path, workload.base, about)
+            kept, header = kept_part(settings, workload.base, workload.classes)
+            save_tensors(base_path, kept, {**about, **header})
         self.fingerprint = fingerprint(self.prepared.data)
 
     def to_the_end(self) -> Result:

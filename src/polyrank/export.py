@@ -19,10 +19,11 @@ from polyrank.adapting import wrap
 from polyrank.checkpoint import ClientStore, load_tensors, split_model
 from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
 from polyrank.files import write_whole
+from polyrank.frozen_base import is_published, whole_base
 from polyrank.model_card import model_card
-from polyrank.models import build_shell
+from polyrank.models import build_model, build_shell, pretrained_of
 from polyrank.models.weights import put_weights, read_weights
-from polyrank.peft_bridge import Bridge, write_adapter
+from polyrank.peft_bridge import Bridge, Published, saved_modules, write_adapter
 from polyrank.results import RunFolder
 from polyrank.settings import Settings
 
@@ -84,10 +85,10 @@ def read_trained(path: Path, client: str | None) -> TrainedModel:
         adapter, extras = split_model(tensors)
     else:
         adapter, extras = _client_model(folder, header["plan"], header["trained"], client)
-    base, about = load_tensors(folder.checkpoint / "base.safetensors")
+    kept, about = load_tensors(folder.checkpoint / "base.safetensors")
     return TrainedModel(
         folder.settings,
-        base,
+        whole_base(folder.settings, kept, about),
         adapter,
         extras,
         tuple(about["input_shape"]),
@@ -105,6 +106,10 @@ def export(
     pad_rank: int | None = None,
 ) -> Path:
     """Write a trained model so that it can be used without PolyRank's run folder.
+
+    The base of a pre-trained model that was used as it was published is not written: PEFT
+    puts the adapter, with the modules trained in full, on the model of that name. Merged, the
+    folder is one that transformers loads.
 
     Without ``merge``: a PEFT adapter folder, with the base in ``base.safetensors`` and
     ``base.json``; ``PeftModel.from_pretrained(load_base(out), out)`` gives the logits of the
@@ -158,13 +163,22 @@ def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None)
         "classes": trained.classes,
         "weights": "model.safetensors" if merge else "base.safetensors",
     }
+    settings, about_model = trained.settings, pretrained_of(trained.settings.model.kind)
     if merge:
         weights: Mapping[str, Tensor] = trained.bridge().merged_weights()
+        if about_model:
+            about_model.describe(part, trained.classes, **settings.model.options)
     else:
         base = trained.plain_base()
         weights = {name: tensor.clone() for name, tensor in read_weights(base).items()}
-        write_adapter(part, base, trained.adapter, trained.settings.adapter.scaling, pad_rank)
-    write_whole(part / str(about["weights"]), save({n: t.contiguous() for n, t in weights.items()}))
+        saved = saved_modules(trained.adapter, trained.extras) if is_published(settings) else None
+        if saved is not None:
+            about["weights"] = None
+        published = None if saved is None else Published(settings.model.options["name"], saved)
+        write_adapter(part, base, trained.adapter, settings.adapter.scaling, pad_rank, published)
+    if about["weights"]:
+        content = {n: t.contiguous() for n, t in weights.items()}
+        write_whole(part / str(about["weights"]), save(content, {"format": "pt"}))
     write_whole(part / "base.json", json.dumps(about, indent=2).encode())
 
 
@@ -183,7 +197,10 @@ def load_base(folder: str | Path) -> nn.Module:
     except OSError as error:
         raise AdapterError(f"{path}: expected base.json of 'polyrank export'") from error
     kind = dict(about["model"])
-    model = build_shell(kind.pop("kind"), kind, about["input_shape"], about["classes"])
+    name, shape, classes = kind.pop("kind"), about["input_shape"], about["classes"]
+    if about["weights"] is None:
+        return build_model(name, kind, shape, classes, seed=0).eval()
+    model = build_shell(name, kind, shape, classes)
     put_weights(model, load_file(path / about["weights"]))
     return model.eval()
 

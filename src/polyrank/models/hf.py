@@ -61,7 +61,18 @@ def encode(
         return encode_texts(inputs, labels, tokenizer, length, _pad(config), cache)
 
 
-@pretrained(Pretrained(hf_shell, head_modules, head_modules, encode))
+def describe(
+    folder: Path, classes: int, *, name: str, task: Task = "sequence-classification", **_: object
+) -> None:
+    """Write the model's configuration and its tokeniser, which stand beside merged weights."""
+    with _loading(name) as transformers:
+        config = transformers.AutoConfig.from_pretrained(name, **_of_task(task, classes))
+        config.architectures = [type(hf_shell(classes=classes, name=name, task=task)).__name__]
+        config.save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(name).save_pretrained(folder)
+
+
+@pretrained(Pretrained(hf_shell, head_modules, head_modules, describe, encode))
 def hf(
     *,
     classes: int,

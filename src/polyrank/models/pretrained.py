@@ -22,6 +22,8 @@ class Pretrained:
         shell: builds the same model without its weights, for those who put them in.
         head: names the modules that turn features into answers; without options.
         extras: names the modules that are trained beside LoRA by default; without options.
+        describe: writes what transformers needs beside the weights into a folder, given the
+            number of classes.
         encode: turns inputs (n, ...) and labels (n,) of a data set into examples, with a
             folder where the work may be kept.
     """
@@ -29,6 +31,7 @@ class Pretrained:
     shell: Callable[..., "nn.Module"]
     head: Callable[["nn.Module"], Sequence[str]]
     extras: Callable[["nn.Module"], Sequence[str]]
+    describe: Callable[..., None]
     encode: Callable[["np.ndarray", "np.ndarray", Path | None, Mapping[str, Any]], "Encoded"]
 
 

@@ -3,7 +3,8 @@
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,14 +14,43 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polyrank.adapter import Adapter, Factors, prefix
+from polyrank.adapter import Adapter, Factors, Tensors, prefix
 from polyrank.errors import AdapterError
 
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
 
 
+@dataclass(frozen=True)
+class Published:
+    """A base that anyone can load by its name.
+
+    Args:
+        name: of the model, for ``from_pretrained``.
+        saved: modules that were trained in full and are written beside LoRA.
+    """
+
+    name: str
+    saved: Sequence[str]
+
+
+def saved_modules(adapter: Adapter, extras: Tensors) -> list[str] | None:
+    """Return the modules that hold the extras, for PEFT's ``modules_to_save``.
+
+    None if that cannot hold them: an extra, such as a bias, is in an adapted module.
+    """
+    owners = list(dict.fromkeys(name.rpartition(".")[0] for name in extras))
+    if any(not owner or owner in adapter for owner in owners):
+        return None
+    return owners
+
+
 def write_adapter(
-    folder: Path, model: nn.Module, adapter: Adapter, scaling: float, pad_rank: int | None = None
+    folder: Path,
+    model: nn.Module,
+    adapter: Adapter,
+    scaling: float,
+    pad_rank: int | None = None,
+    published: Published | None = None,
 ) -> None:
     """Write a PEFT folder that ``PeftModel.from_pretrained`` loads onto ``model``.
 
@@ -34,6 +64,7 @@ def write_adapter(
         scaling: of the update ``scaling * b @ a``.
         pad_rank: pad every module with zero slots up to this rank, for servers of models
             that take one rank for all modules; the product stays the same.
+        published: the base is a public model, of which nothing but these modules is written.
 
     Raises:
         AdapterError: the adapter has no slots at all, or more than ``pad_rank`` in a module.
@@ -53,6 +84,8 @@ def write_adapter(
             {n: scaling * f.rank for n, f in present.items() if f.rank != largest}
         ),
         inference_mode=True,
+        modules_to_save=list(published.saved) if published else None,
+        base_model_name_or_path=published.name if published else None,
     )
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
@@ -62,7 +95,9 @@ def write_adapter(
             for part, flat in ((layer.lora_A, factors.a), (layer.lora_B, factors.b)):
                 weight = part["default"].weight
                 weight.data.copy_(flat.reshape(weight.shape))
-        wrapped.save_pretrained(folder)
+        if published:
+            wrapped.peft_config["default"].base_model_name_or_path = published.name
+        wrapped.save_pretrained(folder, save_embedding_layers=False)
 
 
 def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
