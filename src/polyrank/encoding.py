@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from polyrank.errors import SettingsError
 from polyrank.examples import Encoded, Examples
 from polyrank.models import pretrained_of
 from polyrank.settings import Settings
@@ -22,11 +23,19 @@ def encode(
 
     Raises:
         DataError: the model takes inputs of another kind.
+        SettingsError: the calibrated loss is asked for and nothing is classified.
     """
     about = pretrained_of(settings.model.kind)
     if about is None:
         return Encoded(Examples.from_arrays(inputs, labels))
-    return about.encode(inputs, labels, cache, settings.model.options)
+    encoded = about.encode(inputs, labels, cache, settings.model.options)
+    predicts_tokens = getattr(encoded.examples, "starts", None) is not None
+    if predicts_tokens and settings.training.local_loss == "calibrated":
+        raise SettingsError(
+            "training.local_loss = 'calibrated': expected a task with labels, this model "
+            "predicts tokens; use 'cross_entropy'"
+        )
+    return encoded
 
 
 def cut_texts(*parts: Encoded) -> dict[str, int] | None:

@@ -8,7 +8,7 @@ from polyrank import datasets
 from polyrank.encoding import encode
 from polyrank.errors import DataError
 from polyrank.export import read_trained
-from polyrank.metrics import classification_metrics
+from polyrank.metrics import metrics_of
 from polyrank.threads import one_thread
 from polyrank.training import choose_device, count_answers
 
@@ -47,4 +47,4 @@ def evaluate_run(
         counts, loss = count_answers(
             trained.bridge().model, examples, rows, trained.classes, choose_device("cpu")
         )
-    return {"rows": float(len(examples)), **classification_metrics(counts, loss)}
+    return {"rows": float(len(examples)), **metrics_of(counts, loss)}

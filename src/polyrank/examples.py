@@ -34,6 +34,9 @@ class ExampleSet(Protocol):
     def blocks(self, rows: Tensor) -> Iterator[Tensor]:
         """Cut rows into blocks that are evaluated at once."""
 
+    def token_counts(self, rows: Tensor) -> Tensor | None:
+        """Count each token of some rows; None if these are no texts."""
+
     def share_memory(self) -> Self:
         """Move the tensors to memory that other processes can map."""
 
@@ -105,6 +108,9 @@ class Examples:
     def blocks(self, rows: Tensor) -> Iterator[Tensor]:
         """Cut rows into blocks that are evaluated at once."""
         yield from rows.split(EVALUATION_BATCH)
+
+    def token_counts(self, rows: Tensor) -> None:
+        """Return nothing: these are no texts."""
 
     def share_memory(self) -> "Examples":
         """Move the tensors to memory that other processes can map."""

@@ -92,6 +92,11 @@ class TokenExamples:
             yield ordered[start:stop]
             start = stop
 
+    def token_counts(self, rows: Tensor) -> Tensor:
+        """Count each token of some texts, (largest token + 1,)."""
+        parts = [self.ids[self.offsets[i] : self.offsets[i + 1]] for i in rows.tolist()]
+        return torch.bincount(torch.cat(parts))
+
     def share_memory(self) -> "TokenExamples":
         """Move the tensors to memory that other processes can map."""
         return TokenExamples(

@@ -39,8 +39,13 @@ def encode_texts(
     """
     if texts.dtype != object:
         raise DataError(f"the inputs are {texts.dtype}: this model takes texts")
-    path = cache / f"{_key(texts, tokenizer, max_length)}.safetensors" if cache else None
-    found = _cached(path, labels, pad)
+    if len(texts) and not isinstance(texts[0], str):
+        raise DataError(
+            f"the inputs have {' and '.join(texts[0])}: this task takes single texts; "
+            "model.task = 'causal-lm' takes these"
+        )
+    path = cache / f"{token_key(texts, tokenizer, max_length)}.safetensors" if cache else None
+    found = cached_tokens(path, labels, pad)
     if found:
         examples, cut = found
         return Encoded(examples, cut, max_length)
@@ -76,7 +81,7 @@ def _tokenized(
     return ids, len(long)
 
 
-def _key(texts: np.ndarray, tokenizer: Any, max_length: int) -> str:  # noqa: ANN401
+def token_key(texts: np.ndarray, tokenizer: Any, max_length: int) -> str:  # noqa: ANN401
     """Hash all that the tokens depend on."""
     digest = hashlib.blake2b(digest_size=16)
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -90,7 +95,10 @@ def _key(texts: np.ndarray, tokenizer: Any, max_length: int) -> str:  # noqa: AN
     return digest.hexdigest()
 
 
-def _cached(path: Path | None, labels: np.ndarray, pad: int) -> tuple[TokenExamples, int] | None:
+def cached_tokens(
+    path: Path | None, labels: np.ndarray, pad: int
+) -> tuple[TokenExamples, int] | None:
+    """Return what was left in the cache and how many texts were cut; None if nothing good."""
     if path is None or not path.exists():
         return None
     try:
@@ -98,4 +106,7 @@ def _cached(path: Path | None, labels: np.ndarray, pad: int) -> tuple[TokenExamp
     except RunFolderError:  # cut short by a crash of the machine: made anew
         return None
     labelled = torch.from_numpy(labels.astype(np.int64, copy=False))
-    return TokenExamples(tensors["ids"], tensors["offsets"], labelled, pad), int(header["cut"])
+    examples = TokenExamples(
+        tensors["ids"], tensors["offsets"], labelled, pad, tensors.get("starts")
+    )
+    return examples, int(header["cut"])

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from polyrank.errors import TrainingError
 from polyrank.examples import ExampleSet, Inputs
-from polyrank.losses import calibrated, log_shares, predictions, targets
+from polyrank.losses import calibrated, log_shares, means_by_row, predictions, targets
 from polyrank.settings import TrainingSettings
 
 
@@ -35,12 +35,14 @@ class Outcome:
     Args:
         epoch_losses: mean training loss of each epoch.
         example_losses: (n,) losses in the last epoch, by example, if asked for.
+        token_losses: (m,) the same by token, in language modelling.
         steps: optimiser steps taken.
         seconds: wall time.
     """
 
     epoch_losses: list[float] = field(default_factory=list)
     example_losses: np.ndarray | None = None
+    token_losses: np.ndarray | None = None
     steps: int = 0
     seconds: float = 0.0
 
@@ -84,7 +86,7 @@ def fit(
     prior = log_shares(examples.labels[rows]) if training.local_loss == "calibrated" else None
     outcome = Outcome()
     for batches in _epochs(len(rows), training, generator):
-        total, seen, losses = torch.zeros(()), 0, []
+        total, seen, losses, tokens = torch.zeros(()), 0, [], []
         for places in batches:
             parts = [examples.batch(rows[part]) for part in places.chunk(training.accumulate)]
             counts = [len(targets(labels)) for _, labels in parts]
@@ -96,13 +98,17 @@ def fit(
                 scaler.scale(loss).backward()
                 total += loss.detach().cpu() * sum(counts)
                 if keep_losses:
-                    losses.append(each.detach().cpu())
+                    losses.append(means_by_row(each.detach().cpu(), labels))
+                if keep_losses and labels.dim() == 2:
+                    tokens.append(each.detach().cpu())
             step()
             seen += sum(counts)
             outcome.steps += 1
         outcome.epoch_losses.append(float(total) / seen)
         if losses:
             outcome.example_losses = torch.cat(losses).double().numpy()
+        if tokens:
+            outcome.token_losses = torch.cat(tokens).double().numpy()
     outcome.seconds = time.perf_counter() - started
     return outcome
 
@@ -210,11 +216,12 @@ def count_answers(
     """Count a model's answers on some rows, in evaluation mode.
 
     Returns:
-        (classes, classes) int64 counts, rows by true label and columns by answer; and the
-        sum of the losses.
+        (classes, classes) int64 counts, rows by true label and columns by answer, or for
+        language modelling (2,), tokens predicted rightly and all; and the sum of the losses.
     """
     model.eval()
     confusion = torch.zeros(classes * classes, dtype=torch.int64)
+    said = torch.zeros(2, dtype=torch.int64)
     total = 0.0
     with torch.inference_mode():
         for places in examples.blocks(rows):
@@ -222,7 +229,11 @@ def count_answers(
             labels = labels.to(device)
             with casting(autocast, device):
                 logits = answers(model, inputs, device)
-            total += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            logits, right = predictions(logits, labels), targets(labels)
+            total += float(functional.cross_entropy(logits, right, reduction="sum"))
+            if labels.dim() == 2:
+                said += torch.tensor([int((logits.argmax(dim=1) == right).sum()), len(right)])
+                continue
             pairs = labels * classes + logits.argmax(dim=1)
             confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)
-    return confusion.reshape(classes, classes), total
+    return said if said[1] else confusion.reshape(classes, classes), total

@@ -13,16 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polyrank.causal_texts import encode_causal
 from polyrank.errors import SettingsError
 from polyrank.examples import Encoded
 from polyrank.models.pretrained import Pretrained, pretrained
 from polyrank.tokenizing import encode_texts
 
 MAX_LENGTH = 512
-_AUTO = {"sequence-classification": "AutoModelForSequenceClassification"}
+_AUTO = {
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "causal-lm": "AutoModelForCausalLM",
+}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-Task = Literal["sequence-classification"]
+Task = Literal["sequence-classification", "causal-lm"]
 
 
 def hf_shell(
@@ -35,6 +39,7 @@ def hf_shell(
         config = transformers.AutoConfig.from_pretrained(name, **_of_task(task, classes))
         with init_empty_weights(include_buffers=False):
             model = getattr(transformers, _AUTO[task]).from_config(config)
+        model.tie_weights()
     return _ready(model)
 
 
@@ -44,6 +49,11 @@ def head_modules(model: nn.Module) -> list[str]:
     return [n for n, m in model.named_children() if n != body and any(True for _ in m.parameters())]
 
 
+def new_modules(model: nn.Module) -> list[str]:
+    """Return the head, where it is new; a language model's comes with the model."""
+    return [] if _is_language_model(model) else head_modules(model)
+
+
 def encode(
     inputs: np.ndarray, labels: np.ndarray, cache: Path | None, options: Mapping[str, Any]
 ) -> Encoded:
@@ -51,14 +61,15 @@ def encode(
 
     Raises:
         SettingsError: ``max_length`` is more than the model has positions.
-        DataError: the inputs are not texts.
+        DataError: the inputs are not texts, or not of the form that the task takes.
     """
+    take = encode_causal if options.get("task") == "causal-lm" else encode_texts
     name = options["name"]
     with _loading(name) as transformers:
         config = transformers.AutoConfig.from_pretrained(name)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         length = _max_length(options.get("max_length"), config, tokenizer)
-        return encode_texts(inputs, labels, tokenizer, length, _pad(config), cache)
+        return take(inputs, labels, tokenizer, length, _pad(config), cache)
 
 
 def describe(
@@ -72,7 +83,7 @@ def describe(
         transformers.AutoTokenizer.from_pretrained(name).save_pretrained(folder)
 
 
-@pretrained(Pretrained(hf_shell, head_modules, head_modules, describe, encode))
+@pretrained(Pretrained(hf_shell, head_modules, new_modules, describe, encode))
 def hf(
     *,
     classes: int,
@@ -81,7 +92,7 @@ def hf(
     max_length: int | None = None,
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
 ) -> nn.Module:
-    """Load a pre-trained model of Hugging Face, with a new head for the labels of the data.
+    """Load a pre-trained model of Hugging Face; to classify, with a new head for the labels.
 
     Args:
         classes: number of labels.
@@ -101,17 +112,22 @@ def hf(
 
 
 def _of_task(task: Task, classes: int) -> dict[str, Any]:
-    return {"num_labels": classes}
+    return {"num_labels": classes} if task == "sequence-classification" else {}
+
+
+def _is_language_model(model: Any) -> bool:  # noqa: ANN401
+    return model.get_output_embeddings() is not None
 
 
 def _ready(model: nn.Module) -> nn.Module:
     """Keep the head in float32, whatever reaches it, and name the token that fills up."""
-    for name in head_modules(model):
+    for name in new_modules(model):
         for module in model.get_submodule(name).float().modules():
             if next(module.parameters(recurse=False), None) is not None:
                 module.register_forward_pre_hook(_as_weights)
     config: Any = model.config
     config.pad_token_id = _pad(config)
+    config.use_cache = False
     return model
 
 
