@@ -9,8 +9,10 @@ from safetensors.torch import load_file, save_file
 
 import polyrank
 from polyrank.checkpoint import load_tensors
-from polyrank.errors import RunFolderError
+from polyrank.errors import AdapterError, RunFolderError
+from polyrank.evaluation import evaluate_run
 from polyrank.export import export, load_base, read_trained
+from polyrank.results import RunFolder
 from tests.texts import model_path, needs_demo, text_settings
 
 pytestmark = [  # PEFT asks transformers for a property under its old name
@@ -68,6 +70,29 @@ def test_load_base_gives_the_model_for_peft(run, expected, tmp_path):
     export(run, tmp_path / "out")
     loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_started_from_an_export_starts_where_it_ended(run, expected, tmp_path):
+    """Adapter and head: the first evaluation repeats the old run's last."""
+    export(run, tmp_path / "out")
+    settings = RunFolder.open(run).settings
+    changed = settings.model_copy(update={"init_adapter": str(tmp_path / "out")})
+    after = polyrank.run(changed, out=tmp_path / "next").folder
+    ended = RunFolder.open(run).read("rounds")[-1]["test"]
+    assert RunFolder.open(after).read("rounds")[0]["test"] == pytest.approx(ended, rel=1e-5)
+    narrow = settings.model_copy(
+        update={"adapter": settings.adapter.model_copy(update={"extras": "none"})}
+    )
+    with pytest.raises(AdapterError, match=r"'classifier\.(weight|bias)', trained in full"):
+        polyrank.run(
+            narrow.model_copy(update={"init_adapter": str(tmp_path / "out")}), out=tmp_path / "no"
+        )
+
+
+def test_the_exported_run_can_be_evaluated(run):
+    found = evaluate_run(run)
+    ended = RunFolder.open(run).read("rounds")[-1]["test"]
+    assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-5)
 
 
 def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):

@@ -20,7 +20,7 @@ from polyrank.errors import RunFolderError
 from polyrank.federation import Federation, ServerState, start_factors
 from polyrank.frozen_base import kept_part, whole_base
 from polyrank.messages import Measured
-from polyrank.peft_bridge import place_adapter, read_adapter
+from polyrank.peft_bridge import place_adapter, place_saved, read_adapter, read_saved
 from polyrank.preparation import fingerprint, prepare
 from polyrank.progress import Silent, Watcher
 from polyrank.report import write_report
@@ -154,10 +154,12 @@ class _Run:
             )
             for name, shape in self.prepared.shapes.items()
         }
+        extras = self.prepared.extras
         if self.settings.init_adapter:
-            given = read_adapter(Path(self.settings.init_adapter), self.settings.adapter.scaling)
-            adapter = place_adapter(given, adapter)
-        return ServerModel(adapter, self.prepared.extras)
+            folder = Path(self.settings.init_adapter)
+            adapter = place_adapter(read_adapter(folder, self.settings.adapter.scaling), adapter)
+            extras = place_saved(read_saved(folder), extras)
+        return ServerModel(adapter, extras)
 
     def _facts(self, criterion_weights: Mapping[str, float]) -> dict[str, Any]:
         ranges = module_ranges(self.settings, self.prepared.shapes)

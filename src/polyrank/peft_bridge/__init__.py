@@ -4,7 +4,9 @@ from polyrank.peft_bridge.bridge import Bridge
 from polyrank.peft_bridge.folder import (
     Published,
     place_adapter,
+    place_saved,
     read_adapter,
+    read_saved,
     saved_modules,
     write_adapter,
 )
@@ -17,7 +19,9 @@ __all__ = [
     "find_extras",
     "find_targets",
     "place_adapter",
+    "place_saved",
     "read_adapter",
+    "read_saved",
     "saved_modules",
     "write_adapter",
 ]

@@ -112,20 +112,49 @@ def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
     """
     config = _read_config(folder)
     weights = folder / "adapter_model.safetensors"
-    try:
-        tensors = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{weights}: expected the adapter's safetensors: {error}") from error
     halves: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
+    for key, tensor in _tensors(weights).items():
         match = _KEY.match(key)
-        if not match:
+        if match:
+            halves.setdefault(match["module"], {})[match["factor"]] = tensor.flatten(1)
+        elif not _saved_name(key, config):
             raise AdapterError(f"{weights}: {key!r} is not a LoRA factor that PolyRank can place")
-        halves.setdefault(match["module"], {})[match["factor"]] = tensor.flatten(1)
     return {
         name: _factors(weights, name, pair, _scaling_of(config, name, pair) / scaling)
         for name, pair in halves.items()
     }
+
+
+def read_saved(folder: Path) -> dict[str, Tensor]:
+    """Return the parameters of a PEFT folder's ``modules_to_save``, by their name in the model.
+
+    Raises:
+        AdapterError: see ``read_adapter``.
+    """
+    config = _read_config(folder)
+    tensors = _tensors(folder / "adapter_model.safetensors")
+    named = {_saved_name(key, config): tensor for key, tensor in tensors.items()}
+    return {name: tensor for name, tensor in named.items() if name}
+
+
+def place_saved(given: Tensors, extras: Tensors) -> dict[str, Tensor]:
+    """Put the saved parameters of an adapter in the place of a run's first extras.
+
+    Raises:
+        AdapterError: a parameter is not trained here, or its shape differs.
+    """
+    for name, tensor in given.items():
+        if name not in extras:
+            raise AdapterError(
+                f"init_adapter has {name!r}, trained in full; the extras of this run are "
+                f"{', '.join(extras) or 'none'}: see adapter.extras"
+            )
+        if tensor.shape != extras[name].shape:
+            raise AdapterError(
+                f"init_adapter, {name!r}: shape {tuple(tensor.shape)}, expected "
+                f"{tuple(extras[name].shape)}"
+            )
+    return {n: given[n].to(t).clone() if n in given else t for n, t in extras.items()}
 
 
 def place_adapter(given: Adapter, server: Adapter) -> dict[str, Factors]:
@@ -152,6 +181,21 @@ def place_adapter(given: Adapter, server: Adapter) -> dict[str, Factors]:
         b = torch.cat([new.b.to(old.b), old.b[:, new.rank :]], dim=1)
         placed[name] = Factors(a, b, old.slots)
     return placed
+
+
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    try:
+        found: dict[str, Tensor] = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{weights}: expected the adapter's safetensors: {error}") from error
+    return found
+
+
+def _saved_name(key: str, config: LoraConfig) -> str | None:
+    """Return a parameter's name in the model if it belongs to ``modules_to_save``."""
+    name = key.removeprefix("base_model.model.")
+    owners = config.modules_to_save or []
+    return name if any(f".{owner}." in f".{name}" for owner in owners) else None
 
 
 def _pattern(values: Mapping[str, float]) -> dict[str, float]:
