@@ -7,6 +7,9 @@ of its own. The bare loop imports nothing of PolyRank; PolyRank has one client a
     pip install 'polyrank[demo]'
     python benchmarks/text_control.py FOLDER [plain] [polyrank]
 
+Seed 0: bare loop 0.8779, PolyRank 0.8721 of 3,080 test rows; the standard error of each is
+0.006, and heads, dropout and batches are drawn differently.
+
 FOLDER holds ``banking77_train.csv.gz`` and ``banking77_test.csv.gz``, columns text and label.
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from polyrank.errors import SettingsError
 from polyrank.examples import Encoded, Examples
-from polyrank.models import pretrained_of
+from polyrank.models import check_model, pretrained_of
 from polyrank.settings import Settings
 
 
@@ -28,7 +28,8 @@ def encode(
     about = pretrained_of(settings.model.kind)
     if about is None:
         return Encoded(Examples.from_arrays(inputs, labels))
-    encoded = about.encode(inputs, labels, cache, settings.model.options)
+    options = check_model(settings.model.kind, settings.model.options)
+    encoded = about.encode(inputs, labels, cache, options)
     predicts_tokens = getattr(encoded.examples, "starts", None) is not None
     if predicts_tokens and settings.training.local_loss == "calibrated":
         raise SettingsError(

@@ -139,12 +139,19 @@ def test_a_run_says_how_many_texts_were_cut_and_two_workers_give_the_same_bits(t
         ({"max_length": 513}, "expected 2 to 512 tokens"),
         ({"classes": 3}, "comes from the data"),
         ({"dtype": "int8"}, "dtype = 'int8'"),
+        ({"max_length": "many"}, "max_length = 'many'"),
+        ({"task": "translation"}, "task = 'translation'"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, options, given, said):
     settings = text_settings(tmp_path, model={"kind": "hf", **options, **given})
     with pytest.raises(SettingsError, match=said):
         prepare(settings, None)
+
+
+def test_a_name_is_needed(tmp_path):
+    with pytest.raises(SettingsError, match="option 'name' is required"):
+        prepare(text_settings(tmp_path, model="hf"), None)
 
 
 def trained_once(folder, **training):

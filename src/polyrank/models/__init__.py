@@ -74,6 +74,15 @@ def pretrained_of(name: str) -> Pretrained | None:
     return about
 
 
+def check_model(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a model's options before there are data, and return them converted.
+
+    Raises:
+        SettingsError: an option is unknown, missing or of the wrong type.
+    """
+    return _bind(name, options, (), 1)[1]
+
+
 def _bind(
     name: str, options: Mapping[str, Any], input_shape: Sequence[int], classes: int
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
