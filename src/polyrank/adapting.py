@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from polyrank.errors import SettingsError
@@ -39,6 +40,7 @@ def trained_parts(settings: Settings, model: nn.Module) -> Parts:
             f"training.checkpointing: the model {settings.model.kind!r} ({type(model).__name__}) "
             "has no gradient checkpointing of transformers; leave it out"
         )
+    _check_precision(settings, model)
     about = pretrained_of(settings.model.kind)
     extras: str | Sequence[str] = settings.adapter.extras
     targets = settings.adapter.targets
@@ -64,6 +66,17 @@ def _checkpoint(model: Any) -> None:  # noqa: ANN401 - transformers' method, und
         model.activation_checkpointing_enable()
     else:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _check_precision(settings: Settings, model: nn.Module) -> None:
+    halves = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    held = {halves[p.dtype] for p in model.parameters() if p.dtype in halves}
+    asked = settings.training.autocast
+    if asked != "none" and held - {asked}:
+        raise SettingsError(
+            f"training.autocast = {asked!r} with weights in {'/'.join(held)}: the two halves do "
+            f"not mix; expected 'none' or {'/'.join(held)!r}, or model.dtype = 'fp32'"
+        )
 
 
 def _can_checkpoint(model: nn.Module) -> bool:

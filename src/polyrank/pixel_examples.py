@@ -50,12 +50,11 @@ class PixelExamples:
     def batch(self, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return ``pixel_values`` (len(rows), 3, height, width) and labels (len(rows),)."""
         pixels, labels = self.images.batch(rows)
-        if pixels.shape[1] == 1:
-            pixels = pixels.expand(-1, 3, -1, -1)
         if tuple(pixels.shape[2:]) != self.size:
             pixels = functional.interpolate(
                 pixels, self.size, mode="bilinear", antialias=True, align_corners=False
             )
+        # a grey image becomes three equal channels before they are normalised one by one
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return {"pixel_values": (pixels - mean) / std}, labels
 

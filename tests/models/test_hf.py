@@ -149,6 +149,34 @@ def test_what_does_not_fit_is_named(tmp_path, options, given, said):
         prepare(settings, None)
 
 
+def test_two_kinds_of_half_precision_do_not_mix(tmp_path):
+    model = {"kind": "hf", "name": model_path(), "dtype": "fp16"}
+    with pytest.raises(SettingsError, match=r"autocast = 'bf16' with weights in fp16"):
+        prepare(text_settings(tmp_path, model=model, training={"autocast": "bf16"}), None)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_all_that_saves_memory_works_together(tmp_path, dtype):
+    """Norms trained in full, batches in parts, mixed precision, checkpointing."""
+    settings = text_settings(
+        tmp_path,
+        model={"kind": "hf", "name": model_path(), "dtype": dtype, "max_length": 16},
+        adapter={"targets": "all-linear", "extras": ["classifier", "LayerNorm"]},
+        training={
+            "epochs": 1,
+            "batch_size": 8,
+            "learning_rate": 0.005,
+            "autocast": "bf16",
+            "accumulate": 2,
+            "checkpointing": True,
+            "local_loss": "calibrated",
+        },
+    )
+    summary = polyrank.run(settings, out=tmp_path / "run").summary
+    assert (summary["failed"], summary["refused"]) == (0, 0)
+    assert 0 < summary["loss"]["final"] < 3
+
+
 def test_a_name_is_needed(tmp_path):
     with pytest.raises(SettingsError, match="option 'name' is required"):
         prepare(text_settings(tmp_path, model="hf"), None)
