@@ -143,7 +143,7 @@ def test_a_prompt_that_is_too_long_loses_its_beginning(tokenizer):
 
 def test_nothing_to_predict_is_an_error(tokenizer):
     with pytest.raises(DataError, match="row 1: nothing to predict"):
-        encoded(tokenizer, ["some words", {"prompt": "a", "completion": ""}])
+        encoded(tokenizer, ["some words", {"prompt": "several words", "completion": ""}])
 
 
 def test_starts_come_back_from_the_cache(tokenizer, tmp_path):
