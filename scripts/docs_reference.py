@@ -32,7 +32,7 @@ SETTINGS = {
     "cohort_fraction": "Share of the clients drawn in each round, at least one client.",
     "quorum": "Good updates that a round needs; all of them where the cohort is smaller.",
     "attempts": "How often a round is tried, each time with a new cohort, before the run stops.",
-    "base": "Frozen weights: `random`, or the path of a safetensors file of the model's state.",
+    "base": "Frozen weights: `random`, as the model is built, or a safetensors file of its state.",
     "init_adapter": "PEFT folder whose adapter fills the first slots at the start.",
     "criteria": "What is measured of each client, for allocators that read criteria.",
     "data.source": "Data set, file, list of files (one a client), or a loader of your own.",
@@ -42,8 +42,9 @@ SETTINGS = {
     "partition.kind": "Rule that splits the training rows over clients.",
     "partition.clients": "Number of clients; `natural` needs none. 10 goes with the default kind.",
     "model.kind": "Model, or a function of your own that builds one.",
-    "adapter.targets": "Modules that get LoRA: `all` linear and convolutional, or name patterns.",
-    "adapter.extras": "What else is trained: `all` other parameters, `none`, or name patterns.",
+    "adapter.targets": "Modules with LoRA: `all` linear and convolutional, `all-linear`, or names.",
+    "adapter.extras": "What else is trained: `all`, `none`, names of parameters or modules; `auto` "
+    "is the head of a pre-trained model, all of another.",
     "adapter.scaling": "The constant s of every update s · B · A, for all clients and ranks.",
     "ranks.r_min": "Smallest rank that is chosen.",
     "ranks.r_max": "Largest rank: the server's number of slots.",
@@ -59,6 +60,7 @@ SETTINGS = {
     "average": "Share of the exported running mean that a round leaves; 0: the last model itself.",
     "training.optimizer": "Optimiser of the clients; it starts afresh in each round.",
     "training.learning_rate": "Step size, before the schedule.",
+    "training.head_learning_rate": "Step size of the extras; left out, that of the adapters.",
     "training.momentum": "Momentum of `sgd`; other optimisers refuse it.",
     "training.weight_decay": "Weight decay of the optimiser.",
     "training.epochs": "Passes over its rows that a client trains in a round.",
@@ -66,6 +68,10 @@ SETTINGS = {
     "training.batch_size": "Rows in one step.",
     "training.clip_norm": "Largest norm of the gradient; left out, nothing is clipped.",
     "training.prox_mu": "FedProx: pull towards the model of the round's start; 0 is none.",
+    "training.local_loss": "`calibrated` adds the log of the client's label shares to the logits.",
+    "training.accumulate": "Parts in which a batch goes through the model; the step is the same.",
+    "training.autocast": "Mixed precision of training and evaluation.",
+    "training.checkpointing": "Compute activations twice, to hold fewer; `hf` models only.",
     "training.schedule": "How the learning rate falls over the rounds.",
     "probe.epochs": "Epochs that a client trains to measure criteria that read losses.",
     "probe.epsilon": "Laplace noise of scale 1/epsilon on label counts; left out, none.",
@@ -285,7 +291,8 @@ def _kind(node: Mapping[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
     if node["type"] == "array":
         return f"list of {_kind(node['items'])}"
-    words = {"integer": "whole number", "number": "number", "string": "text"}[node["type"]]
+    named = {"integer": "whole number", "string": "text", "boolean": "true or false"}
+    words = named.get(node["type"], node["type"])
     if node["type"] == "integer" and node.get("exclusiveMinimum") == 0:
         node = {**node, "exclusiveMinimum": None, "minimum": 1}
     limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -296,6 +303,8 @@ def _kind(node: Mapping[str, Any]) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, str):
         return f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return str(value)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from polyrank.config import changed_keys, dump_settings, load_settings, make_settings
@@ -98,3 +100,11 @@ def test_changed_keys_are_dotted():
     old = make_settings({"training": {"epochs": 3}})
     new = make_settings({"training": {"epochs": 4}, "workers": 2})
     assert sorted(changed_keys(old, new)) == ["training.epochs", "workers"]
+
+
+def test_a_path_is_a_text_wherever_it_stands():
+    settings = make_settings(
+        {"model": {"kind": "mlp", "folder": Path("a/b")}, "data": Path("x.csv")}
+    )
+    assert settings.model.options == {"folder": "a/b"}
+    assert 'source = "x.csv"' in dump_settings(settings)

@@ -51,6 +51,7 @@ BLOCK = re.compile(
 )
 MARKS = re.compile(r"exit \d+|numbers vary|not run: .+")
 NOISE = pytest.mark.filterwarnings("ignore:Could not find a config file")
+PEFT_SAYS = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def reference() -> Any:
 
 
 @NOISE
+@PEFT_SAYS
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.page == p for b in ALL)])
 def test_what_the_page_shows_is_what_happens(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

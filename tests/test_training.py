@@ -10,7 +10,7 @@ from polyrank.errors import TrainingError
 from polyrank.examples import Examples
 from polyrank.federation import learning_rate
 from polyrank.settings import TrainingSettings
-from polyrank.training import fit
+from polyrank.training import count_answers, fit
 
 
 def problem() -> tuple[nn.Module, Examples]:
@@ -103,6 +103,53 @@ def test_kept_losses_are_one_per_example_and_change_nothing():
     assert outcome.example_losses.shape == (30,)
     assert np.mean(outcome.example_losses) == pytest.approx(outcome.epoch_losses[-1], rel=1e-5)
     torch.testing.assert_close(model.weight, trained(settings).weight)
+
+
+def test_a_batch_in_parts_gives_the_step_of_the_whole_batch():
+    """Eight rows in parts of 3, 3 and 2, whose means count by their rows."""
+    whole = trained(TrainingSettings(optimizer="sgd", epochs=2, batch_size=8))
+    parts = trained(TrainingSettings(optimizer="sgd", epochs=2, batch_size=8, accumulate=3))
+    torch.testing.assert_close(parts.weight, whole.weight)
+    assert not torch.equal(parts.weight, whole.weight)
+
+
+@pytest.mark.parametrize(("round_rate", "head_rate"), [(0.1, 0.02), (0.05, 0.01)])
+def test_the_head_has_a_rate_of_its_own_that_follows_the_schedule(round_rate, head_rate):
+    """One SGD step by hand; settings: 0.1 and, for the head (the bias), 0.02."""
+    settings = TrainingSettings(
+        optimizer="sgd", learning_rate=0.1, head_learning_rate=0.02, steps=1, batch_size=30
+    )
+    model, examples = problem()
+    before = copy.deepcopy(model)
+    rows, generator = torch.arange(30), torch.Generator().manual_seed(2)
+    parameters = list(model.parameters())
+    fit(model, parameters, examples, rows, settings, round_rate, generator, head=[model.bias])
+    inputs, labels = examples.batch(rows)
+    functional.cross_entropy(before(inputs), labels).backward()
+    torch.testing.assert_close(model.weight, before.weight - round_rate * before.weight.grad)
+    torch.testing.assert_close(model.bias, before.bias - head_rate * before.bias.grad)
+
+
+def test_autocast_runs_the_model_in_half_precision():
+    seen = []
+    model, examples = problem()
+    model.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    for name in ("bf16", "fp16"):
+        settings = TrainingSettings(optimizer="sgd", autocast=name, steps=1, batch_size=30)
+        rows, generator = torch.arange(30), torch.Generator().manual_seed(2)
+        fit(model, list(model.parameters()), examples, rows, settings, 0.1, generator)
+        count_answers(model, examples, rows, 3, torch.device("cpu"), name)
+    assert seen == [torch.bfloat16] * 2 + [torch.float16] * 2
+
+
+@pytest.mark.parametrize("autocast", ["bf16", "fp16"])
+def test_autocast_takes_nearly_the_same_steps(autocast):
+    """fp16 scales the loss by 65,536; a step that forgot to divide would be far off."""
+    clipped = {"optimizer": "sgd", "epochs": 2, "batch_size": 8, "clip_norm": 0.5}
+    whole, half = (trained(TrainingSettings(**clipped, autocast=a)) for a in ("none", autocast))
+    start, _ = problem()
+    moved = (whole.weight - start.weight).detach().norm()
+    assert (half.weight - whole.weight).detach().norm() < 0.02 * moved
 
 
 def test_nothing_to_train_on_is_an_error():

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from polyrank.activations import activation_spectra
 from polyrank.adapter import Adapter, Tensors, shared_adapter
+from polyrank.adapting import wrap
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.checkpoint import ClientStore
 from polyrank.client_state import ClientState, Start
 from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
-from polyrank.examples import Examples
+from polyrank.examples import ExampleSet
 from polyrank.messages import (
     Answer,
     Counted,
@@ -35,8 +36,9 @@ from polyrank.messages import (
     TrainTask,
     Update,
 )
-from polyrank.models import build_model
-from polyrank.peft_bridge import Bridge, find_targets
+from polyrank.models import build_shell
+from polyrank.models.weights import put_weights
+from polyrank.peft_bridge import Bridge
 from polyrank.seeding import derive, numpy_stream
 from polyrank.settings import Settings, TrainingSettings
 from polyrank.training import Outcome, choose_device, count_answers, fit
@@ -62,8 +64,8 @@ class Workload:
 
     settings: Settings
     base: Tensors
-    train: Examples
-    test: Examples
+    train: ExampleSet
+    test: ExampleSet
     validation: Tensor
     clients: Mapping[str, tuple[Tensor, Tensor]]
     store: Path | None
@@ -90,11 +92,9 @@ def build_bridge(
     device: torch.device,
 ) -> Bridge:
     """Build the model, put the base weights in without a copy, and wrap it."""
-    model = build_model(settings.model.kind, settings.model.options, input_shape, classes, 0)
-    model.load_state_dict(dict(base), assign=True)
-    model.to(device)
-    shapes = find_targets(model, settings.adapter.targets)
-    return Bridge(model, shapes, settings.adapter.extras, settings.adapter.scaling)
+    model = build_shell(settings.model.kind, settings.model.options, input_shape, classes)
+    put_weights(model, base)
+    return wrap(settings, model.to(device))
 
 
 class Trainer:
@@ -162,6 +162,8 @@ class Trainer:
             examples=float(len(rows)),
             epoch_losses=np.array(outcome.epoch_losses) if outcome.epoch_losses else None,
             example_losses=outcome.example_losses,
+            token_losses=outcome.token_losses,
+            token_counts=self._token_counts(rows),
         )
         if self.settings.probe.epsilon is not None:
             rng = numpy_stream(self.settings.seed, "count noise", task.id.client)
@@ -181,6 +183,10 @@ class Trainer:
         batches = (self.workload.train.batch(part)[0] for part in sample.split(SPECTRA_BATCH))
         return activation_spectra(self.bridge.model, modules, batches, keep=task.wanted.ratios)
 
+    def _token_counts(self, rows: Tensor) -> np.ndarray | None:
+        counts = self.workload.train.token_counts(rows)
+        return None if counts is None else counts.numpy().astype(np.float64)
+
     def _evaluate(self, task: EvaluateTask) -> Counted:
         download, id = task.download, task.id
         if download is None:
@@ -196,10 +202,11 @@ class Trainer:
             rows[task.start : task.stop],
             self.workload.classes,
             self.device,
+            self.settings.training.autocast,
         )
         return Counted(task.id, counts, loss)
 
-    def _part(self, task: EvaluateTask) -> tuple[Examples, Tensor]:
+    def _part(self, task: EvaluateTask) -> tuple[ExampleSet, Tensor]:
         if task.part == "test":
             return self.workload.test, torch.arange(len(self.workload.test))
         if task.part == "validation":
@@ -225,6 +232,7 @@ class Trainer:
             training,
             task.learning_rate,
             generator,
+            head=self.bridge.extra_parameters(),
             keep_losses=keep_losses,
             penalty=(lambda: added(pairs())) if added else None,
         )

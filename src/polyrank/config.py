@@ -32,13 +32,13 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 def make_settings(document: Mapping[str, Any], where: str = "settings") -> Settings:
-    """Check a settings document.
+    """Check a settings document; paths in it become texts, as a file has them.
 
     Raises:
         SettingsError: naming the key, the value and what is allowed.
     """
     try:
-        return Settings.model_validate(document)
+        return Settings.model_validate(_paths_as_texts(document))
     except ValidationError as error:
         raise SettingsError("\n".join(f"{where}: {line}" for line in _lines(error))) from error
     except SettingsError as error:
@@ -86,6 +86,14 @@ def _differences(old: object, new: object, path: str) -> list[str]:
         found = (_differences(old.get(k), new.get(k), f"{path}.{k}".lstrip(".")) for k in keys)
         return [key for keys_ in found for key in keys_]
     return [] if old == new else [path]
+
+
+def _paths_as_texts(value: Any) -> Any:  # noqa: ANN401 - whatever a document holds
+    if isinstance(value, Mapping):
+        return {key: _paths_as_texts(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_paths_as_texts(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _lines(error: ValidationError) -> list[str]:

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from polyrank import datasets
+from polyrank.encoding import encode
 from polyrank.errors import DataError
-from polyrank.examples import Examples
 from polyrank.export import read_trained
-from polyrank.metrics import classification_metrics
+from polyrank.metrics import metrics_of
 from polyrank.threads import one_thread
 from polyrank.training import choose_device, count_answers
 
@@ -35,7 +35,7 @@ def evaluate_run(
         test=settings.data.test,
         options=settings.data.options if source is None else {},
     )
-    examples = Examples.from_arrays(data.test_x, data.test_y)
+    examples = encode(settings, data.test_x, data.test_y, None).examples
     if examples.input_shape != trained.input_shape or len(data.label_names) > trained.classes:
         raise DataError(
             f"{data.source}: examples of shape {examples.input_shape} with "
@@ -47,4 +47,4 @@ def evaluate_run(
         counts, loss = count_answers(
             trained.bridge().model, examples, rows, trained.classes, choose_device("cpu")
         )
-    return {"rows": float(len(examples)), **classification_metrics(counts, loss)}
+    return {"rows": float(len(examples)), **metrics_of(counts, loss)}

@@ -1,12 +1,59 @@
 """Examples as tensors, kept once for all clients and cut into batches by row number."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polyrank.errors import DataError
+
+EVALUATION_BATCH = 500
+
+Inputs: TypeAlias = Tensor | Mapping[str, Tensor]  # one tensor, or a model's named arguments
+
+
+class ExampleSet(Protocol):
+    """One part of a data set, as ``Examples`` or ``TokenExamples`` hold it."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Tensor) -> tuple[Inputs, Tensor]:
+        """Return inputs and labels of some rows."""
+
+    def blocks(self, rows: Tensor) -> Iterator[Tensor]:
+        """Cut rows into blocks that are evaluated at once."""
+
+    def token_counts(self, rows: Tensor) -> Tensor | None:
+        """Count each token of some rows; None if these are no texts."""
+
+    def share_memory(self) -> Self:
+        """Move the tensors to memory that other processes can map."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Examples as a model takes them.
+
+    Args:
+        examples: of one part of a data set.
+        cut: texts that were longer than ``max_length``.
+        max_length: the most tokens of a text that are kept; None if these are no texts.
+    """
+
+    examples: ExampleSet
+    cut: int = 0
+    max_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +77,8 @@ class Examples:
         """
         if inputs.dtype.kind not in "fiub":
             raise DataError(
-                f"the inputs are texts ({inputs.dtype}): this model takes arrays of numbers"
+                f"the inputs are texts ({inputs.dtype}): this model takes arrays of numbers; "
+                "model = { kind = 'hf', name = ... } takes texts"
             )
         stored = inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32, copy=False)
         if stored.ndim == 3:
@@ -56,6 +104,13 @@ class Examples:
         if inputs.dtype == torch.uint8:
             inputs = inputs.float().div_(255)
         return inputs, self.labels[rows]
+
+    def blocks(self, rows: Tensor) -> Iterator[Tensor]:
+        """Cut rows into blocks that are evaluated at once."""
+        yield from rows.split(EVALUATION_BATCH)
+
+    def token_counts(self, rows: Tensor) -> None:
+        """Return nothing: these are no texts."""
 
     def share_memory(self) -> "Examples":
         """Move the tensors to memory that other processes can map."""

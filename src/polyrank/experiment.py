@@ -19,8 +19,9 @@ from polyrank.checkpoint import join_model, load_tensors, save_tensors, split_mo
 from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError, SettingsError
 from polyrank.federation import Federation, Plan, ServerState
+from polyrank.frozen_base import kept_part, whole_base
 from polyrank.messages import Measured
-from polyrank.preparation import fingerprint, first_adapter, prepare
+from polyrank.preparation import fingerprint, first_adapter, first_extras, prepare
 from polyrank.progress import Silent, Watcher
 from polyrank.report import write_report
 from polyrank.results import RunFolder
@@ -68,16 +69,23 @@ class _Run:
         self.optimizer: ServerOptimizer | None = _made(SERVER_OPTIMIZERS, settings.server_optimizer)
         watcher.stage("data and model")
         base_path = folder.checkpoint / "base.safetensors"
-        base = load_tensors(base_path)[0] if base_path.exists() else None
+        base = whole_base(settings, *load_tensors(base_path)) if base_path.exists() else None
         start_path = folder.checkpoint / "start.safetensors"
         start = split_model(load_tensors(start_path)[0])[0] if start_path.exists() else None
-        self.prepared = prepare(settings, folder.clients, base, start)
+        self.prepared = prepare(settings, folder.clients, base, start, folder.checkpoint / "tokens")
+        texts = self.prepared.texts
+        if texts and texts["cut"]:
+            watcher.note(
+                f"{texts['cut']} of {texts['texts']} texts are longer than "
+                f"{texts['max_length']} tokens and lose their end"
+            )
         if base is None:
             workload = self.prepared.workload
             about = {"input_shape": workload.train.input_shape, "classes": workload.classes}
             if workload.start:
                 save_tensors(start_path, join_model(workload.start, {}), {})
-            save_tensors(base_path, workload.base, about)
+            kept, header = kept_part(settings, workload.base, workload.classes)
+            save_tensors(base_path, kept, {**about, **header})
         self.fingerprint = fingerprint(self.prepared.data)
         clients = [client.name for client in self.prepared.splits.clients]
         self.ranks = RankChooser(settings, clients, self.prepared.shapes)
@@ -125,7 +133,7 @@ class _Run:
         """Choose ranks and save the state before the first round."""
         self.folder.cut(-1, {})
         adapter = self.prepared.workload.start or first_adapter(self.settings, self.prepared.shapes)
-        model = ServerModel(adapter, self.prepared.extras)
+        model = ServerModel(adapter, first_extras(self.settings, self.prepared.extras))
         state = ServerState(model, {})
         measured = self._measured(federation, state)
         choice, memory = self.ranks.choose(None, measured, 0)
@@ -189,6 +197,7 @@ class _Run:
         return {
             "criterion_weights": dict(criterion_weights),
             "label_names": list(self.prepared.data.label_names),
+            **({"texts": dict(self.prepared.texts)} if self.prepared.texts else {}),
             "parameters": {"base": self.prepared.base_parameters, "trained": slots + extras},
         }
 

@@ -15,12 +15,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from polyrank.adapter import Adapter, Tensors
+from polyrank.adapting import wrap
 from polyrank.checkpoint import ClientStore, load_tensors
 from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
 from polyrank.files import write_whole
+from polyrank.frozen_base import is_published, whole_base
 from polyrank.model_card import model_card
-from polyrank.models import build_model
-from polyrank.peft_bridge import Bridge, find_targets, write_adapter
+from polyrank.models import build_model, build_shell, pretrained_of
+from polyrank.models.weights import put_weights, read_weights
+from polyrank.peft_bridge import Bridge, Published, saved_modules, write_adapter
 from polyrank.results import RunFolder
 from polyrank.saved_state import unpack_state
 from polyrank.settings import Settings
@@ -52,29 +55,27 @@ class TrainedModel:
 
     def plain_base(self) -> nn.Module:
         """Build the base with what aggregation added, and the trained extras, in place."""
-        model = self._build()
+        model = self._shell()
         state = {**self.base, **self.extras}
         for module, added in self.change.items():
             weight = state[f"{module}.weight"]
             added = (self.settings.adapter.scaling * added).reshape(weight.shape)
             state[f"{module}.weight"] = (weight + added).to(weight.dtype)
-        model.load_state_dict(state)
+        put_weights(model, state)
         return model.eval()
 
     def bridge(self) -> Bridge:
         """Build the wrapped model, loaded."""
-        model = self._build()
-        model.load_state_dict(dict(self.base))
-        adapter = self.settings.adapter
-        shapes = find_targets(model, adapter.targets)
-        bridge = Bridge(model, shapes, adapter.extras, adapter.scaling)
+        model = self._shell()
+        put_weights(model, self.base)
+        bridge = wrap(self.settings, model)
         bridge.load(self.adapter, self.extras, change=self.change)
         bridge.model.eval()
         return bridge
 
-    def _build(self) -> nn.Module:
+    def _shell(self) -> nn.Module:
         kind = self.settings.model
-        return build_model(kind.kind, kind.options, self.input_shape, self.classes, seed=0)
+        return build_shell(kind.kind, kind.options, self.input_shape, self.classes)
 
 
 def read_trained(path: Path, client: str | None) -> TrainedModel:
@@ -99,10 +100,10 @@ def read_trained(path: Path, client: str | None) -> TrainedModel:
         adapter, extras = store.load(client, trained)
         if header["base"] and trained > 1:
             change = store.load_base(trained - 1)
-    base, about = load_tensors(folder.checkpoint / "base.safetensors")
+    kept, about = load_tensors(folder.checkpoint / "base.safetensors")
     return TrainedModel(
         folder.settings,
-        base,
+        whole_base(folder.settings, kept, about),
         adapter,
         extras,
         tuple(about["input_shape"]),
@@ -121,6 +122,10 @@ def export(
     pad_rank: int | None = None,
 ) -> Path:
     """Write a trained model so that it can be used without PolyRank's run folder.
+
+    The base of a pre-trained model that was used as it was published, and to which aggregation
+    has added nothing, is not written: PEFT puts the adapter, with the modules trained in full, on the model of that name. Merged, the
+    folder is one that transformers loads.
 
     Without ``merge``: a PEFT adapter folder, with the base in ``base.safetensors`` and
     ``base.json``; ``PeftModel.from_pretrained(load_base(out), out)`` gives the logits of the
@@ -174,13 +179,23 @@ def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None)
         "classes": trained.classes,
         "weights": "model.safetensors" if merge else "base.safetensors",
     }
+    settings, about_model = trained.settings, pretrained_of(trained.settings.model.kind)
     if merge:
         weights: Mapping[str, Tensor] = trained.bridge().merged_weights()
+        if about_model:
+            about_model.describe(part, trained.classes, **settings.model.options)
     else:
         base = trained.plain_base()
-        weights = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-        write_adapter(part, base, trained.adapter, trained.settings.adapter.scaling, pad_rank)
-    write_whole(part / str(about["weights"]), save({n: t.contiguous() for n, t in weights.items()}))
+        weights = {name: tensor.clone() for name, tensor in read_weights(base).items()}
+        as_published = is_published(settings) and not trained.change
+        saved = saved_modules(trained.adapter, trained.extras) if as_published else None
+        if saved is not None:
+            about["weights"] = None
+        published = None if saved is None else Published(settings.model.options["name"], saved)
+        write_adapter(part, base, trained.adapter, settings.adapter.scaling, pad_rank, published)
+    if about["weights"]:
+        content = {n: t.contiguous() for n, t in weights.items()}
+        write_whole(part / str(about["weights"]), save(content, {"format": "pt"}))
     write_whole(part / "base.json", json.dumps(about, indent=2).encode())
 
 
@@ -199,8 +214,11 @@ def load_base(folder: str | Path) -> nn.Module:
     except OSError as error:
         raise AdapterError(f"{path}: expected base.json of 'polyrank export'") from error
     kind = dict(about["model"])
-    model = build_model(kind.pop("kind"), kind, about["input_shape"], about["classes"], seed=0)
-    model.load_state_dict(load_file(path / about["weights"]))
+    name, shape, classes = kind.pop("kind"), about["input_shape"], about["classes"]
+    if about["weights"] is None:
+        return build_model(name, kind, shape, classes, seed=0).eval()
+    model = build_shell(name, kind, shape, classes)
+    put_weights(model, load_file(path / about["weights"]))
     return model.eval()
 
 

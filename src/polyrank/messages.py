@@ -181,7 +181,8 @@ class Counted:
 
     Args:
         id: the task's.
-        confusion: (classes, classes) int64, rows by true label, columns by answer.
+        confusion: (classes, classes) int64, rows by true label, columns by answer; of a language
+            model (2,), tokens predicted rightly and all.
         loss: sum of the losses over the rows.
     """
 

@@ -1,5 +1,6 @@
-"""Metrics of a classifier, from its confusion counts."""
+"""Metrics of a classifier, from its confusion counts, and of a language model."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -31,10 +32,28 @@ def classification_metrics(confusion: Tensor, loss: float) -> dict[str, float]:
     }
 
 
+def token_metrics(counts: Tensor, loss: float) -> dict[str, float]:
+    """Compute the accuracy of single tokens, their mean loss in nats, and perplexity, exp(loss).
+
+    Args:
+        counts: (2,) tokens predicted rightly, and all that were to be predicted.
+        loss: sum of the losses over these tokens.
+    """
+    right, tokens = counts.tolist()
+    mean = loss / tokens
+    return {"accuracy": right / tokens, "loss": mean, "perplexity": math.exp(min(mean, 700.0))}
+
+
+def metrics_of(counts: Tensor, loss: float) -> dict[str, float]:
+    """Compute the metrics of a classifier's confusion counts, or of a language model's (2,)."""
+    compute = token_metrics if counts.dim() == 1 else classification_metrics
+    return compute(counts, loss)
+
+
 def pooled_metrics(blocks: Iterable[Counted]) -> dict[str, float] | None:
     """Sum blocks of counts and compute their metrics; None if there are no rows."""
     counted = list(blocks)
     if not counted:
         return None
     confusion = torch.stack([block.confusion for block in counted]).sum(0)
-    return classification_metrics(confusion, sum(block.loss for block in counted))
+    return metrics_of(confusion, sum(block.loss for block in counted))

@@ -12,19 +12,23 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from polyrank.adapter import Adapter, Factors, Tensors, start_factors
+from polyrank.adapting import trained_parts
 from polyrank.allocation import module_ranges
 from polyrank.client import Workload
 from polyrank.datasets import Data
+from polyrank.encoding import cut_texts, encode
 from polyrank.errors import SettingsError
-from polyrank.examples import Examples
+from polyrank.examples import ExampleSet
 from polyrank.loading import load_split
-from polyrank.models import build_model
+from polyrank.models import build_model, build_shell
+from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import (
     ModuleShape,
     find_extras,
-    find_targets,
     place_adapter,
+    place_saved,
     read_adapter,
+    read_saved,
 )
 from polyrank.seeding import derive
 from polyrank.settings import Settings, TrainingSettings
@@ -42,6 +46,8 @@ class Prepared:
         workload: for the engine.
         shapes: the adapted modules.
         extras: the extras of the base model.
+        texts: how many texts there are and how many were cut at ``max_length`` tokens; None
+            where the examples are no texts.
     """
 
     data: Data
@@ -49,6 +55,7 @@ class Prepared:
     workload: Workload
     shapes: Mapping[str, ModuleShape]
     extras: Tensors
+    texts: Mapping[str, int] | None = None
 
     @property
     def base_parameters(self) -> int:
@@ -61,6 +68,7 @@ def prepare(
     store: Path | None,
     base: Tensors | None = None,
     start: Adapter | None = None,
+    cache: Path | None = None,
 ) -> Prepared:
     """Load the data, make the frozen base, and put together the workload.
 
@@ -69,34 +77,35 @@ def prepare(
         store: folder for what clients keep, or None.
         base: the frozen base if it is known already, as it is on resume.
         start: what became of ``init_adapter``, if it is known already.
+        cache: folder for tokenised texts, or None.
 
     Raises:
         SettingsError: the settings do not fit the data or the model.
         DataError: the data cannot be used.
     """
     data, splits = load_split(settings)
-    train = Examples.from_arrays(data.train_x, data.train_y)
+    encoded = encode(settings, data.train_x, data.train_y, cache)
+    tested = encode(settings, data.test_x, data.test_y, cache)
+    train = encoded.examples
     classes = len(data.label_names)
-    model = build_model(
-        settings.model.kind,
-        settings.model.options,
-        train.input_shape,
-        classes,
-        derive(settings.seed, "base"),
-    )
+    kind, options = settings.model.kind, settings.model.options
     if base is None:
+        model = build_model(
+            kind, options, train.input_shape, classes, derive(settings.seed, "base")
+        )
         make_base(model, settings, train, torch.from_numpy(splits.public))
     else:
-        model.load_state_dict(dict(base))
-    shapes = find_targets(model, settings.adapter.targets)
-    _check_modules(settings, shapes)
+        model = build_shell(kind, options, train.input_shape, classes)
+        put_weights(model, base)
+    parts = trained_parts(settings, model)
+    _check_modules(settings, parts.shapes)
     if settings.init_adapter and start is None:
-        start = first_adapter(settings, shapes)
+        start = first_adapter(settings, parts.shapes)
     workload = Workload(
         settings=settings,
-        base={name: tensor.detach() for name, tensor in model.state_dict().items()},
+        base=read_weights(model),
         train=train,
-        test=Examples.from_arrays(data.test_x, data.test_y),
+        test=tested.examples,
         validation=torch.from_numpy(splits.validation),
         clients={
             c.name: (torch.from_numpy(c.train), torch.from_numpy(c.test)) for c in splits.clients
@@ -105,8 +114,9 @@ def prepare(
         classes=classes,
         start=start,
     )
-    extras = find_extras(model, shapes, settings.adapter.extras)
-    return Prepared(data, splits, workload, shapes, extras)
+    extras = find_extras(model, parts.shapes, parts.extras)
+    texts = cut_texts(encoded, tested)
+    return Prepared(data, splits, workload, parts.shapes, extras, texts)
 
 
 def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, Factors]:
@@ -128,8 +138,15 @@ def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
     return adapter
 
 
-def make_base(model: nn.Module, settings: Settings, train: Examples, public: Tensor) -> None:
-    """Make the base what the settings say: left random, read from a file, or pre-trained.
+def first_extras(settings: Settings, extras: Tensors) -> Tensors:
+    """Return the extras of the base, those that ``init_adapter`` saved in full in place."""
+    if not settings.init_adapter:
+        return extras
+    return place_saved(read_saved(Path(settings.init_adapter)), extras)
+
+
+def make_base(model: nn.Module, settings: Settings, train: ExampleSet, public: Tensor) -> None:
+    """Make the base what the settings say: left as it is, read from a file, or pre-trained.
 
     Raises:
         SettingsError: the file does not fit the model.
@@ -153,12 +170,12 @@ def fingerprint(data: Data) -> str:
 
 def _read_base(model: nn.Module, path: str) -> None:
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        put_weights(model, load_file(path))
+    except (OSError, SafetensorError, SettingsError) as error:
         raise SettingsError(f"base = {path!r}: does not fit the model: {error}") from error
 
 
-def _pretrain(model: nn.Module, settings: Settings, train: Examples, public: Tensor) -> None:
+def _pretrain(model: nn.Module, settings: Settings, train: ExampleSet, public: Tensor) -> None:
     chosen = settings.pretrain
     assert chosen is not None
     training = TrainingSettings(

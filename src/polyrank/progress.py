@@ -16,6 +16,10 @@ class Watcher(Protocol):
         """Say what begins now."""
         ...
 
+    def note(self, text: str) -> None:
+        """Say what a person should know before the run goes on."""
+        ...
+
     def turn(self, client: str, done: int, total: int) -> None:
         """Say that a client's turn of this stage is over."""
         ...
@@ -31,6 +35,9 @@ class Silent:
     """Say nothing."""
 
     def stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
         """Say nothing."""
 
     def turn(self, client: str, done: int, total: int) -> None:
@@ -77,6 +84,10 @@ class Shown:
     def stage(self, text: str) -> None:
         """Show what begins now."""
         self._progress.reset(self._task, description=text, total=None)
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def turn(self, client: str, done: int, total: int) -> None:
         """Move the bar."""

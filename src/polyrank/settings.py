@@ -128,18 +128,26 @@ class RankSettings(Strict):
 
 
 class AdapterSettings(Strict):
-    """What is trained: LoRA on ``targets``, and the ``extras`` beside it."""
+    """What is trained: LoRA on ``targets``, and the ``extras`` beside it.
+
+    ``auto`` extras are the new head of a pre-trained model, and all other parameters of a
+    model that starts at random.
+    """
 
     targets: str | list[str] = "all"
-    extras: str | list[str] = "all"
+    extras: str | list[str] = "auto"
     scaling: PositiveFloat = 1.0
 
 
 class TrainingSettings(Strict):
-    """Local training of one client in one round; ``steps`` overrides ``epochs``."""
+    """Local training of one client in one round; ``steps`` overrides ``epochs``.
+
+    ``head_learning_rate`` is that of the extras; left out, they have that of the adapters.
+    """
 
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
     learning_rate: PositiveFloat = 1e-3
+    head_learning_rate: PositiveFloat | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 0.0
     epochs: PositiveInt = 5
@@ -147,6 +155,10 @@ class TrainingSettings(Strict):
     batch_size: PositiveInt = 32
     clip_norm: PositiveFloat | None = None
     prox_mu: NonNegativeFloat = 0.0
+    local_loss: Literal["cross_entropy", "calibrated"] = "cross_entropy"
+    accumulate: PositiveInt = 1
+    autocast: Literal["none", "bf16", "fp16"] = "none"
+    checkpointing: bool = False
     schedule: Literal["constant", "linear", "cosine"] = "constant"
 
     @model_validator(mode="after")

@@ -1,8 +1,10 @@
 """Local training and evaluation of one model on some rows."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polyrank.errors import TrainingError
-from polyrank.examples import Examples
+from polyrank.examples import ExampleSet, Inputs
+from polyrank.losses import calibrated, log_shares, means_by_row, predictions, targets
 from polyrank.settings import TrainingSettings
-
-EVALUATION_BATCH = 500
 
 
 def choose_device(name: str) -> torch.device:
@@ -34,12 +35,14 @@ class Outcome:
     Args:
         epoch_losses: mean training loss of each epoch.
         example_losses: (n,) losses in the last epoch, by example, if asked for.
+        token_losses: (m,) the same by token, in language modelling.
         steps: optimiser steps taken.
         seconds: wall time.
     """
 
     epoch_losses: list[float] = field(default_factory=list)
     example_losses: np.ndarray | None = None
+    token_losses: np.ndarray | None = None
     steps: int = 0
     seconds: float = 0.0
 
@@ -47,12 +50,13 @@ class Outcome:
 def fit(
     model: nn.Module,
     parameters: list[nn.Parameter],
-    examples: Examples,
+    examples: ExampleSet,
     rows: Tensor,
     training: TrainingSettings,
     learning_rate: float,
     generator: torch.Generator,
     *,
+    head: Sequence[nn.Parameter] = (),
     keep_losses: bool = False,
     penalty: Callable[[], Tensor] | None = None,
 ) -> Outcome:
@@ -63,9 +67,10 @@ def fit(
         parameters: what the optimiser changes.
         examples: where the rows are.
         rows: (n,) row numbers, shuffled each epoch by ``generator``.
-        training: optimiser, epochs or steps, batch size, clipping and FedProx's mu.
+        training: optimiser, epochs or steps, batch size, loss, clipping and FedProx's mu.
         learning_rate: of this round.
         generator: source of the shuffling.
+        head: those of ``parameters`` that train at the head's learning rate.
         keep_losses: keep the last epoch's loss of each example.
         penalty: added to the loss of every batch; the losses in the outcome are without it.
 
@@ -76,27 +81,64 @@ def fit(
         raise TrainingError(f"{len(rows)} rows, {len(parameters)} trainable tensors: no training")
     started = time.perf_counter()
     model.train()
-    step = _stepper(parameters, training, learning_rate)
+    device = parameters[0].device
+    scaler = torch.amp.GradScaler(device.type, enabled=training.autocast == "fp16")
+    optimizer = make_optimizer(parameters, training, learning_rate, head)
+    step = _stepper(parameters, training, optimizer, scaler)
+    prior = log_shares(examples.labels[rows]) if training.local_loss == "calibrated" else None
     outcome = Outcome()
     for batches in _epochs(len(rows), training, generator):
-        total, losses = torch.zeros(()), []
+        total, seen, losses, tokens = torch.zeros(()), 0, [], []
         for places in batches:
-            inputs, labels = (t.to(parameters[0].device) for t in examples.batch(rows[places]))
-            each = functional.cross_entropy(
-                model(inputs), labels, reduction="none" if keep_losses else "mean"
-            )
-            loss = each.mean()
-            (loss + penalty() if penalty else loss).backward()
+            parts = [examples.batch(rows[part]) for part in places.chunk(training.accumulate)]
+            counts = [len(targets(labels)) for _, labels in parts]
+            for (inputs, labels), count in zip(parts, counts, strict=True):
+                with casting(training.autocast, device):
+                    logits = answers(model, inputs, device)
+                each = _losses(logits, labels.to(device), prior, keep_losses)
+                loss = each.mean() * (count / sum(counts))
+                scaler.scale(loss).backward()
+                total += loss.detach().cpu() * sum(counts)
+                if keep_losses:
+                    losses.append(means_by_row(each.detach().cpu(), labels))
+                if keep_losses and labels.dim() == 2:
+                    tokens.append(each.detach().cpu())
+            if penalty:
+                scaler.scale(penalty()).backward()
             step()
-            total += loss.detach().cpu() * len(places)
+            seen += sum(counts)
             outcome.steps += 1
-            if keep_losses:
-                losses.append(each.detach().cpu())
-        outcome.epoch_losses.append(float(total) / sum(len(p) for p in batches))
+        outcome.epoch_losses.append(float(total) / seen)
         if losses:
             outcome.example_losses = torch.cat(losses).double().numpy()
+        if tokens:
+            outcome.token_losses = torch.cat(tokens).double().numpy()
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def _losses(logits: Tensor, labels: Tensor, prior: Tensor | None, each: bool) -> Tensor:
+    """Return the loss of each target (m,), or their mean, which is quicker."""
+    chosen = predictions(logits, labels)
+    if prior is not None:
+        chosen = calibrated(chosen, prior)
+    return functional.cross_entropy(chosen, targets(labels), reduction="none" if each else "mean")
+
+
+def casting(name: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of automatic mixed precision of that name; ``"none"`` does nothing."""
+    if name == "none":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if name == "bf16" else torch.float16)
+
+
+def answers(model: nn.Module, inputs: Inputs, device: torch.device) -> Tensor:
+    """Return a model's logits; named inputs are the arguments of a Hugging Face model."""
+    if isinstance(inputs, Tensor):
+        logits: Tensor = model(inputs.to(device))
+    else:
+        logits = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits
+    return logits.float()
 
 
 def _epochs(
@@ -115,61 +157,87 @@ def _epochs(
 
 
 def _stepper(
-    parameters: list[nn.Parameter], training: TrainingSettings, learning_rate: float
+    parameters: list[nn.Parameter],
+    training: TrainingSettings,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> Callable[[], None]:
     """Return what follows ``backward``: FedProx's pull, clipping, the step, zeroed gradients.
 
     FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127) adds mu/2 ||w - w_round||².
     """
-    optimizer = make_optimizer(parameters, training, learning_rate)
     start = [p.detach().clone() for p in parameters] if training.prox_mu else []
 
     def step() -> None:
+        scaler.unscale_(optimizer)
         for parameter, origin in zip(parameters, start, strict=False):
             if parameter.grad is not None:
                 parameter.grad.add_(parameter.detach() - origin, alpha=training.prox_mu)
         if training.clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad()
 
     return step
 
 
 def make_optimizer(
-    parameters: list[nn.Parameter], training: TrainingSettings, learning_rate: float
+    parameters: list[nn.Parameter],
+    training: TrainingSettings,
+    learning_rate: float,
+    head: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """Build the optimiser of the settings, in torch's fused form."""
+    """Build the optimiser of the settings, in torch's fused form.
+
+    ``learning_rate`` is this round's, so the rate of the ``head`` is scaled as it is.
+    """
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if training.head_learning_rate is not None and head:
+        apart = {id(p) for p in head}
+        rate = training.head_learning_rate * learning_rate / training.learning_rate
+        groups = [
+            {"params": [p for p in parameters if id(p) not in apart]},
+            {"params": [p for p in parameters if id(p) in apart], "lr": rate},
+        ]
     decay = training.weight_decay
     if training.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, learning_rate, momentum=training.momentum, weight_decay=decay, fused=True
+            groups, learning_rate, momentum=training.momentum, weight_decay=decay, fused=True
         )
     kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, learning_rate, weight_decay=decay, fused=True)
+    return kind(groups, learning_rate, weight_decay=decay, fused=True)
 
 
 def count_answers(
     model: nn.Module,
-    examples: Examples,
+    examples: ExampleSet,
     rows: Tensor,
     classes: int,
     device: torch.device,
+    autocast: str = "none",
 ) -> tuple[Tensor, float]:
     """Count a model's answers on some rows, in evaluation mode.
 
     Returns:
-        (classes, classes) int64 counts, rows by true label and columns by answer; and the
-        sum of the losses.
+        (classes, classes) int64 counts, rows by true label and columns by answer, or for
+        language modelling (2,), tokens predicted rightly and all; and the sum of the losses.
     """
     model.eval()
     confusion = torch.zeros(classes * classes, dtype=torch.int64)
+    said = torch.zeros(2, dtype=torch.int64)
     total = 0.0
     with torch.inference_mode():
-        for places in rows.split(EVALUATION_BATCH):
-            inputs, labels = (t.to(device) for t in examples.batch(places))
-            logits = model(inputs)
-            total += float(functional.cross_entropy(logits, labels, reduction="sum"))
+        for places in examples.blocks(rows):
+            inputs, labels = examples.batch(places)
+            labels = labels.to(device)
+            with casting(autocast, device):
+                logits = answers(model, inputs, device)
+            logits, right = predictions(logits, labels), targets(labels)
+            total += float(functional.cross_entropy(logits, right, reduction="sum"))
+            if labels.dim() == 2:
+                said += torch.tensor([int((logits.argmax(dim=1) == right).sum()), len(right)])
+                continue
             pairs = labels * classes + logits.argmax(dim=1)
             confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)
-    return confusion.reshape(classes, classes), total
+    return said if said[1] else confusion.reshape(classes, classes), total

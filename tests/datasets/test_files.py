@@ -83,7 +83,7 @@ def test_inputs_of_two_kinds_are_refused(tmp_path):
     [
         ([], "expected at least one file, came none"),
         (["a.npz", "a.npz"], "'a.npz' is there twice"),
-        (["digits"], "expected .npz or .csv files, came 'digits'"),
+        (["digits"], "expected .npz, .csv or .jsonl files, came 'digits'"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused(sources, message):

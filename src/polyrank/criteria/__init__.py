@@ -31,6 +31,8 @@ CRITERIA = Table(
         "label_entropy": "polyrank.criteria.label_entropy:label_entropy",
         "gini_simpson": "polyrank.criteria.gini_simpson:gini_simpson",
         "label_count": "polyrank.criteria.label_count:label_count",
+        "token_loss_spread": "polyrank.criteria.token_loss_spread:token_loss_spread",
+        "token_entropy": "polyrank.criteria.token_entropy:token_entropy",
         "sample_count": "polyrank.criteria.sample_count:sample_count",
     },
     group="polyrank.criteria",

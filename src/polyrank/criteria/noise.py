@@ -49,7 +49,7 @@ def noisy_view(view: ClientView, epsilon: float, rng: np.random.Generator) -> Cl
     """Return the view with noisy label counts, and their sum as the number of examples.
 
     Without labels, the number of examples is the one count that gets the noise. See
-    ``noisy_counts`` for what this does not protect: the losses stay as they are.
+    ``noisy_counts`` for what this does not protect: losses and token counts stay as they are.
     """
     if view.label_counts.size == 0:
         examples = noisy_counts(np.array([view.examples]), epsilon, rng)

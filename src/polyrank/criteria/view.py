@@ -20,6 +20,8 @@ class ClientView:
         examples: number of training examples.
         epoch_losses: (E,) mean training loss of each epoch of the probe, or None.
         example_losses: (n,) loss of each example under one model, or None.
+        token_losses: (m,) loss of each token that is predicted, in language modelling, or None.
+        token_counts: (vocabulary,) occurrences of each token in the client's texts, or None.
 
     Raises:
         ShapeError: an array is not one-dimensional.
@@ -30,11 +32,19 @@ class ClientView:
     examples: float
     epoch_losses: Floats | None = None
     example_losses: Floats | None = None
+    token_losses: Floats | None = None
+    token_counts: Floats | None = None
 
     def __post_init__(self) -> None:
         checked = non_negative(np.asarray([self.examples]), "examples")
         object.__setattr__(self, "examples", float(checked[0]))
-        for name in ("label_counts", "epoch_losses", "example_losses"):
+        for name in (
+            "label_counts",
+            "epoch_losses",
+            "example_losses",
+            "token_losses",
+            "token_counts",
+        ):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, non_negative(value, name))

@@ -17,7 +17,8 @@ class Data:
     - uint8: images as they are stored, (n, height, width) or (n, height, width, channels),
       0..255. Who feeds a model divides by 255 and moves the channels to the front.
     - float32: features, (n, ...), finite, used as they are.
-    - object: texts, (n,) of ``str``; the empty text is a text.
+    - object: texts, (n,) of ``str``; the empty text is a text. Or (n,) of dicts with ``prompt``
+      and ``completion``, or with ``messages``, for language models.
 
     Args:
         train_x: inputs of the n rows that may be trained on.

@@ -81,8 +81,8 @@ def _renumbered(data: Data, names: list[str]) -> Data:
 
 def _stem(path: str) -> str:
     """Return the file name without prefix, folder and endings: ``npz:a/b.csv.gz`` is ``b``."""
-    name = Path(path).name.removeprefix("npz:").removeprefix("csv:")
-    for ending in (".gz", ".csv", ".npz"):
+    name = Path(path).name.removeprefix("npz:").removeprefix("csv:").removeprefix("jsonl:")
+    for ending in (".gz", ".csv", ".npz", ".jsonl"):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return name

@@ -15,12 +15,19 @@ DATASETS = Table(
         "digits": "polyrank.datasets.digits:digits",
         "npz": "polyrank.datasets.npz:npz",
         "csv": "polyrank.datasets.csv:csv",
+        "jsonl": "polyrank.datasets.jsonl:jsonl",
         "hf": "polyrank.datasets.hf:hf",
     },
     group="polyrank.datasets",
 )
 
-_SUFFIXES = {".npz": "npz", ".csv": "csv", ".csv.gz": "csv"}
+_SUFFIXES = {
+    ".npz": "npz",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+}
 
 
 def load(
@@ -33,9 +40,10 @@ def load(
     """Load a data set and see to it that it has a test part.
 
     Args:
-        source: ``digits``, ``npz:PATH``, ``csv:PATH``, ``hf:NAME`` or
-            ``package.module:attribute`` of one's own; a path that ends in ``.npz``, ``.csv``
-            or ``.csv.gz`` needs no prefix. Or a list of such files, one per client.
+        source: ``digits``, ``npz:PATH``, ``csv:PATH``, ``jsonl:PATH``, ``hf:NAME`` or
+            ``package.module:attribute`` of one's own; a path that ends in ``.npz``, ``.csv``,
+            ``.csv.gz``, ``.jsonl`` or ``.jsonl.gz`` needs no prefix. Or a list of such files,
+            one per client.
         seed: root seed of the test part.
         test: share of the rows that become the test part if the data brings none, in [0, 1).
         options: keyword options of the loader; for a list of files, of each file's loader.
@@ -76,7 +84,7 @@ def _load_one(source: str, options: Mapping[str, Any]) -> Data:
 def _load_file(source: str, options: Mapping[str, Any]) -> Data:
     name, _ = _parse(source)
     if name not in _SUFFIXES.values():
-        raise DataError(f"list of data files: expected .npz or .csv files, came {source!r}")
+        raise DataError(f"list of data files: expected .npz, .csv or .jsonl files, came {source!r}")
     return _load_one(source, options)
 
 
@@ -101,7 +109,7 @@ def _parse(source: str) -> tuple[str, str]:
     if not argument:
         raise UnknownNameError(
             f"unknown data set {source!r}{nearest(name, DATASETS)}: expected digits, npz:PATH, "
-            "csv:PATH, hf:NAME, a path that ends in .npz, .csv or .csv.gz, a list of such "
-            "paths, or 'package.module:attribute' of your own"
+            "csv:PATH, jsonl:PATH, hf:NAME, a path that ends in .npz, .csv or .jsonl, a list of "
+            "such paths, or 'package.module:attribute' of your own"
         )
     return source, ""

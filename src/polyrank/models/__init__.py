@@ -2,14 +2,16 @@
 
 An entry is a function that returns a ``torch.nn.Module`` taking a float batch and giving
 logits (n, classes). It may ask for ``input_shape`` and ``classes``, which come from the
-data; its other keyword-only parameters are options of the settings file.
+data; its other keyword-only parameters are options of the settings file. A factory of
+pre-trained models says more of them with ``@pretrained``.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polyrank.errors import SettingsError
+from polyrank.models.pretrained import Pretrained
 from polyrank.table import Table, check_options
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ MODELS = Table(
     {
         "mlp": "polyrank.models.mlp:mlp",
         "cnn": "polyrank.models.cnn:cnn",
+        "hf": "polyrank.models.hf:hf",
     },
     group="polyrank.models",
 )
@@ -37,12 +40,7 @@ def build_model(
     """
     import torch
 
-    make = MODELS.load(name)
-    given = {"input_shape": tuple(input_shape), "classes": classes}
-    asked = {k: v for k, v in given.items() if k in inspect.signature(make).parameters}
-    for key in options.keys() & asked.keys():
-        raise SettingsError(f"model {name!r}: {key!r} comes from the data and cannot be set")
-    bound = check_options(make, {**options, **asked}, f"model {name!r}")
+    make, bound = _bind(name, options, input_shape, classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make(**bound)
@@ -51,3 +49,46 @@ def build_model(
             f"model {name!r}: expected a torch.nn.Module, got {type(model).__name__}"
         )
     return model
+
+
+def build_shell(
+    name: str, options: Mapping[str, Any], input_shape: Sequence[int], classes: int
+) -> "nn.Module":
+    """Build a model whose weights are to be put in by ``weights.put_weights``.
+
+    Of a pre-trained model no weights are read, and its parameters take no memory.
+
+    Raises:
+        SettingsError: an option is unknown or of the wrong type, or no module came back.
+    """
+    about = pretrained_of(name)
+    if about is None:
+        return build_model(name, options, input_shape, classes, 0)
+    _, bound = _bind(name, options, input_shape, classes)
+    return about.shell(**bound)
+
+
+def pretrained_of(name: str) -> Pretrained | None:
+    """Return what a factory of pre-trained models says of them; None for any other."""
+    about: Pretrained | None = getattr(MODELS.load(name), "pretrained", None)
+    return about
+
+
+def check_model(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a model's options before there are data, and return them converted.
+
+    Raises:
+        SettingsError: an option is unknown, missing or of the wrong type.
+    """
+    return _bind(name, options, (), 1)[1]
+
+
+def _bind(
+    name: str, options: Mapping[str, Any], input_shape: Sequence[int], classes: int
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    make = MODELS.load(name)
+    given = {"input_shape": tuple(input_shape), "classes": classes}
+    asked = {k: v for k, v in given.items() if k in inspect.signature(make).parameters}
+    for key in options.keys() & asked.keys():
+        raise SettingsError(f"model {name!r}: {key!r} comes from the data and cannot be set")
+    return make, check_options(make, {**options, **asked}, f"model {name!r}")

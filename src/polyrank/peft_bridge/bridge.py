@@ -131,6 +131,11 @@ class Bridge:
         """Return the parameters that training changes, in a fixed order."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
+    def extra_parameters(self) -> list[nn.Parameter]:
+        """Return those of ``trainable`` that are not LoRA."""
+        found = self._extras()
+        return [p for n in self._parameters if isinstance(p := found[n], nn.Parameter)]
+
     @property
     def device(self) -> torch.device:
         """Where the model is."""

@@ -3,7 +3,8 @@
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,14 +14,43 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polyrank.adapter import Adapter, Factors, prefix
+from polyrank.adapter import Adapter, Factors, Tensors, prefix
 from polyrank.errors import AdapterError
 
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
 
 
+@dataclass(frozen=True)
+class Published:
+    """A base that anyone can load by its name.
+
+    Args:
+        name: of the model, for ``from_pretrained``.
+        saved: modules that were trained in full and are written beside LoRA.
+    """
+
+    name: str
+    saved: Sequence[str]
+
+
+def saved_modules(adapter: Adapter, extras: Tensors) -> list[str] | None:
+    """Return the modules that hold the extras, for PEFT's ``modules_to_save``.
+
+    None if that cannot hold them: an extra, such as a bias, is in an adapted module.
+    """
+    owners = list(dict.fromkeys(name.rpartition(".")[0] for name in extras))
+    if any(not owner or owner in adapter for owner in owners):
+        return None
+    return owners
+
+
 def write_adapter(
-    folder: Path, model: nn.Module, adapter: Adapter, scaling: float, pad_rank: int | None = None
+    folder: Path,
+    model: nn.Module,
+    adapter: Adapter,
+    scaling: float,
+    pad_rank: int | None = None,
+    published: Published | None = None,
 ) -> None:
     """Write a PEFT folder that ``PeftModel.from_pretrained`` loads onto ``model``.
 
@@ -34,6 +64,7 @@ def write_adapter(
         scaling: of the update ``scaling * b @ a``.
         pad_rank: pad every module with zero slots up to this rank, for servers of models
             that take one rank for all modules; the product stays the same.
+        published: the base is a public model, of which nothing but these modules is written.
 
     Raises:
         AdapterError: the adapter has no slots at all, or more than ``pad_rank`` in a module.
@@ -53,6 +84,8 @@ def write_adapter(
             {n: scaling * f.rank for n, f in present.items() if f.rank != largest}
         ),
         inference_mode=True,
+        modules_to_save=list(published.saved) if published else None,
+        base_model_name_or_path=published.name if published else None,
     )
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
@@ -62,7 +95,9 @@ def write_adapter(
             for part, flat in ((layer.lora_A, factors.a), (layer.lora_B, factors.b)):
                 weight = part["default"].weight
                 weight.data.copy_(flat.reshape(weight.shape))
-        wrapped.save_pretrained(folder)
+        if published:
+            wrapped.peft_config["default"].base_model_name_or_path = published.name
+        wrapped.save_pretrained(folder, save_embedding_layers=False)
 
 
 def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
@@ -77,20 +112,49 @@ def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
     """
     config = _read_config(folder)
     weights = folder / "adapter_model.safetensors"
-    try:
-        tensors = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{weights}: expected the adapter's safetensors: {error}") from error
     halves: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
+    for key, tensor in _tensors(weights).items():
         match = _KEY.match(key)
-        if not match:
+        if match:
+            halves.setdefault(match["module"], {})[match["factor"]] = tensor.flatten(1)
+        elif not _saved_name(key, config):
             raise AdapterError(f"{weights}: {key!r} is not a LoRA factor that PolyRank can place")
-        halves.setdefault(match["module"], {})[match["factor"]] = tensor.flatten(1)
     return {
         name: _factors(weights, name, pair, _scaling_of(config, name, pair) / scaling)
         for name, pair in halves.items()
     }
+
+
+def read_saved(folder: Path) -> dict[str, Tensor]:
+    """Return the parameters of a PEFT folder's ``modules_to_save``, by their name in the model.
+
+    Raises:
+        AdapterError: see ``read_adapter``.
+    """
+    config = _read_config(folder)
+    tensors = _tensors(folder / "adapter_model.safetensors")
+    named = {_saved_name(key, config): tensor for key, tensor in tensors.items()}
+    return {name: tensor for name, tensor in named.items() if name}
+
+
+def place_saved(given: Tensors, extras: Tensors) -> dict[str, Tensor]:
+    """Put the saved parameters of an adapter in the place of a run's first extras.
+
+    Raises:
+        AdapterError: a parameter is not trained here, or its shape differs.
+    """
+    for name, tensor in given.items():
+        if name not in extras:
+            raise AdapterError(
+                f"init_adapter has {name!r}, trained in full; the extras of this run are "
+                f"{', '.join(extras) or 'none'}: see adapter.extras"
+            )
+        if tensor.shape != extras[name].shape:
+            raise AdapterError(
+                f"init_adapter, {name!r}: shape {tuple(tensor.shape)}, expected "
+                f"{tuple(extras[name].shape)}"
+            )
+    return {n: given[n].to(t).clone() if n in given else t for n, t in extras.items()}
 
 
 def place_adapter(given: Adapter, server: Adapter) -> dict[str, Factors]:
@@ -117,6 +181,21 @@ def place_adapter(given: Adapter, server: Adapter) -> dict[str, Factors]:
         b = torch.cat([new.b.to(old.b), old.b[:, new.rank :]], dim=1)
         placed[name] = Factors(a, b, old.slots)
     return placed
+
+
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    try:
+        found: dict[str, Tensor] = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{weights}: expected the adapter's safetensors: {error}") from error
+    return found
+
+
+def _saved_name(key: str, config: LoraConfig) -> str | None:
+    """Return a parameter's name in the model if it belongs to ``modules_to_save``."""
+    name = key.removeprefix("base_model.model.")
+    owners = config.modules_to_save or []
+    return name if any(f".{owner}." in f".{name}" for owner in owners) else None
 
 
 def _pattern(values: Mapping[str, float]) -> dict[str, float]:

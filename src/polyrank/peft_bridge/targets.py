@@ -27,20 +27,24 @@ class ModuleShape:
         return min(self.d_in, self.d_out)
 
 
-def find_targets(model: nn.Module, targets: str | Sequence[str]) -> dict[str, ModuleShape]:
+def find_targets(
+    model: nn.Module, targets: str | Sequence[str], spared: Sequence[str] = ()
+) -> dict[str, ModuleShape]:
     """Return the modules to adapt, in model order.
 
     Args:
         model: not yet wrapped.
-        targets: ``"all"`` linear and convolutional modules, or name patterns such as
-            ``"fc1"``, ``"block?.conv*"`` or the last part of a name, as PEFT takes them.
+        targets: ``"all"`` linear and convolutional modules, ``"all-linear"``, or name patterns
+            such as ``"fc1"``, ``"block?.conv*"`` or the last part of a name, as PEFT takes them.
+        spared: modules that ``"all"`` and ``"all-linear"`` leave out, with all that is in them.
 
     Raises:
         SettingsError: a pattern fits no module, or a module cannot be adapted.
     """
     layers = {n: m for n, m in model.named_modules() if n and isinstance(m, nn.Linear | nn.Conv2d)}
-    if targets == "all":
-        found = set(layers)
+    if targets in ("all", "all-linear"):
+        kinds = nn.Linear if targets == "all-linear" else nn.Linear | nn.Conv2d
+        found = {n for n, m in layers.items() if isinstance(m, kinds) and not _within(n, spared)}
     else:
         patterns = [targets] if isinstance(targets, str) else targets
         found = {n for p in patterns for n in _matching(p, layers)}
@@ -56,8 +60,20 @@ def find_targets(model: nn.Module, targets: str | Sequence[str]) -> dict[str, Mo
         weight = layer.weight
         shapes[name] = ModuleShape(d_in=weight[0].numel(), d_out=weight.shape[0])
     if not shapes:
-        raise SettingsError(f"targets {targets!r}: the model has no Linear or Conv2d module")
+        raise SettingsError(
+            f"targets {targets!r}: the model has no Linear or Conv2d module{_transposed(model)}"
+        )
     return shapes
+
+
+def _transposed(model: nn.Module) -> str:
+    found = [n for n, m in model.named_modules() if type(m).__name__ == "Conv1D"]
+    return f"; {found[0]!r} is a Conv1D, which PolyRank does not adapt" if found else ""
+
+
+def _within(name: str, modules: Sequence[str]) -> bool:
+    """Whether a module or parameter is in one of the modules, each named in full or by its end."""
+    return any(f".{m}." in f".{name}." for m in modules)
 
 
 def _matching(pattern: str, layers: Mapping[str, nn.Module]) -> list[str]:
@@ -80,7 +96,8 @@ def find_extras(
     Args:
         model: not yet wrapped.
         shapes: the modules to adapt, from ``find_targets``.
-        extras: ``"all"`` other parameters, ``"none"``, or name patterns.
+        extras: ``"all"`` other parameters, ``"none"``, or name patterns of parameters, or
+            names of modules, as in PEFT's ``modules_to_save``.
 
     Raises:
         SettingsError: a pattern fits no parameter.
@@ -103,9 +120,13 @@ def _extra_parameters(
         return []
     patterns = [extras] if isinstance(extras, str) else extras
     for pattern in patterns:
-        if not fnmatch.filter(others, pattern):
+        if not any(_fits(name, pattern) for name in others):
             raise SettingsError(
                 f"extras: {pattern!r} fits no parameter{nearest(pattern, others)}; "
                 f"besides the adapted weights the model has {', '.join(others) or 'none'}"
             )
-    return [n for n in others if any(fnmatch.fnmatchcase(n, p) for p in patterns)]
+    return [n for n in others if any(_fits(n, p) for p in patterns)]
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or _within(name.rpartition(".")[0], [pattern])

@@ -1,0 +1,127 @@
+"""Texts, prompts with completions, or conversations in a .jsonl or .jsonl.gz file."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyrank.datasets import checks
+from polyrank.datasets.data import Data
+from polyrank.errors import DataError
+
+_FORMS = (("messages",), ("prompt", "completion"), ("text",))
+
+
+def jsonl(
+    path: str, *, label: str = "label", group: str | None = None, test_path: str | None = None
+) -> Data:
+    """Read UTF-8 lines of JSON objects that all have one of three forms.
+
+    ``{"text": "..."}``; ``{"prompt": "...", "completion": "..."}``; or ``{"messages": [...]}``,
+    objects with ``role`` and ``content``. Labels may be missing, if they are in every row: all
+    rows then have label 0. Other keys are ignored, and so are empty lines.
+
+    Args:
+        path: the training rows; read through gzip if it ends in ``.gz``.
+        label: the key of the labels, whole numbers or texts.
+        group: the key of the natural client of a row, if there is one.
+        test_path: a file of the same form with the test rows.
+
+    Raises:
+        DataError: a file is missing, damaged, empty or not UTF-8, a line is no object of the
+            form of the first, or a label or group cannot be used.
+    """
+    train = list(_rows(checks.existing_file(path)))
+    test = list(_rows(checks.existing_file(test_path))) if test_path else []
+    if not train:
+        raise DataError(f"{path}: expected at least one row, came none")
+    form = _form_of(train[0][1], path)
+    n = len(train)
+    inputs = np.empty(n + len(test), dtype=object)
+    inputs[:] = [
+        _input(row, form, f"{file}: line {line}")
+        for file, rows in ((path, train), (test_path, test))
+        for line, row in rows
+    ]
+    labels, names = _labels([row for _, row in train + test], label, path)
+    groups = None
+    if group is not None:
+        named = [_scalar(row, group, f"{path}: line {line}") for line, row in train]
+        groups = checks.group_names(np.array(named, np.str_), f"{path}: {group!r}")
+    return Data(inputs[:n], labels[:n], inputs[n:], labels[n:], names, path, groups)
+
+
+def _form_of(row: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    for form in _FORMS:
+        if all(key in row for key in form):
+            return form
+    wanted = "; or ".join(" and ".join(form) for form in _FORMS)
+    raise DataError(f"{path}: expected the keys {wanted}, came {', '.join(row) or 'none'}")
+
+
+def _input(row: Mapping[str, Any], form: tuple[str, ...], where: str) -> str | dict[str, Any]:
+    """Return a text, or a dict of the form's keys."""
+    for key in form:
+        if key not in row:
+            raise DataError(f"{where}: expected {key!r} as in the first row, came {', '.join(row)}")
+        if key == "messages":
+            _check_messages(row[key], where)
+        elif not isinstance(row[key], str):
+            raise DataError(f"{where}: {key!r}: expected a text, came {row[key]!r}")
+    return str(row["text"]) if form == ("text",) else {key: row[key] for key in form}
+
+
+def _check_messages(messages: object, where: str) -> None:
+    good = isinstance(messages, list) and all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+        for m in messages
+    )
+    if not good or not isinstance(messages, list) or not messages:
+        raise DataError(
+            f"{where}: 'messages': expected a list of objects with texts 'role' and 'content', "
+            f"came {str(messages)[:80]}"
+        )
+
+
+def _labels(
+    rows: list[Mapping[str, Any]], key: str, path: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    having = [key in row for row in rows]
+    if not any(having):
+        return np.zeros(len(rows), dtype=np.int64), ("0",)
+    if not all(having):
+        raise DataError(
+            f"{path}: expected {key!r} in every row or in none, row {having.index(False)} has none"
+        )
+    return checks.text_labels([_scalar(row, key, path) for row in rows], f"{path}: {key!r}")
+
+
+def _scalar(row: Mapping[str, Any], key: str, where: str) -> str:
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise DataError(f"{where}: {key!r}: expected a text or a whole number, came {value!r}")
+    return str(value)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number of a line, from 1, and its object."""
+    number = 0
+    try:
+        opener = gzip.open if path.suffix.lower() == ".gz" else open
+        with opener(path, "rt", encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                row = json.loads(line) if line.strip() else None
+                if row is not None and not isinstance(row, dict):
+                    raise DataError(f"{path}: line {number}: expected an object, came {line[:80]}")
+                if row is not None:
+                    yield number, row
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: line {number}: not valid JSON: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: after line {number}: expected UTF-8, came {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: after line {number}: cannot be read: {error}") from error

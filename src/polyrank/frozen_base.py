@@ -1,0 +1,67 @@
+"""What a run keeps of its frozen base: all of it, or of a public model only what is new.
+
+A pre-trained model that is used as it was published is not copied into the run folder. Its
+hash is kept, so that another model under the same name is noticed.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from polyrank.adapter import Tensors
+from polyrank.errors import RunFolderError
+from polyrank.models import build_model, build_shell, pretrained_of
+from polyrank.models.weights import read_weights
+from polyrank.settings import Settings
+
+
+def is_published(settings: Settings) -> bool:
+    """Whether all of the base but its new head is a pre-trained model as it was published."""
+    about = pretrained_of(settings.model.kind)
+    return about is not None and settings.base == "random" and settings.pretrain is None
+
+
+def kept_part(settings: Settings, base: Tensors, classes: int) -> tuple[Tensors, dict[str, Any]]:
+    """Return the tensors that the run must keep, and a header for their file."""
+    if not is_published(settings):
+        return base, {}
+    new = _new_tensors(settings, base, classes)
+    return new, {"published": _hash({n: t for n, t in base.items() if n not in new})}
+
+
+def whole_base(settings: Settings, kept: Tensors, header: Mapping[str, Any]) -> Tensors:
+    """Undo ``kept_part``; the header also holds ``input_shape`` and ``classes``.
+
+    Raises:
+        RunFolderError: the published model is not the one that the run began with.
+    """
+    if "published" not in header:
+        return kept
+    kind = settings.model
+    model = build_model(kind.kind, kind.options, header["input_shape"], header["classes"], 0)
+    published = {n: t for n, t in read_weights(model).items() if n not in kept}
+    if _hash(published) != header["published"]:
+        raise RunFolderError(
+            f"model {kind.options.get('name')!r} is not the one that the run began with: its "
+            "weights have changed"
+        )
+    return {**published, **kept}
+
+
+def _new_tensors(settings: Settings, base: Tensors, classes: int) -> dict[str, torch.Tensor]:
+    """Return the tensors of the head that did not come with the model."""
+    about = pretrained_of(settings.model.kind)
+    assert about is not None
+    shell = build_shell(settings.model.kind, settings.model.options, (), classes)
+    heads = tuple(f"{name}." for name in about.extras(shell))
+    return {n: t for n, t in base.items() if n.startswith(heads)}
+
+
+def _hash(tensors: Tensors) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,120 @@
+"""Pre-trained models of Hugging Face, through its Auto classes.
+
+The modules keep their own names, so that an exported adapter fits the model wherever it is
+loaded with transformers.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from polyrank.models.hf_inputs import encode
+from polyrank.models.hf_library import loading, padding_token
+from polyrank.models.pretrained import Pretrained, pretrained
+
+_AUTO = {
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "causal-lm": "AutoModelForCausalLM",
+    "image-classification": "AutoModelForImageClassification",
+}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Task = Literal["sequence-classification", "causal-lm", "image-classification"]
+
+
+def hf_shell(
+    *, classes: int, name: str, task: Task = "sequence-classification", **_: object
+) -> nn.Module:
+    """Build the model of ``hf`` with empty parameters on torch's "meta" device."""
+    from accelerate import init_empty_weights
+
+    with loading(name) as transformers:
+        config = transformers.AutoConfig.from_pretrained(name, **_of_task(task, classes))
+        with init_empty_weights(include_buffers=False):
+            model = getattr(transformers, _AUTO[task]).from_config(config)
+        model.tie_weights()
+    return _ready(model)
+
+
+def head_modules(model: nn.Module) -> list[str]:
+    """Return the outermost modules that are not the pre-trained body, such as ``classifier``."""
+    body = getattr(model, "base_model_prefix", "")
+    return [n for n, m in model.named_children() if n != body and any(True for _ in m.parameters())]
+
+
+def new_modules(model: nn.Module) -> list[str]:
+    """Return the head, where it is new; a language model's comes with the model."""
+    return [] if _is_language_model(model) else head_modules(model)
+
+
+def describe(
+    folder: Path, classes: int, *, name: str, task: Task = "sequence-classification", **_: object
+) -> None:
+    """Write the configuration, and the tokeniser or preprocessor, that merged weights need."""
+    with loading(name) as transformers:
+        config = transformers.AutoConfig.from_pretrained(name, **_of_task(task, classes))
+        config.architectures = [type(hf_shell(classes=classes, name=name, task=task)).__name__]
+        config.save_pretrained(folder)
+        if task == "image-classification":
+            said, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+            (folder / "preprocessor_config.json").write_text(json.dumps(said, indent=2), "utf-8")
+        else:
+            transformers.AutoTokenizer.from_pretrained(name).save_pretrained(folder)
+
+
+@pretrained(Pretrained(hf_shell, head_modules, new_modules, describe, encode))
+def hf(
+    *,
+    classes: int,
+    name: str,
+    task: Task = "sequence-classification",
+    max_length: int | None = None,
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
+) -> nn.Module:
+    """Load a pre-trained model of Hugging Face; to classify, with a new head for the labels.
+
+    Args:
+        classes: number of labels.
+        name: a folder of ``save_pretrained``, or a name on the hub.
+        task: what the model is for.
+        max_length: tokens of a text that are kept; by default what the model takes, at most 512.
+        dtype: of the frozen weights; the head and LoRA are float32 always.
+
+    Raises:
+        SettingsError: transformers is not installed, or there is no such model for the task.
+    """
+    with loading(name) as transformers:
+        made = getattr(transformers, _AUTO[task]).from_pretrained(
+            name, dtype=_DTYPES[dtype], ignore_mismatched_sizes=True, **_of_task(task, classes)
+        )
+    return _ready(made)
+
+
+def _of_task(task: Task, classes: int) -> dict[str, Any]:
+    return {} if task == "causal-lm" else {"num_labels": classes}
+
+
+def _is_language_model(model: Any) -> bool:  # noqa: ANN401
+    return model.get_output_embeddings() is not None
+
+
+def _ready(model: nn.Module) -> nn.Module:
+    """Keep the head in float32, whatever reaches it, and name the token that fills up."""
+    for name in new_modules(model):
+        for module in model.get_submodule(name).float().modules():
+            if next(module.parameters(recurse=False), None) is not None:
+                module.register_forward_pre_hook(_as_weights)
+    config: Any = model.config
+    config.pad_token_id = padding_token(config)
+    config.use_cache = False
+    return model
+
+
+def _as_weights(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    dtype = next(module.parameters(recurse=False)).dtype
+    return tuple(
+        x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs
+    )

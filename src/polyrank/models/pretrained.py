@@ -1,0 +1,45 @@
+"""What a factory of pre-trained models can do besides building one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from polyrank.examples import Encoded
+
+FactoryT = TypeVar("FactoryT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The other half of a factory of pre-trained models; all take the factory's options.
+
+    Args:
+        shell: builds the same model without its weights, for those who put them in.
+        head: names the modules that turn features into answers; without options.
+        extras: names the modules that are trained beside LoRA by default; without options.
+        describe: writes what transformers needs beside the weights into a folder, given the
+            number of classes.
+        encode: turns inputs (n, ...) and labels (n,) of a data set into examples, with a
+            folder where the work may be kept.
+    """
+
+    shell: Callable[..., "nn.Module"]
+    head: Callable[["nn.Module"], Sequence[str]]
+    extras: Callable[["nn.Module"], Sequence[str]]
+    describe: Callable[..., None]
+    encode: Callable[["np.ndarray", "np.ndarray", Path | None, Mapping[str, Any]], "Encoded"]
+
+
+def pretrained(about: Pretrained) -> Callable[[FactoryT], FactoryT]:
+    """Mark a model factory whose models come with weights of their own."""
+
+    def mark(make: FactoryT) -> FactoryT:
+        make.pretrained = about  # type: ignore[attr-defined]
+        return make
+
+    return mark

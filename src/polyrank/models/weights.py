@@ -1,0 +1,42 @@
+"""The weights of a model by name, where tied ones have one name only."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from polyrank.errors import SettingsError
+
+
+def read_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's state without copying; of tied parameters the first name stands for all."""
+    second = _second_names(model)
+    return {n: t.detach() for n, t in model.state_dict().items() if n not in second}
+
+
+def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Make ``weights`` the model's own, without a copy; tied parameters stay tied.
+
+    Raises:
+        SettingsError: a name is missing or unknown, or a shape differs.
+    """
+    second = _second_names(model)
+    try:
+        result = model.load_state_dict(dict(weights), strict=False, assign=True)
+    except RuntimeError as error:
+        raise SettingsError(f"the weights do not fit the model: {error}") from error
+    missing = sorted(set(result.missing_keys) - second.keys())
+    if missing or result.unexpected_keys:
+        raise SettingsError(
+            f"the weights do not fit the model: missing {missing[:5]}, "
+            f"unknown {sorted(result.unexpected_keys)[:5]}"
+        )
+    for name, first in second.items():
+        path, _, leaf = name.rpartition(".")
+        model.get_submodule(path)._parameters[leaf] = model.get_parameter(first)
+
+
+def _second_names(model: nn.Module) -> dict[str, str]:
+    """Return every further name of a parameter, and the name that it has first."""
+    first = {id(p): n for n, p in model.named_parameters()}
+    every = model.named_parameters(remove_duplicate=False)
+    return {n: first[id(p)] for n, p in every if first[id(p)] != n}

@@ -1,0 +1,132 @@
+"""What a run on a pre-trained model leaves: no copy of the model, and an adapter for it."""
+
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+
+import polyrank
+from polyrank.checkpoint import load_tensors
+from polyrank.errors import AdapterError, RunFolderError
+from polyrank.evaluation import evaluate_run
+from polyrank.export import export, load_base, read_trained
+from polyrank.results import RunFolder
+from tests.texts import model_path, needs_demo, text_settings
+
+pytestmark = [  # PEFT asks transformers for a property under its old name
+    needs_demo,
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
+]
+WORDS = {"input_ids": torch.tensor([[101, 2026, 4003, 102], [101, 9231, 102, 0]])}
+WORDS["attention_mask"] = (WORDS["input_ids"] != 0).long()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hf")
+    settings = text_settings(
+        folder,
+        adapter={"targets": ["query", "value"], "scaling": 0.7},
+        allocator={"kind": "ratio", "ratios": [0.5, 1.0]},
+    )
+    return polyrank.run(settings, out=folder / "run").folder
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(**WORDS).logits
+
+
+@pytest.fixture(scope="module")
+def expected(run):
+    return logits(read_trained(run, None).bridge().model)
+
+
+def plain_model():
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(model_path(), num_labels=3)
+
+
+def test_the_run_keeps_the_head_of_the_base_and_no_copy_of_the_model(run):
+    kept, _ = load_tensors(run / "checkpoint" / "base.safetensors")
+    assert set(kept) == {"classifier.weight", "classifier.bias"}
+    assert len(read_trained(run, None).base) > 100
+
+
+def test_peft_puts_adapter_and_head_on_the_model_of_that_name(run, expected, tmp_path):
+    """As somebody does who has never heard of PolyRank."""
+    export(run, tmp_path / "out")
+    assert not (tmp_path / "out" / "base.safetensors").exists()
+    loaded = PeftModel.from_pretrained(plain_model(), tmp_path / "out")
+    assert loaded.peft_config["default"].base_model_name_or_path == model_path()
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits(plain_model()), expected, atol=1e-3)
+
+
+def test_load_base_gives_the_model_for_peft(run, expected, tmp_path):
+    export(run, tmp_path / "out")
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_started_from_an_export_starts_where_it_ended(run, expected, tmp_path):
+    """Adapter and head: the first evaluation repeats the old run's last."""
+    export(run, tmp_path / "out")
+    settings = RunFolder.open(run).settings
+    changed = settings.model_copy(update={"init_adapter": str(tmp_path / "out")})
+    after = polyrank.run(changed, out=tmp_path / "next").folder
+    ended = RunFolder.open(run).read("rounds")[-1]["test"]
+    assert RunFolder.open(after).read("rounds")[0]["test"] == pytest.approx(ended, rel=1e-5)
+    narrow = settings.model_copy(
+        update={"adapter": settings.adapter.model_copy(update={"extras": "none"})}
+    )
+    with pytest.raises(AdapterError, match=r"'classifier\.(weight|bias)', trained in full"):
+        polyrank.run(
+            narrow.model_copy(update={"init_adapter": str(tmp_path / "out")}), out=tmp_path / "no"
+        )
+
+
+def test_the_exported_run_can_be_evaluated(run):
+    found = evaluate_run(run)
+    ended = RunFolder.open(run).read("rounds")[-1]["test"]
+    assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-5)
+
+
+def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    export(run, tmp_path / "out", merge=True)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(load_base(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out")("card")["input_ids"] == [101, 4003, 102]
+
+
+def test_biases_of_adapted_modules_come_with_the_base(tmp_path):
+    """PEFT's modules_to_save cannot hold them."""
+    adapter = {"targets": ["query"], "extras": ["classifier", "*query.bias"]}
+    run = polyrank.run(text_settings(tmp_path, adapter=adapter), out=tmp_path / "run").folder
+    export(run, tmp_path / "out")
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    torch.testing.assert_close(
+        logits(loaded), logits(read_trained(run, None).bridge().model), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_resumed_the_run_notices_another_model_under_the_same_name(tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(model_path(), copy)
+    settings = text_settings(tmp_path, model={"kind": "hf", "name": str(copy), "max_length": 16})
+    longer = polyrank.run(settings.model_copy(update={"rounds": 2}), out=tmp_path / "longer")
+    polyrank.run(settings, out=tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    resumed = polyrank.resume(tmp_path / "run", overrides=["rounds=2"])
+    assert resumed.summary == longer.summary
+    weights = load_file(copy / "model.safetensors")
+    weights["encoder.layer.3.attention.self.query.bias"][0] += 1
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RunFolderError, match="not the one that the run began with"):
+        polyrank.resume(tmp_path / "again", overrides=["rounds=2"])
