@@ -66,6 +66,20 @@ def test_peft_puts_adapter_and_head_on_the_model_of_that_name(run, expected, tmp
     assert not torch.allclose(logits(plain_model()), expected, atol=1e-3)
 
 
+def test_a_base_that_aggregation_has_changed_is_exported_with_it(tmp_path):
+    settings = text_settings(tmp_path, aggregator="flora")
+    run = polyrank.run(settings, out=tmp_path / "run").folder
+    wanted = logits(read_trained(run, None).bridge().model)
+    export(run, tmp_path / "out")
+    assert (tmp_path / "out" / "base.safetensors").exists()
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    torch.testing.assert_close(logits(loaded), wanted, rtol=1e-5, atol=1e-5)
+    export(run, tmp_path / "merged", merge=True)
+    torch.testing.assert_close(logits(load_base(tmp_path / "merged")), wanted, rtol=1e-4, atol=1e-4)
+    ended = RunFolder.open(run).read_summary()
+    assert evaluate_run(run)["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-4)
+
+
 def test_load_base_gives_the_model_for_peft(run, expected, tmp_path):
     export(run, tmp_path / "out")
     loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")

@@ -124,8 +124,8 @@ def export(
     """Write a trained model so that it can be used without PolyRank's run folder.
 
     The base of a pre-trained model that was used as it was published, and to which aggregation
-    has added nothing, is not written: PEFT puts the adapter, with the modules trained in full, on the model of that name. Merged, the
-    folder is one that transformers loads.
+    has added nothing, is not written: PEFT puts the adapter, with the modules trained in full,
+    on the model of that name. Merged, the folder is one that transformers loads.
 
     Without ``merge``: a PEFT adapter folder, with the base in ``base.safetensors`` and
     ``base.json``; ``PeftModel.from_pretrained(load_base(out), out)`` gives the logits of the

@@ -103,8 +103,8 @@ def fit(
                     losses.append(means_by_row(each.detach().cpu(), labels))
                 if keep_losses and labels.dim() == 2:
                     tokens.append(each.detach().cpu())
-            if penalty:
-                scaler.scale(penalty()).backward()
+            if penalty and (added := penalty()).requires_grad:  # of one slot there is no tail
+                scaler.scale(added).backward()
             step()
             seen += sum(counts)
             outcome.steps += 1
