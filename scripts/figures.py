@@ -48,8 +48,28 @@ def last_rounds(arm: dict[str, Any]) -> list[float]:
     return [statistics.mean(run["test_accuracy"][-LAST:]) for run in arm.values()]
 
 
+def grid(result: dict[str, Any]) -> str:
+    """Write a result of several federations as a table: a row an arm, a column a federation."""
+    columns = result["grid"]
+    lines = [
+        f"{result['title']}, mean of the last {LAST} rounds:",
+        "",
+        f"| | {' | '.join(columns)} |",
+        f"| --- | {' | '.join('---' for _ in columns)} |",
+    ]
+    for arm in dict.fromkeys(arm for column in columns.values() for arm in column):
+        curves = [column[arm].values() for column in columns.values()]
+        cells = [spread([statistics.mean(curve[-LAST:]) for curve in each]) for each in curves]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    seeds = {len(seeds) for column in columns.values() for seeds in column.values()}
+    lines += ["", f"Mean ± standard deviation over {' or '.join(map(str, seeds))} seeds."]
+    return "\n".join(lines)
+
+
 def table(result: dict[str, Any]) -> str:
     """Write one result as a Markdown table."""
+    if "grid" in result:
+        return grid(result)
     lines = [
         f"{result['title']}:",
         "",
@@ -93,6 +113,7 @@ def draw(given: list[dict[str, Any]], out: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "polyrank"
     from matplotlib import pyplot
 
+    given = [result for result in given if "arms" in result]
     rows = -(-len(given) // 2)
     figure, axes = pyplot.subplots(rows, 2, figsize=(10, 3.8 * rows), squeeze=False)
     for axis in axes.flat[len(given) :]:

@@ -71,13 +71,14 @@ def test_hetlora_gives_up_the_slots_that_its_penalty_has_shrunk(tmp_path):
 
 
 def test_eva_gives_modules_ranks_by_the_variance_of_their_inputs(tmp_path):
-    settings = small(allocator={"kind": "eva", "rank": 3}, rounds=1)
+    ranks = {"r_min": 1, "r_max": 12}
+    settings = small(allocator={"kind": "eva", "rank": 4}, ranks=ranks, rounds=1)
     polyrank.run(settings, out=tmp_path / "run")
     profiles = [x for x in lines(tmp_path / "run", "clients") if x["event"] == "profile"]
-    assert all(sum(x["ranks"].values()) == 6 for x in profiles)
+    assert all(sum(x["ranks"].values()) == 8 for x in profiles)
     assert any(len(set(x["ranks"].values())) == 2 for x in profiles)
     probed = lines(tmp_path / "run", "rounds")[0]["bytes"]["up"]
-    assert probed == 8 * 4 * (6 + 6)  # clients, and the leading ratios of both modules
+    assert probed == 8 * 4 * (12 + 12)  # clients, and the leading ratios of both modules
 
 
 def test_refresh_every_must_be_a_round(tmp_path):
