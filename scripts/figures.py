@@ -115,7 +115,7 @@ def draw(given: list[dict[str, Any]], out: Path) -> None:
 
     given = [result for result in given if "arms" in result]
     rows = -(-len(given) // 2)
-    figure, axes = pyplot.subplots(rows, 2, figsize=(10, 3.8 * rows), squeeze=False)
+    figure, axes = pyplot.subplots(rows, 2, figsize=(13, 3.8 * rows), squeeze=False)
     for axis in axes.flat[len(given) :]:
         axis.set_visible(False)
     for axis, result in zip(axes.flat, given, strict=False):
@@ -132,7 +132,7 @@ def draw(given: list[dict[str, Any]], out: Path) -> None:
         axis.set_ylim(0.5, 1.0)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=7.5, loc="lower right")
+        axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, metadata={"Date": None}, facecolor="white")
