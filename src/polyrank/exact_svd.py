@@ -19,22 +19,32 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 SPARE = 8  # eigenvectors beyond those that are wanted
+BLOCK = 256  # rows of a Gram matrix that are not cut again
 NEAREST = 1e-2  # sine between a column and the others; below it Gram matrices lose digits
 FAINTEST = 1e-5  # of the largest singular value; below it a Gram matrix does not tell them apart
 
 SVD: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
-def product_svd(b: Tensor, a: Tensor, count: int) -> SVD:
-    """Return the ``count`` leading triples of ``b @ a``, (d_out, n) and (n, d_in), n below both.
+def product_svd(b: Tensor, a: Tensor, count: int) -> tuple[SVD, float]:
+    """Return the ``count`` leading triples of ``b @ a``, and its squared Frobenius norm.
+
+    Args:
+        b: (d_out, n).
+        a: (n, d_in), n below d_in and d_out.
+        count: triples wanted.
 
     Example:
         >>> b = torch.tensor([[3.0], [4.0]]).double()
-        >>> product_svd(b, torch.tensor([[0.0, -2.0, 0.0]]).double(), 1)[1]
-        tensor([10.], dtype=torch.float64)
+        >>> (_, values, _), norm = product_svd(b, torch.tensor([[0.0, -2.0, 0.0]]).double(), 1)
+        >>> values, norm
+        (tensor([10.], dtype=torch.float64), 100.0)
     """
-    basis = _leading_space(b, a, count)
-    return _by_reflections(b, a, count) if basis is None else within(basis, (b, a), count)
+    found = _leading_space(b, a, count)
+    if found is None:
+        return _by_reflections(b, a, count)
+    basis, norm = found
+    return within(basis, (b, a), count), norm
 
 
 def matrix_svd(matrix: Tensor, count: int) -> SVD:
@@ -74,8 +84,8 @@ def orthonormal(columns: Tensor) -> Tensor:
     return basis
 
 
-def _by_reflections(b: Tensor, a: Tensor, count: int) -> SVD:
-    """Return the leading triples of ``b @ a`` whatever the condition of ``b`` and ``a``."""
+def _by_reflections(b: Tensor, a: Tensor, count: int) -> tuple[SVD, float]:
+    """As ``product_svd``, whatever the condition of ``b`` and ``a``."""
     d_out, n, d_in = *b.shape, a.shape[1]
     b_reflectors, b_scales = torch.geqrf(b)
     a_reflectors, a_scales = torch.geqrf(a.T)
@@ -84,11 +94,13 @@ def _by_reflections(b: Tensor, a: Tensor, count: int) -> SVD:
     # Q times a few columns; forming Q would cost as much as the factorisation did
     left = torch.ormqr(b_reflectors, b_scales, pad(left, (0, 0, 0, d_out - n)))
     right = torch.ormqr(a_reflectors, a_scales, pad(right.T, (0, 0, 0, d_in - n)))
-    return left, values, right.T
+    return (left, values, right.T), float(core.square().sum())
 
 
-def _leading_space(b: Tensor, a: Tensor, count: int) -> Tensor | None:
+def _leading_space(b: Tensor, a: Tensor, count: int) -> tuple[Tensor, float] | None:
     """Return an orthonormal basis of the ``count + SPARE`` leading left vectors of ``b @ a``.
+
+    And the squared Frobenius norm, which is that of the core.
 
     With ``bᵀ b = L_b L_bᵀ`` and ``a aᵀ = L_a L_aᵀ`` the core is ``L_bᵀ L_a``. One power
     iteration, ``b a aᵀ L_b`` times the eigenvectors, puts the basis into the range of ``b``.
@@ -105,8 +117,11 @@ def _leading_space(b: Tensor, a: Tensor, count: int) -> Tensor | None:
     lower_a = _cholesky(gram_a)
     if lower_a is None:
         return None
-    vectors = _eigenvectors(lower_b.T @ lower_a, count)
-    return None if vectors is None else orthonormal(b @ (gram_a @ (lower_b @ vectors)))
+    core = lower_b.T @ lower_a
+    vectors = _eigenvectors(core, count)
+    if vectors is None:
+        return None
+    return orthonormal(b @ (gram_a @ (lower_b @ vectors))), float(core.square().sum())
 
 
 def _cholesky(gram: Tensor) -> Tensor | None:
@@ -134,8 +149,10 @@ def _eigenvectors(matrix: Tensor, count: int) -> Tensor | None:
 
 
 def _gram(rows: Tensor) -> Tensor:
-    """Return ``rows @ rows.T``, three quarters of it computed and the rest mirrored."""
-    half = len(rows) // 2
-    upper = rows[:half] @ rows.T
-    corner = rows[half:] @ rows[half:].T
-    return torch.cat([upper, torch.cat([upper[:, half:].T, corner], dim=1)])
+    """Return ``rows @ rows.T``, of each block off the diagonal only one side."""
+    if len(rows) <= BLOCK:
+        return rows @ rows.T
+    top, bottom = rows.tensor_split(2)
+    corner = top @ bottom.T
+    upper = torch.cat([_gram(top), corner], dim=1)
+    return torch.cat([upper, torch.cat([corner.T, _gram(bottom)], dim=1)])

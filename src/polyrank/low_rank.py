@@ -125,13 +125,19 @@ def leading_triples(product: Product, count: int) -> Triples:
         >>> leading_triples((b, a), 2).values
         tensor([10.], dtype=torch.float64)
     """
+    return triples_and_norm(product, count)[0]
+
+
+def triples_and_norm(product: Product, count: int) -> tuple[Triples, float]:
+    """Return what ``leading_triples`` does, and the squared Frobenius norm of the product."""
     matrices = [m.double() for m in product]
     if len(matrices) == 2:
         b, a = matrices
         if b.shape[1] < min(b.shape[0], a.shape[1]):
-            return _signed(*product_svd(b, a, count))
+            found, norm = product_svd(b, a, count)
+            return _signed(*found), norm
         matrices = [b @ a]
-    return _signed(*matrix_svd(matrices[0], count))
+    return _signed(*matrix_svd(matrices[0], count)), float(matrices[0].square().sum())
 
 
 def randomised_triples(
@@ -164,20 +170,6 @@ def randomised_triples(
     for _ in range(passes):
         basis = orthonormal(_times(matrices, orthonormal(_times(transposed, basis))))
     return _signed(*within(basis, matrices, count))
-
-
-def squared_norm(product: Product) -> float:
-    """Return the squared Frobenius norm of a product, n rows at a time where it is factored.
-
-    From Gram matrices it would come without those rows, and, where terms cancel, as rounding.
-
-    Args:
-        product: ``(b, a)``, (d_out, n) and (n, d_in), or the matrix alone, (d_out, d_in).
-    """
-    if len(product) == 1:
-        return float(product[0].double().square().sum())
-    b, a = (m.double() for m in product)
-    return sum(float((rows @ a).square().sum()) for rows in b.split(max(1, b.shape[1])))
 
 
 def numerical_rank(values: Tensor, dtype: torch.dtype, longest: int) -> int:

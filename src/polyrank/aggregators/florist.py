@@ -30,14 +30,13 @@ from polyrank.low_rank import (
     FactoredSum,
     Triples,
     as_factors,
-    leading_triples,
     numerical_rank,
-    squared_norm,
+    triples_and_norm,
 )
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 
-FIRST_TRIES = 64  # triples looked at first; four times as many while they hold too little
+FIRST_TRIES = 32  # triples looked at first; four times as many while they hold too little
 
 
 def thresholded_mean(
@@ -123,10 +122,10 @@ def _holding(products: FactoredSum, tau: float, dtype: torch.dtype) -> Triples:
     """Return the fewest leading triples with ``tau`` of the energy, at most the numerical rank."""
     product = products.product()
     full = min(min(m.shape) for m in product)
-    enough = tau * squared_norm(product)
     count = FIRST_TRIES if tau < 1 else full
     while True:
-        found = leading_triples(product, count)
+        found, norm = triples_and_norm(product, count)
+        enough = tau * norm
         energy = found.values.square().cumsum(0)
         if count >= full or energy[-1:] >= enough:
             break
