@@ -96,7 +96,9 @@ def fit(
                 with casting(training.autocast, device):
                     logits = answers(model, inputs, device)
                 each = _losses(logits, labels.to(device), prior, keep_losses)
-                loss = each.mean() * (count / sum(counts))
+                loss = each.mean() if keep_losses else each
+                if len(parts) > 1:
+                    loss = loss * (count / sum(counts))
                 scaler.scale(loss).backward()
                 total += loss.detach().cpu() * sum(counts)
                 if keep_losses:
