@@ -156,7 +156,7 @@ def test_a_client_without_slots_counts_as_a_zero_update():
 
 @pytest.mark.parametrize("tau", [0.0, -0.5, 1.0001, float("nan")])
 def test_a_tau_that_is_no_share_is_refused(tau):
-    with pytest.raises(SettingsError, match=r"tau: expected above 0 and at most 1, got"):
+    with pytest.raises(SettingsError, match=r"florist: expected 0 < tau <= 1, got"):
         thresholded_mean(MIXED, D_IN, D_OUT, tau=tau)
 
 

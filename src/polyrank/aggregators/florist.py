@@ -137,7 +137,7 @@ def _holding(products: FactoredSum, tau: float, dtype: torch.dtype) -> Triples:
 
 def _check_tau(tau: float) -> None:
     if not 0 < tau <= 1:
-        raise SettingsError(f"tau: expected above 0 and at most 1, got {tau}")
+        raise SettingsError(f"florist: expected 0 < tau <= 1, got {tau}")
 
 
 def _check_fits(factors: Factors, d_in: int, d_out: int) -> None:
