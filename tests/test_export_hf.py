@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import polyrank
 from polyrank.checkpoint import load_tensors
-from polyrank.errors import AdapterError, RunFolderError
+from polyrank.errors import AdapterError, DataError, RunFolderError
 from polyrank.evaluation import evaluate_run
 from polyrank.export import export, load_base, read_trained
 from polyrank.results import RunFolder
@@ -107,6 +107,12 @@ def test_the_exported_run_can_be_evaluated(run):
     found = evaluate_run(run)
     ended = RunFolder.open(run).read("rounds")[-1]["test"]
     assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-5)
+
+
+def test_a_classifier_is_not_evaluated_on_texts_without_labels(run, tmp_path):
+    (tmp_path / "more.csv").write_text("text\n" + "Where is my card?\n" * 9)
+    with pytest.raises(DataError, match="expected labels"):
+        evaluate_run(run, source=f"csv:{tmp_path}/more.csv")
 
 
 def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):
