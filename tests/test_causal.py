@@ -206,6 +206,14 @@ def test_the_loss_is_that_of_transformers_on_the_completion_alone(run, folder):
     assert last["loss"] < first["loss"]
 
 
+def test_the_summary_tells_perplexity(run):
+    folder = RunFolder.open(run)
+    summary, last = folder.read_summary(), folder.read("rounds")[-1]["test"]
+    assert summary["perplexity"]["final"] == last["perplexity"] == math.exp(last["loss"])
+    owns = [c["global"]["perplexity"] for c in folder.read("clients") if c["event"] == "final"]
+    assert summary["worst_client"]["final"] == max(owns)
+
+
 def test_ranks_come_from_criteria_that_need_no_labels(run):
     clients = [c for c in RunFolder.open(run).read("clients") if c["event"] == "profile"]
     assert {c["client"] for c in clients} == {"s0", "s1"}
