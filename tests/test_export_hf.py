@@ -121,6 +121,8 @@ def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):
     export(run, tmp_path / "out", merge=True)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
+    assert loaded.config.id2label == {0: "card", 1: "exchange", 2: "pin"}
+    assert loaded.config.label2id == {"card": 0, "exchange": 1, "pin": 2}
     torch.testing.assert_close(logits(load_base(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4)
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("card")["input_ids"] == [101, 4003, 102]
 
