@@ -1,5 +1,6 @@
 """Language modelling with a small Llama that is trained here, on the text of the licence."""
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -205,6 +206,14 @@ def test_the_loss_is_that_of_transformers_on_the_completion_alone(run, folder):
     assert last["loss"] < first["loss"]
 
 
+def test_the_summary_tells_perplexity(run):
+    folder = RunFolder.open(run)
+    summary, last = folder.read_summary(), folder.read("rounds")[-1]["test"]
+    assert summary["perplexity"]["final"] == last["perplexity"] == math.exp(last["loss"])
+    owns = [c["global"]["perplexity"] for c in folder.read("clients") if c["event"] == "final"]
+    assert summary["worst_client"]["final"] == max(owns)
+
+
 def test_ranks_come_from_criteria_that_need_no_labels(run):
     clients = [c for c in RunFolder.open(run).read("clients") if c["event"] == "profile"]
     assert {c["client"] for c in clients} == {"s0", "s1"}
@@ -249,6 +258,42 @@ def test_plain_texts_and_resume(folder, tmp_path):
     longer = polyrank.run(settings(folder, tmp_path, **changes), out=tmp_path / "longer")
     polyrank.run(settings(folder, tmp_path, **changes, rounds=1), out=tmp_path / "run")
     assert polyrank.resume(tmp_path / "run", overrides=["rounds=2"]).summary == longer.summary
+
+
+@pytest.mark.parametrize("kind", ["csv", "hf"])
+def test_pairs_from_a_table_are_the_examples_of_the_same_lines(folder, tmp_path, kind):
+    wanted = prepare(settings(folder, tmp_path), None).workload
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    if kind == "csv":
+        with (tmp_path / "rows.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+    else:
+        pytest.importorskip("datasets.exceptions")
+        from datasets import Dataset
+
+        Dataset.from_list(rows).save_to_disk(tmp_path / "rows.hf")
+    data = {"source": f"{kind}:{tmp_path}/rows.{kind}", "group": "site"}
+    found = prepare(settings(folder, tmp_path, data=data), None).workload
+    for part in ("train", "test"):
+        for name in ("ids", "offsets", "starts"):
+            assert torch.equal(
+                getattr(getattr(found, part), name), getattr(getattr(wanted, part), name)
+            )
+
+
+def test_a_classifier_needs_labels(folder, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,stars\ngood,1\nbad,0\ngood too,1\nnot good,0\n")
+    data = {"source": f"{tmp_path}/rows.csv", "validation": 0}
+    changes = {
+        "model": {"kind": "hf", "name": str(folder)},
+        "partition": {"kind": "iid", "clients": 1},
+    }
+    with pytest.raises(DataError, match=r"expected labels.* came none; .* data\.label"):
+        prepare(settings(folder, tmp_path, data=data, **changes), None)
+    named = settings(folder, tmp_path, data={**data, "label": "stars"}, **changes)
+    assert prepare(named, None).workload.classes == 2
 
 
 def test_the_calibrated_loss_needs_labels(folder, tmp_path):

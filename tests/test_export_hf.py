@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import polyrank
 from polyrank.checkpoint import load_tensors
-from polyrank.errors import AdapterError, RunFolderError
+from polyrank.errors import AdapterError, DataError, RunFolderError
 from polyrank.evaluation import evaluate_run
 from polyrank.export import export, load_base, read_trained
 from polyrank.results import RunFolder
@@ -109,12 +109,20 @@ def test_the_exported_run_can_be_evaluated(run):
     assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-5)
 
 
+def test_a_classifier_is_not_evaluated_on_texts_without_labels(run, tmp_path):
+    (tmp_path / "more.csv").write_text("text\n" + "Where is my card?\n" * 9)
+    with pytest.raises(DataError, match="expected labels"):
+        evaluate_run(run, source=f"csv:{tmp_path}/more.csv")
+
+
 def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     export(run, tmp_path / "out", merge=True)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
+    assert loaded.config.id2label == {0: "card", 1: "exchange", 2: "pin"}
+    assert loaded.config.label2id == {"card": 0, "exchange": 1, "pin": 2}
     torch.testing.assert_close(logits(load_base(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4)
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("card")["input_ids"] == [101, 4003, 102]
 

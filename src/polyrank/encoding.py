@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from polyrank.errors import SettingsError
-from polyrank.examples import Encoded, Examples
+from polyrank.datasets import Data
+from polyrank.errors import DataError, SettingsError
+from polyrank.examples import Encoded, Examples, ExampleSet
 from polyrank.models import check_model, pretrained_of
 from polyrank.settings import Settings
 
@@ -30,13 +31,26 @@ def encode(
         return Encoded(Examples.from_arrays(inputs, labels))
     options = check_model(settings.model.kind, settings.model.options)
     encoded = about.encode(inputs, labels, cache, options)
-    predicts_tokens = getattr(encoded.examples, "starts", None) is not None
-    if predicts_tokens and settings.training.local_loss == "calibrated":
+    if predicts_tokens(encoded.examples) and settings.training.local_loss == "calibrated":
         raise SettingsError(
             "training.local_loss = 'calibrated': expected a task with labels, this model "
             "predicts tokens; use 'cross_entropy'"
         )
     return encoded
+
+
+def predicts_tokens(examples: ExampleSet) -> bool:
+    """Whether it is the next token that is to be said, and not a label."""
+    return getattr(examples, "starts", None) is not None
+
+
+def check_labels(data: Data, examples: ExampleSet) -> None:
+    """Raise DataError if there are no labels and the model needs them."""
+    if not data.labelled and not predicts_tokens(examples):
+        raise DataError(
+            f"{data.source}: expected labels, since this model classifies, came none; "
+            "name where they are with data.label"
+        )
 
 
 def cut_texts(*parts: Encoded) -> dict[str, int] | None:

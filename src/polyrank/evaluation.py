@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from polyrank import datasets
-from polyrank.encoding import encode
+from polyrank.encoding import check_labels, encode
 from polyrank.errors import DataError
 from polyrank.export import read_trained
 from polyrank.metrics import metrics_of
@@ -36,6 +36,7 @@ def evaluate_run(
         options=settings.data.options if source is None else {},
     )
     examples = encode(settings, data.test_x, data.test_y, None).examples
+    check_labels(data, examples)
     if examples.input_shape != trained.input_shape or len(data.label_names) > trained.classes:
         raise DataError(
             f"{data.source}: examples of shape {examples.input_shape} with "

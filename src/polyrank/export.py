@@ -41,6 +41,7 @@ class TrainedModel:
         input_shape: shape of one example.
         classes: number of labels.
         rounds: finished rounds.
+        label_names: names of the labels, (classes,).
         change: what aggregation has added to the base, module -> (d_out, d_in).
     """
 
@@ -51,6 +52,7 @@ class TrainedModel:
     input_shape: tuple[int, ...]
     classes: int
     rounds: int
+    label_names: tuple[str, ...]
     change: Tensors = field(default_factory=dict)
 
     def plain_base(self) -> nn.Module:
@@ -109,6 +111,7 @@ def read_trained(path: Path, client: str | None) -> TrainedModel:
         tuple(about["input_shape"]),
         about["classes"],
         header["round"],
+        tuple(header["facts"]["label_names"]),
         change,
     )
 
@@ -183,7 +186,7 @@ def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None)
     if merge:
         weights: Mapping[str, Tensor] = trained.bridge().merged_weights()
         if about_model:
-            about_model.describe(part, trained.classes, **settings.model.options)
+            about_model.describe(part, trained.label_names, **settings.model.options)
     else:
         base = trained.plain_base()
         weights = {name: tensor.clone() for name, tensor in read_weights(base).items()}

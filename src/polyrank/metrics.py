@@ -1,11 +1,11 @@
 """Metrics of a classifier, from its confusion counts, and of a language model."""
 
-import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from polyrank.measure import perplexity
 from polyrank.messages import Counted
 
 
@@ -33,7 +33,7 @@ def classification_metrics(confusion: Tensor, loss: float) -> dict[str, float]:
 
 
 def token_metrics(counts: Tensor, loss: float) -> dict[str, float]:
-    """Compute the accuracy of single tokens, their mean loss in nats, and perplexity, exp(loss).
+    """Compute perplexity, exp(loss), the mean loss in nats, and the accuracy of single tokens.
 
     Args:
         counts: (2,) tokens predicted rightly, and all that were to be predicted.
@@ -41,7 +41,7 @@ def token_metrics(counts: Tensor, loss: float) -> dict[str, float]:
     """
     right, tokens = counts.tolist()
     mean = loss / tokens
-    return {"accuracy": right / tokens, "loss": mean, "perplexity": math.exp(min(mean, 700.0))}
+    return {"perplexity": perplexity(mean), "loss": mean, "accuracy": right / tokens}
 
 
 def metrics_of(counts: Tensor, loss: float) -> dict[str, float]:

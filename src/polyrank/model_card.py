@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from polyrank.measure import judged_by, perplexity_text
 from polyrank.settings import Settings
 
 _LOAD = {
@@ -69,13 +70,19 @@ def _training(settings: Settings) -> list[tuple[str, object]]:
 def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
     if summary is None:
         return "The run had not finished when this was written."
+    judged = judged_by(summary)
     rows = [
-        ("accuracy", summary["accuracy"]["final"]),
+        (judged, summary[judged]["final"]),
+        ("loss in nats a token", summary["loss"]["final"] if judged == "perplexity" else None),
         ("macro-F1", summary["macro_f1"]["final"]),
         ("balanced accuracy", summary["balanced_accuracy"]["final"]),
-        ("worst client's accuracy", (summary["worst_client"] or {}).get("final")),
+        (f"worst client's {judged}", (summary["worst_client"] or {}).get("final")),
     ]
-    shown = [(name, f"{value:.4f}") for name, value in rows if value is not None]
+    shown = [
+        (name, f"{value:.4f}" if value < 1e6 else perplexity_text(value))
+        for name, value in rows
+        if value is not None
+    ]
     own = ", not of this client's own" if client is not None else ""
     return f"Of the global model on the run's test rows{own}.\n\n{_table(shown)}"
 

@@ -16,7 +16,7 @@ from polyrank.adapting import trained_parts
 from polyrank.allocation import module_ranges
 from polyrank.client import Workload
 from polyrank.datasets import Data
-from polyrank.encoding import cut_texts, encode
+from polyrank.encoding import check_labels, cut_texts, encode
 from polyrank.errors import SettingsError
 from polyrank.examples import ExampleSet
 from polyrank.loading import load_split
@@ -87,6 +87,7 @@ def prepare(
     encoded = encode(settings, data.train_x, data.train_y, cache)
     tested = encode(settings, data.test_x, data.test_y, cache)
     train = encoded.examples
+    check_labels(data, train)
     classes = len(data.label_names)
     kind, options = settings.model.kind, settings.model.options
     if base is None:

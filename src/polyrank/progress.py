@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from polyrank.measure import judged_by, perplexity_text
+
 
 class Watcher(Protocol):
     """Is told of a run's progress."""
@@ -107,7 +109,9 @@ def round_line(number: int, rounds: int, record: Mapping[str, object], total_byt
     parts = [f"round {number:>{len(str(rounds))}}/{rounds}"]
     test = record.get("test")
     if isinstance(test, Mapping):
-        parts += [f"accuracy {test['accuracy']:.4f}", f"loss {test['loss']:.4f}"]
+        name = judged_by(test)
+        value = f"{test[name]:.4f}" if name == "accuracy" else perplexity_text(test[name])
+        parts += [f"{name} {value}", f"loss {test['loss']:.4f}"]
     cohort = record.get("cohort")
     parts += [f"{len(cohort) if isinstance(cohort, list) else 0} clients", decimal(total_bytes)]
     lost = sum(len(x) for x in (record.get("refused"), record.get("failed")) if isinstance(x, list))

@@ -10,6 +10,8 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from polyrank.measure import Judged, judged_by, perplexity_text
+
 SHOWN = 20
 
 
@@ -30,11 +32,13 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
     profiles = [r for r in records if r["event"] == "profile"]
     modules = list(profiles[0]["ranks"])
     shown = modules if len(modules) <= 4 else []
-    table = Table(title=_title(len(profiles)), title_justify="left", box=None, pad_edge=False)
+    several = len(summary["label_names"]) > 1  # texts for a language model may have none
+    title = _title(len(profiles), judged_by(summary))
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in [
         "client",
         "examples",
-        "labels",
+        *(["labels"] if several else []),
         "score",
         *(shown or ["mean rank"]),
         "global",
@@ -48,37 +52,44 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
         table.add_row(
             Text(profile["client"]),
             str(profile["examples"]["train"]),
-            str(sum(count > 0 for count in profile["label_counts"])),
+            *([str(sum(count > 0 for count in profile["label_counts"]))] if several else []),
             "" if profile["score"] is None else f"{profile['score']:.3f}",
             *([str(ranks[m]) for m in shown] or [f"{mean:.1f}"]),
-            _accuracy(final.get("global")),
-            _accuracy(final.get("personal")),
+            _judged(final.get("global")),
+            _judged(final.get("personal")),
         )
     return table
 
 
-def _title(clients: int) -> str:
+def _title(clients: int, judged: Judged) -> str:
     more = f"; the first {SHOWN} of {clients}" if clients > SHOWN else ""
-    return f"Ranks by module; accuracy on the client's own test rows{more}"
+    return f"Ranks by module; {judged} on the client's own test rows{more}"
 
 
-def _accuracy(metrics: Mapping[str, float] | None) -> str:
-    return f"{metrics['accuracy']:.3f}" if metrics else ""
+def _judged(metrics: Mapping[str, float | None] | None) -> str:
+    if not metrics:
+        return ""
+    value = metrics[judged_by(metrics)]
+    if value is None or judged_by(metrics) == "perplexity":
+        return _number(value, "perplexity")
+    return f"{value:.3f}"
 
 
 def _outcome(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    worst, best = summary["worst_client"], summary["accuracy"]
+    name = judged_by(summary)
+    worst, best = summary["worst_client"], summary[name]
     sent = summary["bytes"]
-    rows = [("accuracy", _number(best["final"]))]
+    rows: list[tuple[str, str]] = [(name, _number(best["final"], name))]
     if best["best"] is not None:
         rows[0] = (
-            "accuracy",
-            f"{_number(best['final'])} at the end, {_number(best['best'])} "
+            name,
+            f"{_number(best['final'], name)} at the end, {_number(best['best'], name)} "
             f"in round {best['best_round']}, the best on validation",
         )
-    rows.append(("macro-F1", _number(summary["macro_f1"]["final"])))
+    if name == "accuracy":
+        rows.append(("macro-F1", _number(summary["macro_f1"]["final"])))
     if worst:
-        rows.append(("worst client", f"{_number(worst['final'])} (client {worst['client']})"))
+        rows.append(("worst client", f"{_number(worst['final'], name)} (client {worst['client']})"))
     rows.append(("mean rank", f"{summary['mean_rank']:.2f} ({summary['allocator']})"))
     rows.append(("sent", f"{decimal(sent['up'])} up, {decimal(sent['down'])} down"))
     if summary["refused"] or summary["failed"]:
@@ -86,5 +97,7 @@ def _outcome(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
+def _number(value: float | None, judged: Judged = "accuracy") -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if judged == "accuracy" else perplexity_text(value)

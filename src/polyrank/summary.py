@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from polyrank.measure import goodness, judged_by, perplexity
 from polyrank.settings import Settings
 
 Record = Mapping[str, Any]
@@ -16,8 +17,11 @@ def summarize(
 ) -> dict[str, Any]:
     """Sum up a finished run.
 
-    ``accuracy.best`` is the test accuracy of the round that was best on validation data;
-    without validation data there is nothing to choose by, and it is None.
+    ``accuracy.best`` is the test accuracy of the round that was best on validation data:
+    by accuracy, or for a language model by loss. Without validation data there is nothing to
+    choose by, and it is None. A language model has ``perplexity`` in the same form; its worst
+    client and its personal models are told by perplexity too, where the mean over clients is
+    exp of their mean loss.
 
     Args:
         settings: of the run.
@@ -27,11 +31,7 @@ def summarize(
     """
     tested = [r for r in rounds if r["test"]]
     last = tested[-1]["test"] if tested else {}
-    best = max(
-        (r for r in tested if r["validation"]),
-        key=lambda r: (r["validation"]["accuracy"], -r["round"]),
-        default=None,
-    )
+    best, tokens = _best(tested), judged_by(last) == "perplexity"
     profiles = [c for c in clients if c["event"] == "profile"]
     finals = [c for c in clients if c["event"] == "final"]
     ranks = {c["client"]: c["ranks"] for c in clients if c["event"] in ("profile", "ranks")}
@@ -42,11 +42,8 @@ def summarize(
         "clients": len(profiles),
         "aggregator": settings.aggregator.kind,
         "allocator": settings.allocator.kind,
-        "accuracy": {
-            "final": last.get("accuracy"),
-            "best": best and best["test"]["accuracy"],
-            "best_round": best and best["round"],
-        },
+        **({"perplexity": _ended("perplexity", last, best)} if tokens else {}),
+        "accuracy": _ended("accuracy", last, best),
         "macro_f1": {"final": last.get("macro_f1")},
         "balanced_accuracy": {"final": last.get("balanced_accuracy")},
         "loss": {"final": last.get("loss")},
@@ -67,17 +64,39 @@ def summarize(
     }
 
 
+def _best(tested: Sequence[Record]) -> Record | None:
+    """Return the round that was best on validation data, the first of several."""
+    return max(
+        (r for r in tested if r["validation"]),
+        key=lambda r: (goodness(r["validation"]), -r["round"]),
+        default=None,
+    )
+
+
+def _ended(name: str, last: Record, best: Record | None) -> dict[str, Any]:
+    return {
+        "final": last.get(name),
+        "best": best and best["test"][name],
+        "best_round": best and best["round"],
+    }
+
+
 def _worst(finals: Sequence[Record]) -> dict[str, Any] | None:
     measured = [f for f in finals if f["global"]]
     if not measured:
         return None
-    worst = min(measured, key=lambda f: f["global"]["accuracy"])
-    return {"final": worst["global"]["accuracy"], "client": worst["client"]}
+    worst = min(measured, key=lambda f: goodness(f["global"]))
+    return {"final": worst["global"][judged_by(worst["global"])], "client": worst["client"]}
 
 
-def _personal(finals: Sequence[Record]) -> dict[str, float] | None:
-    accuracies = [f["personal"]["accuracy"] for f in finals if f["personal"]]
-    return {"mean": _mean(accuracies)} if accuracies else None
+def _personal(finals: Sequence[Record]) -> dict[str, float | None] | None:
+    own = [f["personal"] for f in finals if f["personal"]]
+    if not own:
+        return None
+    if judged_by(own[0]) == "accuracy":
+        return {"mean": _mean([metrics["accuracy"] for metrics in own])}
+    losses = [metrics["loss"] for metrics in own]
+    return {"mean": None if None in losses else perplexity(_mean(losses))}
 
 
 def _rounds_to(target: float | None, tested: Sequence[Record]) -> int | None:

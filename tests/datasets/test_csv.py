@@ -42,6 +42,52 @@ def test_options_name_the_columns(written):
     assert data.test_y.tolist() == [2, 1]
 
 
+def test_prompts_with_completions_need_no_labels(written):
+    path = written('completion,site,prompt\n" 4",a,2 + 2 =\n,b,Say nothing:\n')
+    data = csv(path, group="site")
+    assert data.train_x.tolist() == [
+        {"prompt": "2 + 2 =", "completion": " 4"},
+        {"prompt": "Say nothing:", "completion": ""},
+    ]
+    assert (data.train_y.tolist(), data.label_names, data.labelled) == ([0, 0], ("0",), False)
+    assert data.train_groups.tolist() == ["a", "b"]
+
+
+def test_prompts_with_completions_under_other_names_and_with_labels(written):
+    train = written("ask,answer,text,topic\na,b,c,x\n")
+    test = written("topic,answer,ask\ny,d,e\n", "test.csv")
+    data = csv(train, prompt="ask", completion="answer", label="topic", test_path=test)
+    assert data.train_x.tolist() == [{"prompt": "a", "completion": "b"}]
+    assert data.test_x.tolist() == [{"prompt": "e", "completion": "d"}]
+    assert (data.label_names, data.labelled) == (("x", "y"), True)
+
+
+def test_texts_need_no_labels_and_are_chosen_by_name(written):
+    path = written("prompt,completion,text\na,b,c\n")
+    data = csv(path, text="text")
+    assert (data.train_x.tolist(), data.labelled) == (["c"], False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": "lable"}, "expected a column 'lable' in the first line, came text, ask"),
+        ({"prompt": "ask"}, "expected a column 'completion' in the first line, came text, ask"),
+        ({"text": "text", "prompt": "ask"}, "one column of texts, or prompt and .*'text' and 'ask"),
+        ({"group": "site"}, "expected a column 'site' in the first line, came text, ask"),
+    ],
+)
+def test_columns_that_were_asked_for_must_be_there(written, options, message):
+    with pytest.raises(DataError, match=message):
+        csv(written("text,ask\na,b\n"), **options)
+
+
+def test_labels_are_in_both_files_or_in_none(written):
+    test = written("text,label\na,0\n", "test.csv")
+    with pytest.raises(DataError, match=r"data\.csv: expected a column 'label' .* came text"):
+        csv(written("text\na\n"), test_path=test)
+
+
 def test_gzip_windows_lines_byte_order_mark_and_blank_lines(written):
     content = "\ufefftext,label\r\nä,0\r\n\r\nb,1\r\n".encode()
     data = csv(written(gzip.compress(content), "data.csv.gz"))

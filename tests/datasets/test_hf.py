@@ -71,6 +71,70 @@ def test_palettes_become_colours(saved):
     assert np.array_equal(data.train_x[0], np.asarray(palette.convert("RGB")))
 
 
+PAIRS = {"prompt": ["2 + 2 =", "Who?"], "completion": [" 4", ""]}
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+def test_prompts_with_completions_need_no_labels(saved):
+    data = hf(saved(train={**PAIRS, "site": ["a", "b"]}, test=PAIRS), group="site")
+    expected = [{"prompt": "2 + 2 =", "completion": " 4"}, {"prompt": "Who?", "completion": ""}]
+    assert data.train_x.tolist() == data.test_x.tolist() == expected
+    assert (data.train_y.tolist(), data.label_names, data.labelled) == ([0, 0], ("0",), False)
+    assert data.train_groups.tolist() == ["a", "b"]
+
+
+def test_prompts_with_completions_under_other_names_and_with_labels(saved):
+    part = {"q": ["a"], "a": ["b"], "text": ["c"], "label": ["x"]}
+    data = hf(saved(train=part), prompt="q", completion="a")
+    assert data.train_x.tolist() == [{"prompt": "a", "completion": "b"}]
+    assert (data.label_names, data.labelled) == (("x",), True)
+
+
+def test_texts_without_labels(saved):
+    data = hf(saved(train={"text": ["a", "b"], "id": [1, 2]}))
+    assert (data.train_x.tolist(), data.labelled) == (["a", "b"], False)
+    assert hf(saved(train={**PAIRS, "label": [0, 1]}), input="prompt").train_x.tolist() == [
+        "2 + 2 =",
+        "Who?",
+    ]
+
+
+def test_conversations_lose_only_what_is_null(saved):
+    """A data set has every key in every message, as null where it is not."""
+    calls = [{"role": "user", "content": "Hi", "tool": "clock"}, CHAT[1]]
+    part = {"messages": [CHAT, calls], "prompt": ["Hi", "Hi"]}
+    expected = [{"messages": CHAT}, {"messages": calls}]
+    assert hf(saved(train=part)).train_x.tolist() == expected
+    assert hf(saved(train=part), input="prompt").train_x.tolist() == ["Hi", "Hi"]
+    again = {"talk": [CHAT, calls], "prompt": ["Hi", "Hi"]}
+    assert hf(saved(train=again), input="talk").train_x.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "message"),
+    [
+        ({"q": ["a"], "a": ["b"]}, {"prompt": "q"}, "expected a column 'completion', came q, a"),
+        (PAIRS, {"input": "prompt", "prompt": "prompt"}, "one column of texts, or prompt and"),
+        ({"prompt": [CHAT], "completion": ["a"]}, {}, r"'prompt': expected texts, came List"),
+        ({"prompt": ["a", "b"], "completion": ["c", None]}, {}, r"'completion': .* row 1 is null"),
+        (
+            {"messages": [CHAT, []]},
+            {},
+            r"row 1: 'messages': expected a list of objects .* came \[\]",
+        ),
+        ({"messages": [[{"role": "user", "content": None}], CHAT]}, {}, "row 0: 'messages'"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_named(saved, part, options, message):
+    with pytest.raises(DataError, match=message):
+        hf(saved(train=part), **options)
+
+
+def test_labels_are_in_both_splits_or_in_none(saved):
+    with pytest.raises(DataError, match="expected a column 'label', came text"):
+        hf(saved(train={"text": ["a"]}, test={"text": ["a"], "label": [0]}))
+
+
 def test_string_labels_are_numbered_over_both_splits(saved):
     other = {"text": ["x"], "label": ["m"]}
     data = hf(saved(train={"text": ["a", "b"], "label": ["n", "l"]}, dev=other), test_split="dev")

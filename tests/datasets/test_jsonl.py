@@ -29,6 +29,7 @@ def test_texts_with_labels_and_groups(tmp_path):
     assert data.train_y.tolist() == [1, 0]
     assert data.label_names == ("no", "yes")
     assert data.train_groups.tolist() == ["a", "7"]
+    assert data.labelled
 
 
 def test_prompts_and_conversations_are_kept_as_they_are(tmp_path):
@@ -38,7 +39,7 @@ def test_prompts_and_conversations_are_kept_as_they_are(tmp_path):
     ]
     chats = loaded(written(tmp_path, [{"messages": CHAT}]))
     assert chats.train_x.tolist() == [{"messages": CHAT}]
-    assert (chats.train_y.tolist(), chats.label_names) == ([0], ("0",))
+    assert (chats.train_y.tolist(), chats.label_names, chats.labelled) == ([0], ("0",), False)
 
 
 def test_a_test_file_and_gzip(tmp_path):
@@ -53,6 +54,22 @@ def test_a_test_file_and_gzip(tmp_path):
 def test_one_file_a_client(tmp_path):
     files = [written(tmp_path, [{"text": n}], f"{n}.jsonl") for n in ("north", "south")]
     assert load(files, seed=0, test=0.0).train_groups.tolist() == ["north", "south"]
+
+
+def test_a_label_that_was_asked_for_must_be_there(tmp_path):
+    with pytest.raises(DataError, match="expected 'topic' in every row or in none, row 0 has none"):
+        loaded(written(tmp_path, [{"text": "a", "label": "x"}]), label="topic")
+
+
+def test_files_of_two_forms_and_files_without_labels_do_not_mix(tmp_path):
+    text = written(tmp_path, [{"text": "a"}], "text.jsonl")
+    pair = written(tmp_path, [{"prompt": "a", "completion": "b"}], "pair.jsonl")
+    with pytest.raises(DataError, match=r"of one form, came text; prompt and completion"):
+        load([text, pair], seed=0, test=0.0)
+    labelled = written(tmp_path, [{"text": "a", "label": 0}], "labelled.jsonl")
+    with pytest.raises(DataError, match=r"labels in .*labelled\.jsonl and none in .*text\.jsonl"):
+        load([text, labelled], seed=0, test=0.0)
+    assert not load([text, written(tmp_path, [{"text": "b"}], "b.jsonl")], seed=0).labelled
 
 
 @pytest.mark.parametrize(

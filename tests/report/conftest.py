@@ -23,6 +23,41 @@ def _metrics(t: int, shift: float) -> dict[str, float]:
     }
 
 
+def _token_metrics(loss: float) -> dict[str, float]:
+    return {"perplexity": round(float(np.exp(loss)), 4), "loss": loss, "accuracy": 0.3}
+
+
+def as_language_model(folder: Path) -> Path:
+    """Turn a run folder of ``write_run`` into that of a language model, on texts without labels."""
+    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    for record in rounds:
+        for part in ("validation", "test"):
+            record[part] = _token_metrics(record[part]["loss"] + 1)
+    lines = (folder / "clients.jsonl").read_text().splitlines()
+    clients = [json.loads(line) for line in lines]
+    for place, record in enumerate(clients):
+        if record["event"] == "profile":
+            record["label_counts"] = [sum(record["label_counts"])]
+        if record["event"] == "final":
+            record |= {"global": _token_metrics(1 + place / 99), "personal": _token_metrics(1.0)}
+    _write(folder, "rounds.jsonl", rounds)
+    _write(folder, "clients.jsonl", clients)
+    if (folder / "summary.json").exists():
+        worst, last = clients[-1], rounds[-1]["test"]["perplexity"]
+        summary = json.loads((folder / "summary.json").read_text()) | {
+            "perplexity": {"final": last, "best": last - 0.25, "best_round": 2},
+            "accuracy": {"final": 0.3, "best": 0.3, "best_round": 2},
+            "macro_f1": {"final": None},
+            "balanced_accuracy": {"final": None},
+            "worst_client": {"final": worst["global"]["perplexity"], "client": worst["client"]},
+            "personal": {"mean": 2.7183},
+            "rounds_to_target": None,
+            "label_names": ["0"],
+        }
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    return folder
+
+
 def _profile(client: str, counts: LabelCounts, rng: np.random.Generator, levels: int) -> dict:
     shares = counts / counts.sum()
     entropy = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum() / np.log(len(counts)))
@@ -152,7 +187,8 @@ def run_folder(tmp_path: Path) -> Path:
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run folder under the test's own folder."""
 
-    def make(folder: str, **options: object) -> Path:
-        return write_run(tmp_path / folder, **options)
+    def make(folder: str, *, language: bool = False, **options: object) -> Path:
+        written = write_run(tmp_path / folder, **options)
+        return as_language_model(written) if language else written
 
     return make

@@ -40,6 +40,16 @@ def test_every_figure_is_drawn_and_the_page_fits(browser, report, width, scheme)
     assert local(browser.requests())
 
 
+def test_the_page_of_a_language_model_is_drawn(browser, make_run, tmp_path):
+    folder = make_run("talk", rounds=5, language=True)
+    browser.open(write_report([folder], tmp_path / "report.html"), 390)
+    drawn = browser.run(DRAWN)
+    assert {"run0-perplexity", "run0-client-perplexity"} < set(drawn)
+    assert all(drawn.values()), drawn
+    assert browser.run(NEEDS) <= 390
+    assert browser.complaints() == []
+
+
 def test_a_thousand_clients_and_77_labels_fit(browser, make_run, tmp_path):
     names = tuple(f"hospital {i}" for i in range(1000))
     folder = make_run("big", clients=names, labels=77, rounds=3, levels=3)

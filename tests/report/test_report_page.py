@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -11,6 +12,8 @@ from plotly.offline import get_plotlyjs
 
 from polyrank.errors import RunFolderError
 from polyrank.report import build, read_run, write_report
+from polyrank.report.headline import headline
+from polyrank.report.records import Final
 
 EVIL = (
     "</script><script>alert(1)</script>",
@@ -190,6 +193,69 @@ def test_a_thousand_clients_keep_all_rows_and_lose_the_ticks(make_run):
     assert len(content["figures"]["run0-labels"]["traces"][0]["z"][0]) == 77
     assert content["figures"]["run0-ranks"]["layout"]["xaxis"]["showticklabels"] is False
     assert len(source) < 9_000_000
+
+
+def test_a_language_model_is_shown_by_perplexity(make_run):
+    """Test losses are 1 + 2.3 exp(-t / 5) + 0.22: 3.52 before training, 2.0661 after round 5."""
+    folder = make_run("talk", rounds=5, language=True)
+    source = build([read_run(folder)])
+    page = Page(source)
+    said = " ".join(page.text)
+    assert "Perplexity fell from 33.78 before training to 7.89 in 5 rounds." in said
+    assert "The worst served, client 11, gets" in said
+    assert "<dd>7.89</dd>" in source
+    assert "best 7.64 in round 2" in said
+    assert "ccuracy" not in said
+    assert not any(key.endswith("-labels") for key in page.content["figures"])
+    chart = page.content["figures"]["run0-perplexity"]
+    assert [trace["name"] for trace in chart["traces"]] == [
+        "Test perplexity",
+        "Validation perplexity",
+    ]
+    assert chart["traces"][0]["y"][0] == 33.7844
+    own = page.content["data"]["run0-client-perplexity"]
+    assert own["columns"] == ["client", "global perplexity", "personal perplexity"]
+    assert [row[0] for row in own["rows"]] == [str(client) for client in range(11, -1, -1)]
+
+
+def test_an_unfinished_language_model_is_judged_from_its_records(make_run):
+    run = read_run(make_run("talk", rounds=5, finished=False, language=True))
+    numbers = headline(run)
+    assert (numbers.final, numbers.before) == (7.894, 33.7844)
+    worst = Final(event="final", client="z", **{"global": {"perplexity": 99.0}})
+    best = Final(event="final", client="a", **{"global": {"perplexity": 2.0}})
+    numbers = headline(replace(run, finals=(best, worst)))
+    assert (numbers.worst, numbers.worst_client) == (99.0, "z")
+
+
+def test_language_models_and_classifiers_are_compared_apart(make_run):
+    names = [("talk", seed) for seed in range(2)] + [("digits", seed) for seed in range(2)]
+    folders = [
+        make_run(f"{n}-{s}", name=n, seed=s, shift=s / 100, rounds=5, language=n == "talk")
+        for n, s in names
+    ]
+    page = Page(build([read_run(folder) for folder in folders]))
+    figures, data = page.content["figures"], page.content["data"]
+    for key, arm in (("accuracy", "digits"), ("perplexity", "talk")):
+        assert {trace["name"] for trace in figures[f"{key}-compared"]["traces"]} == {arm}
+        assert {row[0].split(",")[0] for row in data[f"{key}-compared"]["rows"]} == {arm}
+    assert {row[0].split(",")[0] for row in data["price"]["rows"]} == {"digits"}
+    assert {row[0].split(",")[0] for row in data["price-perplexity"]["rows"]} == {"talk"}
+    assert len(figures["loss-compared"]["traces"]) == 6
+    columns = data["runs"]["columns"]
+    rows = [dict(zip(columns, row, strict=True)) for row in data["runs"]["rows"]]
+    assert [(row["Accuracy"] is None, row["Perplexity"]) for row in rows] == [
+        (True, 7.894),
+        (True, 7.8154),
+        (False, None),
+        (False, None),
+    ]
+    arms = {
+        row[0]: dict(zip(data["arms"]["columns"], row, strict=True)) for row in data["arms"]["rows"]
+    }
+    # 7.894 and 7.8154: mean 7.8547, standard deviation 0.0786 / sqrt(2) = 0.0556
+    assert arms["talk"]["Perplexity"] == "7.85 ± 0.06"
+    assert arms["digits"]["Perplexity"] == arms["talk"]["Accuracy"] == "\u2013"
 
 
 def test_no_run_is_an_error():

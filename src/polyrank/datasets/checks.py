@@ -110,12 +110,16 @@ def same_length(where: str, **arrays: np.ndarray) -> None:
 
 
 def same_kind(first: np.ndarray, second: np.ndarray, where: str) -> None:
-    """Raise DataError unless two arrays of inputs have one dtype and one shape per row."""
+    """Raise DataError unless two arrays of inputs have one dtype, shape per row and form."""
     if (first.dtype, first.shape[1:]) != (second.dtype, second.shape[1:]):
         raise DataError(
             f"{where}: expected inputs of one kind, came {first.dtype} with rows of shape "
             f"{first.shape[1:]} and {second.dtype} with rows of shape {second.shape[1:]}"
         )
+    if first.dtype == object and len(first) and len(second):
+        forms = [" and ".join(x[0]) if isinstance(x[0], dict) else "text" for x in (first, second)]
+        if forms[0] != forms[1]:
+            raise DataError(f"{where}: expected inputs of one form, came {forms[0]}; {forms[1]}")
 
 
 def group_names(values: np.ndarray, where: str) -> np.ndarray:

@@ -1,14 +1,15 @@
-"""Texts and labels in a .csv or .csv.gz file."""
+"""Texts, or prompts with completions, in a .csv or .csv.gz file."""
 
 import csv as csv_format
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from polyrank.datasets import checks
+from polyrank.datasets import checks, text_forms
 from polyrank.datasets.data import Data
 from polyrank.errors import DataError
 
@@ -16,46 +17,66 @@ from polyrank.errors import DataError
 def csv(
     path: str,
     *,
-    text: str = "text",
-    label: str = "label",
+    text: str | None = None,
+    prompt: str | None = None,
+    completion: str | None = None,
+    label: str | None = None,
     group: str | None = None,
     test_path: str | None = None,
 ) -> Data:
-    """Read a column of texts and a column of labels from UTF-8 files with a header.
+    """Read texts, or prompts with completions, and their labels from UTF-8 files with a header.
 
-    Whole numbers in the label column are the labels 0..C-1; anything else is a label name,
-    numbered in sorted order over both files. An empty text is a text, an empty label or
-    group an error. Lines without any field are skipped.
+    Prompts with completions are for language models, which need no labels. Whole numbers in
+    the label column are the labels 0..C-1; anything else is a label name, numbered in sorted
+    order over both files. An empty text is a text, an empty label or group an error. Lines
+    without any field are skipped.
 
     Args:
         path: the training rows; read through gzip if it ends in ``.gz``.
-        text: the header of the texts.
-        label: the header of the labels.
+        text: the header of the texts; by default ``text``.
+        prompt: the header of the prompts; by default ``prompt``, if there are completions too.
+        completion: the header of the completions; by default ``completion``, likewise.
+        label: the header of the labels; by default ``label``, if there is one.
         group: the header of the natural client of a row, if there is one.
         test_path: a file of the same form with the test rows.
 
     Raises:
-        DataError: a file is missing, damaged, empty or not UTF-8, a column is missing, a
-            line has more or fewer fields than the header, or a label cannot be used.
+        DataError: a file is missing, damaged, empty or not UTF-8, a column is missing, texts
+            and prompts are both asked for, a line has more or fewer fields than the header, or
+            a label cannot be used.
     """
-    wanted = [text, label] if group is None else [text, label, group]
-    train = _columns(checks.existing_file(path), wanted)
-    test = _columns(checks.existing_file(test_path), [text, label]) if test_path else [[], []]
-    where = f"{path}: column {label!r}"
-    labels, names = checks.text_labels(train[1] + test[1], where)
-    n = len(train[1])
+    files = [checks.existing_file(file) for file in (path, test_path) if file is not None]
+    headers = [_header(file) for file in files]
+    pair = text_forms.pair_columns(headers[0], text, prompt, completion, path)
+    label = text_forms.label_column(label, headers)
+    taken = list(pair or [text or "text"])
+    wanted = [*taken, *([label] if label else [])]
+    train = _columns(files[0], [*wanted, *([group] if group else [])])
+    parts = [train, *(_columns(file, wanted) for file in files[1:])]
+    x = [text_forms.pairs(*p[:2]) if pair else np.array(p[0], dtype=object) for p in parts]
+    n = len(x[0])
+    labels, names = text_forms.no_labels(sum(map(len, x)))
+    if label:
+        written = [value for part in parts for value in part[len(taken)]]
+        labels, names = checks.text_labels(written, f"{path}: column {label!r}")
     groups = None
-    if group is not None:
-        groups = checks.group_names(np.array(train[2], np.str_), f"{path}: column {group!r}")
+    if group:
+        groups = checks.group_names(np.array(train[-1], np.str_), f"{path}: column {group!r}")
     return Data(
-        train_x=np.array(train[0], dtype=object),
+        train_x=x[0],
         train_y=labels[:n],
-        test_x=np.array(test[0], dtype=object),
+        test_x=x[1] if len(x) > 1 else x[0][:0],
         test_y=labels[n:],
         label_names=names,
         source=path,
         train_groups=groups,
+        labelled=label is not None,
     )
+
+
+def _header(path: Path) -> list[str]:
+    with closing(_rows(path)) as rows:  # rather than leave an open file to the collector
+        return next(rows, [])
 
 
 def _columns(path: Path, wanted: list[str]) -> list[list[str]]:
@@ -76,7 +97,7 @@ def _columns(path: Path, wanted: list[str]) -> list[list[str]]:
     return columns
 
 
-def _rows(path: Path) -> Iterator[list[str]]:
+def _rows(path: Path) -> Generator[list[str]]:
     """Yield the non-empty rows, header first, all of one length."""
     line, fields = 0, None
     try:

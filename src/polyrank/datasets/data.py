@@ -29,6 +29,7 @@ class Data:
             their place, see ``empty_labels``.
         source: where the data came from, for people to read.
         train_groups: (n,) strings, to which natural client a row belongs, or None.
+        labelled: whether the source has labels; if not, all are 0 and nothing can be classified.
     """
 
     train_x: np.ndarray
@@ -38,6 +39,7 @@ class Data:
     label_names: tuple[str, ...]
     source: str
     train_groups: np.ndarray | None = None
+    labelled: bool = True
 
     @property
     def empty_labels(self) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ def concatenate(files: Mapping[str, Data]) -> Data:
 
     Raises:
         DataError: two files of one name, inputs of different kinds, or some files with
-            label names and some without.
+            label names and some without, or some labelled and some not.
     """
     names = [_stem(path) for path in files]
     for name in names:
@@ -36,6 +36,12 @@ def concatenate(files: Mapping[str, Data]) -> Data:
     first_path, first = next(iter(files.items()))
     for path, data in files.items():
         same_kind(first.train_x, data.train_x, f"list of data files: {first_path} and {path}")
+        if data.labelled != first.labelled:
+            having, lacking = (first_path, path) if first.labelled else (path, first_path)
+            raise DataError(
+                f"list of data files: expected labels in every file or in none, came labels in "
+                f"{having} and none in {lacking}"
+            )
     parts = _with_common_labels(files)
 
     def joined(part: Callable[[Data], np.ndarray]) -> np.ndarray:
@@ -49,6 +55,7 @@ def concatenate(files: Mapping[str, Data]) -> Data:
         label_names=parts[0].label_names,
         source=", ".join(data.source for data in parts),
         train_groups=np.repeat(names, [len(data.train_y) for data in parts]),
+        labelled=first.labelled,
     )
 
 

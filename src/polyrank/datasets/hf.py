@@ -1,10 +1,10 @@
 """Data sets of the Hugging Face hub, or saved to disk by its library ``datasets``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from polyrank.datasets import checks, hf_columns
+from polyrank.datasets import checks, hf_columns, text_forms
 from polyrank.datasets.data import Data
 from polyrank.errors import DataError
 
@@ -13,18 +13,27 @@ def hf(
     name: str,
     *,
     input: str | None = None,
-    label: str = "label",
+    prompt: str | None = None,
+    completion: str | None = None,
+    label: str | None = None,
     group: str | None = None,
     train_split: str = "train",
     test_split: str | None = None,
     config: str | None = None,
 ) -> Data:
-    """Read one column of texts or images and one of labels.
+    """Read a column of texts, images or conversations, or prompts with completions.
+
+    Conversations (lists of ``role`` and ``content``) and prompts with completions are for
+    language models, which need no labels.
 
     Args:
         name: of a data set on the hub, or a folder that ``save_to_disk`` wrote.
-        input: the column of inputs; may be left out if only one column can be it.
-        label: the column of labels: class labels, whole numbers or strings.
+        input: the column of inputs; by default ``messages`` if it holds conversations, then
+            prompts with completions, then the one column that can be it.
+        prompt: the column of prompts; by default ``prompt``, if there are completions too.
+        completion: the column of completions; by default ``completion``, likewise.
+        label: the column of labels: class labels, whole numbers or strings; by default
+            ``label``, if there is one.
         group: the column that names the natural client of a row, if there is one.
         train_split: the split to train on.
         test_split: the split to test on; by default ``test``, if there is one.
@@ -42,16 +51,18 @@ def hf(
     if test_split == train_split:
         raise DataError(f"hf:{name}: expected two splits, came {train_split!r} to train and test")
     parts = [splits[split] for split in (train_split, test_split) if split]
-    for column in (label, *([input] if input else []), *([group] if group else [])):
-        for part in parts if column != group else parts[:1]:
-            if column not in part.features:
-                raise DataError(_missing(name, "column", column, part.features))
-    chosen = input or hf_columns.only_input(parts[0].features, {label, group}, f"hf:{name}")
-    where = f"hf:{name}: column {chosen!r}"
-    inputs = [hf_columns.inputs(part, chosen, where) for part in parts]
-    checks.same_kind(inputs[0], inputs[-1], where)
-    labels, names = hf_columns.labels(parts, label, f"hf:{name}: column {label!r}")
+    features = [part.features for part in parts]
+    label = text_forms.label_column(label, features)
+    _check_columns(name, features, label, input)
+    _check_columns(name, features[:1], group)
+    columns = _input_columns(features[0], input, prompt, completion, {label, group}, f"hf:{name}")
+    _check_columns(name, features, *columns)
+    inputs = [hf_columns.inputs(part, columns, f"hf:{name}") for part in parts]
+    checks.same_kind(inputs[0], inputs[-1], f"hf:{name}: column {columns[0]!r}")
     n = len(inputs[0])
+    labels, names = text_forms.no_labels(sum(map(len, inputs)))
+    if label:
+        labels, names = hf_columns.labels(parts, label, f"hf:{name}: column {label!r}")
     return Data(
         train_x=inputs[0],
         train_y=labels[:n],
@@ -60,7 +71,31 @@ def hf(
         label_names=names,
         source=f"hf:{name}",
         train_groups=hf_columns.groups(parts[0], group, f"hf:{name}") if group else None,
+        labelled=label is not None,
     )
+
+
+def _check_columns(name: str, parts: Iterable[Mapping[str, Any]], *columns: str | None) -> None:
+    for column in filter(None, columns):
+        for part in parts:
+            if column not in part:
+                raise DataError(_missing(name, "column", column, part))
+
+
+def _input_columns(
+    features: Mapping[str, Any],
+    input: str | None,
+    prompt: str | None,
+    completion: str | None,
+    taken: set[str | None],
+    where: str,
+) -> tuple[str, ...]:
+    """Return the one column of inputs, or those of prompts and completions."""
+    asked = input or prompt or completion
+    if not asked and hf_columns.is_conversation(features.get("messages")):
+        return ("messages",)
+    pair = text_forms.pair_columns(features, input, prompt, completion, where)
+    return pair or (input or hf_columns.only_input(features, taken, where),)
 
 
 def _load(name: str, config: str | None, train_split: str) -> dict[str, Any]:

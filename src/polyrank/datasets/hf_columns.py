@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from polyrank.datasets import checks
+from polyrank.datasets import checks, text_forms
 from polyrank.errors import DataError
 
 _TEXT = ("string", "large_string")
@@ -38,15 +38,33 @@ def only_input(features: Mapping[str, Any], taken: set[str | None], where: str) 
     return fits[0]
 
 
-def inputs(split: Any, column: str, where: str) -> np.ndarray:  # noqa: ANN401
-    """Return texts (n,) or uint8 images (n, height, width) or (n, height, width, 3).
+def is_conversation(feature: object) -> bool:
+    """Whether a column holds lists of messages, each with ``role`` and ``content``."""
+    element = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    return isinstance(element, Mapping) and {"role", "content"} <= element.keys()
+
+
+def inputs(split: Any, columns: Sequence[str], where: str) -> np.ndarray:  # noqa: ANN401
+    """Return what one column holds, or prompts and completions (n,) of two."""
+    if len(columns) == 1:
+        return _inputs(split, columns[0], f"{where}: column {columns[0]!r}")
+    sides = [_inputs(split, column, f"{where}: column {column!r}") for column in columns]
+    for side, column in zip(sides, columns, strict=True):
+        if not isinstance(side[0], str):
+            came = split.features[column]
+            raise DataError(f"{where}: column {column!r}: expected texts, came {came}")
+    return text_forms.pairs(*sides)
+
+
+def _inputs(split: Any, column: str, where: str) -> np.ndarray:  # noqa: ANN401
+    """Return texts or conversations (n,), or uint8 images (n, height, width) or (..., 3).
 
     Grey images stay grey; palettes and colours other than RGB become RGB, transparency is
     dropped.
 
     Raises:
-        DataError: neither texts nor images, no rows, a missing value, or images that differ
-            in size, are damaged, or have more than 8 bits per colour.
+        DataError: neither texts, images nor conversations, no rows, a missing value, or images
+            that differ in size, are damaged, or have more than 8 bits per colour.
     """
     dtype = _dtype(split.features[column])
     if len(split) == 0:
@@ -55,6 +73,8 @@ def inputs(split: Any, column: str, where: str) -> np.ndarray:  # noqa: ANN401
         return np.array(_values(split, column, where), dtype=object)
     if dtype == _IMAGE:
         return _images(split, column, where)
+    if is_conversation(split.features[column]):
+        return _conversations(_values(split, column, where), where)
     raise DataError(f"{where}: expected texts or images, came {split.features[column]}")
 
 
@@ -96,6 +116,20 @@ def _values(split: Any, column: str, where: str) -> list[Any]:  # noqa: ANN401
     if None in values:
         raise DataError(f"{where}: expected a value in every row, row {values.index(None)} is null")
     return values
+
+
+def _conversations(values: Sequence[Any], where: str) -> np.ndarray:
+    """Return (n,) dicts with ``messages``; a key that only other messages have is left out."""
+    found = np.empty(len(values), dtype=object)
+    for row, messages in enumerate(values):
+        if isinstance(messages, list):
+            messages = [
+                {key: value for key, value in message.items() if value is not None}
+                for message in messages
+            ]
+        text_forms.check_messages(messages, f"{where}: row {row}")
+        found[row] = {"messages": messages}
+    return found
 
 
 def _images(split: Any, column: str, where: str) -> np.ndarray:  # noqa: ANN401

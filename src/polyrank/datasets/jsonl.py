@@ -3,31 +3,34 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from polyrank.datasets import checks
+from polyrank.datasets import checks, text_forms
 from polyrank.datasets.data import Data
 from polyrank.errors import DataError
 
-_FORMS = (("messages",), ("prompt", "completion"), ("text",))
-
 
 def jsonl(
-    path: str, *, label: str = "label", group: str | None = None, test_path: str | None = None
+    path: str,
+    *,
+    label: str | None = None,
+    group: str | None = None,
+    test_path: str | None = None,
 ) -> Data:
     """Read UTF-8 lines of JSON objects that all have one of three forms.
 
     ``{"text": "..."}``; ``{"prompt": "...", "completion": "..."}``; or ``{"messages": [...]}``,
-    objects with ``role`` and ``content``. Labels may be missing, if they are in every row: all
-    rows then have label 0. Other keys are ignored, and so are empty lines.
+    objects with ``role`` and ``content``. Labels may be missing, if they are in every row: the
+    data are then not ``labelled``. Other keys are ignored, and so are empty lines.
 
     Args:
         path: the training rows; read through gzip if it ends in ``.gz``.
-        label: the key of the labels, whole numbers or texts.
+        label: the key of the labels, whole numbers or texts; by default ``label``, if there is
+            one.
         group: the key of the natural client of a row, if there is one.
         test_path: a file of the same form with the test rows.
 
@@ -39,7 +42,7 @@ def jsonl(
     test = list(_rows(checks.existing_file(test_path))) if test_path else []
     if not train:
         raise DataError(f"{path}: expected at least one row, came none")
-    form = _form_of(train[0][1], path)
+    form = text_forms.form_of(train[0][1], path)
     n = len(train)
     inputs = np.empty(n + len(test), dtype=object)
     inputs[:] = [
@@ -47,20 +50,14 @@ def jsonl(
         for file, rows in ((path, train), (test_path, test))
         for line, row in rows
     ]
-    labels, names = _labels([row for _, row in train + test], label, path)
+    rows = [row for _, row in train + test]
+    key = text_forms.label_column(label, rows)
+    labels, names = _labels(rows, key, path) if key else text_forms.no_labels(len(rows))
     groups = None
     if group is not None:
         named = [_scalar(row, group, f"{path}: line {line}") for line, row in train]
         groups = checks.group_names(np.array(named, np.str_), f"{path}: {group!r}")
-    return Data(inputs[:n], labels[:n], inputs[n:], labels[n:], names, path, groups)
-
-
-def _form_of(row: Mapping[str, Any], path: str) -> tuple[str, ...]:
-    for form in _FORMS:
-        if all(key in row for key in form):
-            return form
-    wanted = "; or ".join(" and ".join(form) for form in _FORMS)
-    raise DataError(f"{path}: expected the keys {wanted}, came {', '.join(row) or 'none'}")
+    return Data(inputs[:n], labels[:n], inputs[n:], labels[n:], names, path, groups, bool(key))
 
 
 def _input(row: Mapping[str, Any], form: tuple[str, ...], where: str) -> str | dict[str, Any]:
@@ -69,30 +66,16 @@ def _input(row: Mapping[str, Any], form: tuple[str, ...], where: str) -> str | d
         if key not in row:
             raise DataError(f"{where}: expected {key!r} as in the first row, came {', '.join(row)}")
         if key == "messages":
-            _check_messages(row[key], where)
+            text_forms.check_messages(row[key], where)
         elif not isinstance(row[key], str):
             raise DataError(f"{where}: {key!r}: expected a text, came {row[key]!r}")
     return str(row["text"]) if form == ("text",) else {key: row[key] for key in form}
 
 
-def _check_messages(messages: object, where: str) -> None:
-    good = isinstance(messages, list) and all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
-        for m in messages
-    )
-    if not good or not isinstance(messages, list) or not messages:
-        raise DataError(
-            f"{where}: 'messages': expected a list of objects with texts 'role' and 'content', "
-            f"came {str(messages)[:80]}"
-        )
-
-
 def _labels(
-    rows: list[Mapping[str, Any]], key: str, path: str
+    rows: Sequence[Mapping[str, Any]], key: str, path: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     having = [key in row for row in rows]
-    if not any(having):
-        return np.zeros(len(rows), dtype=np.int64), ("0",)
     if not all(having):
         raise DataError(
             f"{path}: expected {key!r} in every row or in none, row {having.index(False)} has none"

@@ -5,6 +5,7 @@ loaded with transformers.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,12 +52,25 @@ def new_modules(model: nn.Module) -> list[str]:
 
 
 def describe(
-    folder: Path, classes: int, *, name: str, task: Task = "sequence-classification", **_: object
+    folder: Path,
+    labels: Sequence[str],
+    *,
+    name: str,
+    task: Task = "sequence-classification",
+    **_: object,
 ) -> None:
-    """Write the configuration, and the tokeniser or preprocessor, that merged weights need."""
+    """Write the configuration, and the tokeniser or preprocessor, that merged weights need.
+
+    A classifier's configuration has the names of its labels, which pipelines of transformers
+    answer with.
+    """
     with loading(name) as transformers:
-        config = transformers.AutoConfig.from_pretrained(name, **_of_task(task, classes))
-        config.architectures = [type(hf_shell(classes=classes, name=name, task=task)).__name__]
+        config = transformers.AutoConfig.from_pretrained(name, **_of_task(task, len(labels)))
+        if task != "causal-lm":
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: number for number, label in enumerate(labels)}
+        shell = hf_shell(classes=len(labels), name=name, task=task)
+        config.architectures = [type(shell).__name__]
         config.save_pretrained(folder)
         if task == "image-classification":
             said, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)

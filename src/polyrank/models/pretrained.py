@@ -23,7 +23,7 @@ class Pretrained:
         head: names the modules that turn features into answers; without options.
         extras: names the modules that are trained beside LoRA by default; without options.
         describe: writes what transformers needs beside the weights into a folder, given the
-            number of classes.
+            names of the labels.
         encode: turns inputs (n, ...) and labels (n,) of a data set into examples, with a
             folder where the work may be kept.
     """

@@ -1,6 +1,5 @@
 """PEFT adapter folders: write one that stands for our adapter, read one into our scaling."""
 
-import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -107,8 +106,8 @@ def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
     few slots gets those that matter.
 
     Raises:
-        AdapterError: not a LoRA folder with safetensors, a variant that is not plain LoRA,
-            or tensors that would be left over.
+        AdapterError: not a LoRA folder with safetensors, a variant that is not plain LoRA
+            (DoRA, rsLoRA), or tensors that would be left over.
     """
     config = _read_config(folder)
     weights = folder / "adapter_model.safetensors"
@@ -222,6 +221,12 @@ def _read_config(folder: Path) -> LoraConfig:
         raise AdapterError(f"{folder}: not a LoRA adapter: {error}") from error
     if config.use_dora:
         raise AdapterError(f"{folder}: a DoRA adapter; PolyRank reads plain LoRA only")
+    if config.use_rslora:
+        raise AdapterError(
+            f"{folder}: expected LoRA scaled by alpha / r, came rsLoRA (use_rslora), scaled by "
+            "alpha / sqrt(r): training would go on under another rule. Merge it into its base with "
+            "PEFT's merge_and_unload() and start from the merged weights instead"
+        )
     return config
 
 
@@ -229,7 +234,7 @@ def _scaling_of(config: LoraConfig, name: str, pair: Mapping[str, Tensor]) -> fl
     key = get_pattern_key(list(config.alpha_pattern), name)
     alpha = config.alpha_pattern.get(key, config.lora_alpha)
     rank = next(iter(pair.values())).shape[0 if "A" in pair else 1]
-    return float(alpha / (math.sqrt(rank) if config.use_rslora else rank))
+    return float(alpha / rank)
 
 
 def _factors(weights: Path, name: str, pair: Mapping[str, Tensor], ratio: float) -> Factors:

@@ -15,6 +15,8 @@ SHORTEST, TALLEST = 260, 640  # CSS pixels of the heat map
 def clients(run: Run) -> Section:
     """Build the section on the clients' data."""
     known = [profile for profile in run.profiles if sum(profile.label_counts)]
+    if all(len(profile.label_counts) < 2 for profile in known):
+        known = []  # texts for a language model may have no labels
     parts: list[Part] = [*_heat_map(run, known), *_sizes(run.profiles)]
     return Section("clients", "How different are the clients?", _lead(run.profiles, known), parts)
 

@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from polyrank.report.comparison_figures import Arm, arms_of, compared_curve, price
-from polyrank.report.headline import headline
+from polyrank.report.headline import Headline, headline
 from polyrank.report.parts import Cell, Column, Part, Section, Sheet
 from polyrank.report.records import Run
 from polyrank.report.words import NOTHING, percent, plural, size
+from polyrank.report.yardstick import ACCURACY, PERPLEXITY, Yardstick, yardstick
 
 
 def comparison(runs: Sequence[Run], names: Sequence[str]) -> Section:
     """Build the section that compares ``runs``, called ``names``."""
-    arms = arms_of(runs)
-    parts: list[Part] = [_runs(runs, names)]
+    arms, judged = arms_of(runs), _yardsticks(runs)
+    parts: list[Part] = [_runs(runs, names, judged)]
     if len(arms) < len(runs):
-        parts.insert(0, _arms(arms))
-    for metric in ("accuracy", "loss"):
-        parts += compared_curve(runs, names, arms, metric)
-    parts.append(price(runs, names, arms))
-    return Section("comparison", "How do the runs compare?", _lead(runs, names), parts)
+        parts.insert(0, _arms(arms, judged))
+    for one in judged:
+        parts += compared_curve(runs, names, arms, one.metric, one.axis, one.hover)
+    parts += compared_curve(runs, names, arms, "loss", {"rangemode": "tozero"}, ".3f")
+    parts += [price(runs, names, arms, one) for one in judged]
+    return Section("comparison", "How do the runs compare?", _lead(runs, names, judged), parts)
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
@@ -35,28 +37,54 @@ def run_names(runs: Sequence[Run]) -> list[str]:
     return seeds if len(set(seeds)) == len(runs) else folders
 
 
-def _lead(runs: Sequence[Run], names: Sequence[str]) -> str:
-    text = plural(len(runs), "run")
-    reached = [(headline(run).accuracy, name) for run, name in zip(runs, names, strict=True)]
-    known = [(accuracy, name) for accuracy, name in reached if accuracy is not None]
+def _yardsticks(runs: Sequence[Run]) -> list[Yardstick]:
+    """Return how any of the runs is judged."""
+    return [one for one in (ACCURACY, PERPLEXITY) if any(yardstick(run) is one for run in runs)]
+
+
+def _lead(runs: Sequence[Run], names: Sequence[str], judged: Sequence[Yardstick]) -> str:
+    got = [(headline(run), name) for run, name in zip(runs, names, strict=True)]
+    of = [[pair for pair in got if pair[0].judged is one] for one in judged]
+    said = "; ".join(_range(one, some) for one, some in zip(judged, of, strict=True))
+    return f"{plural(len(runs), 'run')}: {said}."
+
+
+def _range(judged: Yardstick, got: Sequence[tuple[Headline, str]]) -> str:
+    known = [(numbers.final, name) for numbers, name in got if numbers.final is not None]
     if not known:
-        return f"{text}; no accuracy has been measured yet."
+        return f"no {judged.metric} has been measured yet"
     (low, last), (high, first) = min(known), max(known)
     if low == high:
-        return f"{text}; all ended at an accuracy of {percent(high)}."
-    return f"{text}: final accuracy from {percent(low)} ({last}) to {percent(high)} ({first})."
+        same = "" if len(known) == 1 else "the same "
+        return f"{same}final {judged.metric} {judged.show(high)}"
+    lowest, highest = f"{judged.show(low)} ({last})", f"{judged.show(high)} ({first})"
+    return f"final {judged.metric} from {lowest} to {highest}"
 
 
-def _runs(runs: Sequence[Run], names: Sequence[str]) -> Sheet:
+def _columns(judged: Sequence[Yardstick]) -> list[Column]:
+    titles = {
+        ACCURACY: ["Accuracy", "Macro-F1", "Balanced accuracy", "Worst client"],
+        PERPLEXITY: ["Perplexity", "Worst client's perplexity"],
+    }
+    return [Column(title, one.show) for one in judged for title in titles[one]]
+
+
+def _cells(got: Headline, judged: Sequence[Yardstick]) -> list[float | None]:
+    """Return what ``_columns`` asks for, empty where the run is judged by something else."""
+    of_accuracy = [got.final, got.macro_f1, got.balanced_accuracy, got.worst]
+    cells = {ACCURACY: of_accuracy, PERPLEXITY: [got.final, got.worst]}
+    return [c if got.judged is one else None for one in judged for c in cells[one]]
+
+
+def _runs(runs: Sequence[Run], names: Sequence[str], judged: Sequence[Yardstick]) -> Sheet:
     titles = ["Run", "Allocator", "Aggregator", "Seed", "Rounds"]
-    shares = ["Accuracy", "Macro-F1", "Balanced accuracy", "Worst client"]
-    columns = [Column(title) for title in titles] + [Column(title, percent) for title in shares]
+    columns = [Column(title) for title in titles] + _columns(judged)
     columns += [Column("Sent up", size), Column("Sent down", size), Column("Mean rank")]
-    rows = [_row(run, name) for run, name in zip(runs, names, strict=True)]
+    rows = [_row(run, name, judged) for run, name in zip(runs, names, strict=True)]
     return Sheet("runs", "Every run: how it was made, what it reached, what it cost", columns, rows)
 
 
-def _row(run: Run, name: str) -> list[Cell]:
+def _row(run: Run, name: str, judged: Sequence[Yardstick]) -> list[Cell]:
     ended, got = run.summary, headline(run)
     return [
         name if ended else f"{name} (unfinished)",
@@ -64,26 +92,32 @@ def _row(run: Run, name: str) -> list[Cell]:
         ended.aggregator if ended else None,
         ended.seed if ended else None,
         got.rounds,
-        *(got.accuracy, got.macro_f1, got.balanced_accuracy, got.worst),
+        *_cells(got, judged),
         *(got.bytes_up, got.bytes_down, got.mean_rank),
     ]
 
 
-def _arms(arms: Sequence[Arm]) -> Sheet:
-    titles = ["Arm", "Runs", "Accuracy", "Macro-F1", "Worst client", "Bytes up and down"]
+def _arms(arms: Sequence[Arm], judged: Sequence[Yardstick]) -> Sheet:
+    columns = _columns(judged)
+    shown = [at for at, column in enumerate(columns) if column.title != "Balanced accuracy"]
     rows: list[list[Cell]] = []
     for arm in arms:
         got = [headline(run) for run in arm.runs]
-        shares = ([h.accuracy for h in got], [h.macro_f1 for h in got], [h.worst for h in got])
+        cells = [_cells(numbers, judged) for numbers in got]
+        spread = [_spread([c[at] for c in cells], columns[at]) for at in shown]
         spent = fmean(h.bytes_up + h.bytes_down for h in got)
-        rows.append([arm.name, len(got), *(_spread(share) for share in shares), size(spent)])
+        rows.append([arm.name, len(got), *spread, size(spent)])
     caption = "Every arm: mean over its seeds, ± the standard deviation between them"
+    titles = ["Arm", "Runs", *(columns[at].title for at in shown), "Bytes up and down"]
     return Sheet("arms", caption, [Column(title) for title in titles], rows)
 
 
-def _spread(values: Sequence[float | None]) -> str:
+def _spread(values: Sequence[float | None], column: Column) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return NOTHING
-    mean = percent(fmean(known))
-    return mean if len(known) == 1 else f"{mean} ± {100 * stdev(known):.1f}"
+    mean = column.show(fmean(known))
+    if len(known) == 1:
+        return mean
+    spread = f"{100 * stdev(known):.1f}" if column.show is percent else column.show(stdev(known))
+    return f"{mean} ± {spread}"

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from polyrank.report.charts import PERCENT_AXIS, ROUND_AXIS, SYMBOLS, colour, line, plain
-from polyrank.report.headline import headline, measured
+from polyrank.report.charts import ROUND_AXIS, SYMBOLS, colour, line, plain
+from polyrank.report.headline import headline
 from polyrank.report.parts import Cell, Data, Figure, Part, Trace
 from polyrank.report.records import Run
 from polyrank.report.words import readable, size
+from polyrank.report.yardstick import Yardstick, value_of, yardstick
 
 
 @dataclass(frozen=True)
@@ -29,36 +30,40 @@ def arms_of(runs: Sequence[Run]) -> list[Arm]:
 
 
 def compared_curve(
-    runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm], metric: str
+    runs: Sequence[Run],
+    names: Sequence[str],
+    arms: Sequence[Arm],
+    metric: str,
+    axis: Trace,
+    hover: str,
 ) -> list[Part]:
     """Return the chart of one metric by round, or nothing while it is not measured."""
-    traces = [trace for index, arm in enumerate(arms) for trace in _lines(arm, index, metric)]
+    lines = [_lines(arm, index, metric, hover) for index, arm in enumerate(arms)]
+    traces = [trace for of_arm in lines if any(t["y"] for t in of_arm) for trace in of_arm]
     rows = [
-        [name, record.round, measured(record).get(metric)]
+        [name, record.round, value_of(record, metric)]
         for run, name in zip(runs, names, strict=True)
         for record in run.rounds
-        if measured(record).get(metric) is not None
+        if value_of(record, metric) is not None
     ]
     if not rows:
         return []
     part = "test" if any(record.test for run in runs for record in run.rounds) else "validation"
-    axis = PERCENT_AXIS if metric == "accuracy" else {"rangemode": "tozero"}
     caption = (
         f"{readable(metric)} on {part} data after each round; where an arm has several seeds,"
         " thin lines are its runs and the thick line is their mean."
     )
-    layout: Trace = {"xaxis": ROUND_AXIS, "yaxis": axis}
+    layout: Trace = {"xaxis": ROUND_AXIS, "yaxis": axis, "showlegend": True}
     data = Data(["run", "round", metric], rows)
     title = f"{readable(metric)} by round"
     return [Figure(f"{metric}-compared", title, caption, traces, layout, data, height=380)]
 
 
-def _lines(arm: Arm, index: int, metric: str) -> list[Trace]:
+def _lines(arm: Arm, index: int, metric: str, value: str) -> list[Trace]:
     curves = [
-        {r.round: v for r in run.rounds if (v := measured(r).get(metric)) is not None}
+        {r.round: v for r in run.rounds if (v := value_of(r, metric)) is not None}
         for run in arm.runs
     ]
-    value = ".1%" if metric == "accuracy" else ".3f"
     group: Trace = {"legendgroup": str(index)}
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
     mean = line(arm.name, shared, [fmean(c[x] for c in curves) for x in shared], index, value)
@@ -72,29 +77,36 @@ def _lines(arm: Arm, index: int, metric: str) -> list[Trace]:
     return [trace | group for trace in [*seeds, mean]]
 
 
-def price(runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm]) -> Figure:
-    """Return the chart of final accuracy against bytes."""
+def price(
+    runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm], judged: Yardstick
+) -> Figure:
+    """Return the chart of final accuracy, or perplexity, against bytes."""
     called = {id(run): name for run, name in zip(runs, names, strict=True)}
     rows: list[list[Cell]] = []
     traces: list[Trace] = []
     for index, arm in enumerate(arms):
-        got = [(called[id(run)], headline(run)) for run in arm.runs]
-        points = [(name, h.bytes_up + h.bytes_down, h.accuracy) for name, h in got]
+        got = [(called[id(r)], headline(r)) for r in arm.runs if yardstick(r) is judged]
+        points = [(name, h.bytes_up + h.bytes_down, h.final) for name, h in got]
         rows += [list(point) for point in points]
-        traces.append(_points(arm.name, points, index))
+        if points:
+            traces.append(_points(arm.name, points, index, judged.hover))
     layout: Trace = {
         "xaxis": {"title": {"text": "bytes sent, up and down"}, "rangemode": "tozero"}
         | {"ticksuffix": "B", "tickformat": "~s"},
-        "yaxis": {"tickformat": ".0%"},
+        "yaxis": {key: value for key, value in judged.axis.items() if key == "tickformat"},
         "hovermode": "closest",
     }
-    caption = "What each run reached against what it sent: high and left is better."
-    data = Data(["run", "bytes", "accuracy"], rows)
-    title = "Final accuracy against bytes"
-    return Figure("price", title, caption, traces, layout, data, wide=True, height=380)
+    where = "low" if judged.falls else "high"
+    caption = f"What each run reached against what it sent: {where} and left is better."
+    data = Data(["run", "bytes", judged.metric], rows)
+    title = f"Final {judged.metric} against bytes"
+    key = "price-perplexity" if judged.falls else "price"
+    return Figure(key, title, caption, traces, layout, data, wide=True, height=380)
 
 
-def _points(arm: str, points: Sequence[tuple[str, int, float | None]], index: int) -> Trace:
+def _points(
+    arm: str, points: Sequence[tuple[str, int, float | None]], index: int, hover: str
+) -> Trace:
     return {
         "type": "scatter",
         "mode": "markers",
@@ -103,5 +115,5 @@ def _points(arm: str, points: Sequence[tuple[str, int, float | None]], index: in
         "y": [point[2] for point in points],
         "text": [f"{plain(name)}: {size(spent)}" for name, spent, _ in points],
         "marker": {"color": colour(index), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 12},
-        "hovertemplate": "%{text}, %{y:.1%}<extra></extra>",
+        "hovertemplate": f"%{{text}}, %{{y:{hover}}}<extra></extra>",
     }

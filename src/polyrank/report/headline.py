@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
-from polyrank.report.records import Metrics, Round, Run, Summary
+from polyrank.report.records import Metrics, Run, Summary
+from polyrank.report.yardstick import Yardstick, measured, yardstick
 
 
 @dataclass(frozen=True)
 class Headline:
     """What one run came to; None where it was not measured."""
 
-    accuracy: float | None
-    before: float | None  # accuracy before training
+    judged: Yardstick
+    final: float | None  # on that yardstick, as are before, worst and personal
+    before: float | None
+    loss: float | None
     macro_f1: float | None
     balanced_accuracy: float | None
     worst: float | None
@@ -26,12 +29,15 @@ def headline(run: Run) -> Headline:
     """Take the numbers from the summary, or from the last round that has them."""
     summary = run.summary or Summary()
     worst, client = summary.worst_client.final, summary.worst_client.client
+    judged = yardstick(run)
     if worst is None:
-        worst, client = _worst(run)
+        worst, client = _worst(run, judged)
     sent = summary.bytes
     return Headline(
-        accuracy=_final(summary.accuracy, run, "accuracy"),
-        before=next((measured(r).get("accuracy") for r in run.rounds if r.round == 0), None),
+        judged=judged,
+        final=_final(getattr(summary, judged.metric), run, judged.metric),
+        before=next((measured(r).get(judged.metric) for r in run.rounds if r.round == 0), None),
+        loss=_final({}, run, "loss"),
         macro_f1=_final(summary.macro_f1, run, "macro_f1"),
         balanced_accuracy=_final(summary.balanced_accuracy, run, "balanced_accuracy"),
         worst=worst,
@@ -44,11 +50,6 @@ def headline(run: Run) -> Headline:
     )
 
 
-def measured(record: Round) -> Metrics:
-    """Return a round's metrics on test data, or on validation data where there are no others."""
-    return record.test or record.validation or {}
-
-
 def _final(ended: Metrics, run: Run, metric: str) -> float | None:
     if ended.get("final") is not None:
         return ended["final"]
@@ -56,10 +57,9 @@ def _final(ended: Metrics, run: Run, metric: str) -> float | None:
     return next((value for value in reversed(values) if value is not None), None)
 
 
-def _worst(run: Run) -> tuple[float | None, str | None]:
-    scores = [(final.shared["accuracy"], final.client) for final in run.finals if final.shared]
-    known = [(score, client) for score, client in scores if score is not None]
-    return min(known, default=(None, None))
+def _worst(run: Run, judged: Yardstick) -> tuple[float | None, str | None]:
+    scores = [(f.shared.get(judged.metric), f.client) for f in run.finals if f.shared]
+    return judged.worst((score, client) for score, client in scores if score is not None)
 
 
 def _mean_rank(run: Run) -> float | None:

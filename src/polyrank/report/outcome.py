@@ -1,10 +1,11 @@
-"""Did it work: the headline numbers, accuracy and loss by round, accuracy by client."""
+"""Did it work: the headline numbers, the curves by round, and every client's own number."""
 
 from polyrank.report.headline import Headline, headline
-from polyrank.report.outcome_figures import accuracy_by_client, curves
+from polyrank.report.outcome_figures import by_client, curves
 from polyrank.report.parts import Note, Part, Section, Tile
 from polyrank.report.records import Run
-from polyrank.report.words import percent, plural
+from polyrank.report.words import number, percent, plural
+from polyrank.report.yardstick import PERPLEXITY, Yardstick
 
 
 def outcome(run: Run) -> Section:
@@ -16,42 +17,52 @@ def outcome(run: Run) -> Section:
         text = f"This run is unfinished. The page shows the {done} recorded so far."
         parts.append(Note(text, warning=True))
     parts += [Note(text, warning=True) for text in run.notes]
-    parts += [_tiles(run, numbers), *curves(run), *accuracy_by_client(run.finals)]
+    parts += [_tiles(run, numbers), *curves(run), *by_client(run.finals, numbers.judged)]
     return Section("outcome", "Did it work?", _lead(numbers), parts)
 
 
 def _lead(numbers: Headline) -> str:
-    if numbers.accuracy is None:
-        return "No accuracy has been measured yet."
-    start = f"rose from {percent(numbers.before)} before training to"
-    if numbers.before is None:
+    judged, final, before = numbers.judged, numbers.final, numbers.before
+    if final is None:
+        return f"No {judged.metric} has been measured yet."
+    rose, rise = ("fell", "fall") if judged.falls else ("rose", "rise")
+    start = f"{rose} from {judged.show(before)} before training to"
+    if before is None:
         start = "reached"
-    elif numbers.accuracy <= numbers.before:
-        start = f"did not rise: from {percent(numbers.before)} before training it went to"
-    text = f"Accuracy {start} {percent(numbers.accuracy)} in {plural(numbers.rounds, 'round')}."
+    elif final == before or (final > before) == judged.falls:
+        start = f"did not {rise}: from {judged.show(before)} before training it went to"
+    text = f"{judged.title} {start} {judged.show(final)} in {plural(numbers.rounds, 'round')}."
     if numbers.worst is not None:
-        text += f" The worst served, client {numbers.worst_client}, gets {percent(numbers.worst)}."
+        worst = judged.show(numbers.worst)
+        text += f" The worst served, client {numbers.worst_client}, gets {worst}."
     return text
 
 
 def _tiles(run: Run, numbers: Headline) -> list[Tile]:
-    tiles = [
-        Tile("Final accuracy", percent(numbers.accuracy), _best(run)),
-        Tile("Macro-F1", percent(numbers.macro_f1), "every label counts the same"),
-        Tile("Balanced accuracy", percent(numbers.balanced_accuracy), "mean recall of the labels"),
-    ]
+    judged = numbers.judged
+    tiles = [Tile(f"Final {judged.metric}", judged.show(numbers.final), _best(run, judged))]
+    if judged is PERPLEXITY:
+        tiles.append(Tile("Loss", number(numbers.loss), "nats a token"))
+    else:
+        balanced = percent(numbers.balanced_accuracy)
+        tiles += [
+            Tile("Macro-F1", percent(numbers.macro_f1), "every label counts the same"),
+            Tile("Balanced accuracy", balanced, "mean recall of the labels"),
+        ]
     if numbers.worst is not None:
-        tiles.append(Tile("Worst client", percent(numbers.worst), f"client {numbers.worst_client}"))
+        worst = judged.show(numbers.worst)
+        tiles.append(Tile("Worst client", worst, f"client {numbers.worst_client}"))
     if numbers.personal is not None:
-        tiles.append(Tile("Personal adapters", percent(numbers.personal), "mean over clients"))
+        how = "by the clients' mean loss" if judged is PERPLEXITY else "mean over clients"
+        tiles.append(Tile("Personal adapters", judged.show(numbers.personal), how))
     if run.summary and run.summary.rounds_to_target is not None:
         tiles.append(Tile("Target reached", f"round {run.summary.rounds_to_target}"))
     return tiles
 
 
-def _best(run: Run) -> str:
-    best = run.summary.accuracy if run.summary else {}
+def _best(run: Run, judged: Yardstick) -> str:
+    best = getattr(run.summary, judged.metric) if run.summary else {}
     if best.get("best") is None:
         return ""
     when = "" if best.get("best_round") is None else f" in round {best['best_round']:g}"
-    return f"best {percent(best['best'])}{when}"
+    return f"best {judged.show(best['best'])}{when}"

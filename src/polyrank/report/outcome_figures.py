@@ -1,10 +1,10 @@
-"""Charts of accuracy and loss by round, and of accuracy by client."""
+"""Charts of accuracy, or perplexity, and loss by round, and of the first by client."""
 
+import math
 from collections.abc import Sequence
 
 from polyrank.report.charts import (
     MANY_CLIENTS,
-    PERCENT_AXIS,
     ROUND_AXIS,
     line,
     names_axis,
@@ -13,13 +13,18 @@ from polyrank.report.charts import (
 )
 from polyrank.report.parts import Data, Figure, Part, Trace
 from polyrank.report.records import Final, Round, Run
+from polyrank.report.yardstick import PERPLEXITY, Yardstick, yardstick
 
 Series = tuple[str, str, str]  # its name, "validation" or "test", the metric
-ACCURACY: Sequence[Series] = (
+ACCURACIES: Sequence[Series] = (
     ("Test accuracy", "test", "accuracy"),
     ("Validation accuracy", "validation", "accuracy"),
     ("Test macro-F1", "test", "macro_f1"),
     ("Test balanced accuracy", "test", "balanced_accuracy"),
+)
+PERPLEXITIES: Sequence[Series] = (
+    ("Test perplexity", "test", "perplexity"),
+    ("Validation perplexity", "validation", "perplexity"),
 )
 LOSS: Sequence[Series] = (
     ("Training loss", "train", "loss"),
@@ -30,28 +35,32 @@ LOSS: Sequence[Series] = (
 
 def curves(run: Run) -> list[Part]:
     """Return the charts by round, as far as anything was measured."""
-    accuracy = (
-        "Share of examples classified correctly after each round; round 0 is before training."
+    judged = yardstick(run)
+    series, what = ACCURACIES, "Share of examples classified correctly"
+    if judged is PERPLEXITY:
+        series, what = PERPLEXITIES, "Exp of the mean loss of a token, lower is better,"
+    head = (
+        judged.metric,
+        f"{judged.title} by round",
+        f"{what} after each round; round 0 is before training.",
     )
     loss = "Cross-entropy after each round, lower is better; training loss is the clients' mean."
-    percents: Trace = {"yaxis": PERCENT_AXIS}
     falling: Trace = {"yaxis": {"rangemode": "tozero"}}
     return [
-        *_curve(run, ("accuracy", "Accuracy by round", accuracy), ACCURACY, percents),
-        *_curve(run, ("loss", "Loss by round", loss), LOSS, falling),
+        *_curve(run, head, series, {"yaxis": judged.axis}, judged.hover),
+        *_curve(run, ("loss", "Loss by round", loss), LOSS, falling, ".3f"),
     ]
 
 
 def _curve(
-    run: Run, head: tuple[str, str, str], series: Sequence[Series], axes: Trace
+    run: Run, head: tuple[str, str, str], series: Sequence[Series], axes: Trace, hover: str
 ) -> list[Part]:
     x = [record.round for record in run.rounds]
     known = [(name, [_value(r, part, metric) for r in run.rounds]) for name, part, metric in series]
     known = [(name, y) for name, y in known if any(value is not None for value in y)]
     if not known:
         return []
-    value = ".1%" if head[0] == "accuracy" else ".3f"
-    traces = [line(name, x, y, index, value) for index, (name, y) in enumerate(known)]
+    traces = [line(name, x, y, index, hover) for index, (name, y) in enumerate(known)]
     data = Data(
         ["round", *(name for name, _ in known)],
         [[number, *(y[i] for _, y in known)] for i, number in enumerate(x)],
@@ -66,42 +75,45 @@ def _value(record: Round, part: str, metric: str) -> float | None:
     return metrics.get(metric) if metrics else None
 
 
-def accuracy_by_client(finals: Sequence[Final]) -> list[Part]:
-    """Return the chart of accuracy by client, or nothing while it is not measured."""
+def by_client(finals: Sequence[Final], judged: Yardstick) -> list[Part]:
+    """Return the chart of accuracy or perplexity by client, or nothing while not measured."""
+    metric = judged.metric
     rows = [
-        (f.client, (f.shared or {}).get("accuracy"), (f.personal or {}).get("accuracy"))
-        for f in finals
+        (f.client, (f.shared or {}).get(metric), (f.personal or {}).get(metric)) for f in finals
     ]
+    sign = -1 if judged.falls else 1
     rows = sorted(
         (row for row in rows if row[1:] != (None, None)),
-        key=lambda row: -1.0 if row[1] is None else row[1],
+        key=lambda row: -math.inf if row[1] is None else sign * row[1],
     )
     if not rows:
         return []
     names = [row[0] for row in rows]
     traces = [
-        _dots("Global adapter", names, [row[1] for row in rows], 0),
-        _dots("Personal adapter", names, [row[2] for row in rows], 1),
+        _dots("Global adapter", names, [row[1] for row in rows], 0, judged.hover),
+        _dots("Personal adapter", names, [row[2] for row in rows], 1, judged.hover),
     ]
     axis = names_axis(names, sorted_by(len(names), "worst first"))
     caption = (
-        "Accuracy on each client's own test data, with the adapter all share"
+        f"{judged.title} on each client's own test data, with the adapter all share"
         " and with the one the client holds after its last training."
     )
     return [
         Figure(
-            "client-accuracy",
-            "Accuracy by client",
+            f"client-{metric}",
+            f"{judged.title} by client",
             caption,
             [trace for trace in traces if any(y is not None for y in trace["y"])],
-            {"xaxis": axis, "yaxis": PERCENT_AXIS},
-            Data(["client", "global accuracy", "personal accuracy"], rows),
+            {"xaxis": axis, "yaxis": judged.axis},
+            Data(["client", f"global {metric}", f"personal {metric}"], rows),
             wide=True,
         )
     ]
 
 
-def _dots(name: str, clients: Sequence[str], y: Sequence[float | None], index: int) -> Trace:
+def _dots(
+    name: str, clients: Sequence[str], y: Sequence[float | None], index: int, hover: str
+) -> Trace:
     return line(name, [], y, index) | {
         "mode": "markers",
         "x": [plain(client) for client in clients],
@@ -110,5 +122,5 @@ def _dots(name: str, clients: Sequence[str], y: Sequence[float | None], index: i
             "symbol": ("circle", "diamond-open")[index],
             "size": 5 if len(clients) > MANY_CLIENTS else 9,
         },
-        "hovertemplate": "%{x}: %{y:.1%}",
+        "hovertemplate": f"%{{x}}: %{{y:{hover}}}",
     }

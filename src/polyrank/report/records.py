@@ -18,7 +18,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 Number = Annotated[float | None, BeforeValidator(_finite)]
-Metrics = Mapping[str, Number]  # "accuracy", "loss", "macro_f1", "balanced_accuracy"
+Metrics = Mapping[str, Number]  # such as "accuracy" and "loss", or "perplexity"
 Ranks = Mapping[str, int]  # module -> rank
 
 
@@ -120,6 +120,7 @@ class Summary(Record):
     seed: int | None = None
     rounds: int | None = None
     accuracy: Metrics = Field(default_factory=dict)  # final, best, best_round
+    perplexity: Metrics = Field(default_factory=dict)  # the same, of a language model
     macro_f1: Metrics = Field(default_factory=dict)
     balanced_accuracy: Metrics = Field(default_factory=dict)
     worst_client: Worst = Worst()

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from polyrank.measure import perplexity_text
+
 NOTHING = "\u2013"  # an en dash
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -9,6 +11,11 @@ BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 def percent(share: float | None) -> str:
     """Return 0.9412 as "94.1 %"."""
     return NOTHING if share is None else f"{100 * share:.1f} %"
+
+
+def perplexity(value: float | None) -> str:
+    """Return a perplexity with two decimals, or short where it is beyond reading."""
+    return NOTHING if value is None else perplexity_text(value)
 
 
 def number(value: float | None) -> str:
