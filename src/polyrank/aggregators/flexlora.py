@@ -14,13 +14,13 @@ counts as a zero update.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import Aggregator, PerModule, check_fits, fold_module
+from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
+from polyrank.aggregators.product_sums import ProductSums, SumsProducts
 from polyrank.low_rank import (
-    FactoredSum,
     Product,
     Split,
     Triples,
@@ -66,29 +66,12 @@ def mean_product(
     return fold_module(_MeanProduct(split, svd), updates, previous)
 
 
-@dataclass
-class _Sum:
-    products: FactoredSum
-    previous: Factors = field(repr=False)
-    total: float = 0.0
-
-
 @dataclass(frozen=True)
-class _MeanProduct:
+class _MeanProduct(SumsProducts):
     split: Split
     svd: Method
 
-    def init(self, previous: Factors) -> _Sum:
-        return _Sum(FactoredSum(previous.a.shape[1], previous.b.shape[0]), previous)
-
-    def add(self, state: _Sum, factors: Factors | None, client_weight: float) -> _Sum:
-        state.total += client_weight
-        if factors is not None and factors.rank:
-            check_fits(factors, state.previous.a, state.previous.b)
-            state.products.add(factors.b, factors.a, client_weight)
-        return state
-
-    def finish(self, state: _Sum, previous: Factors) -> Factors:
+    def finish(self, state: ProductSums, previous: Factors) -> Factors:
         if not state.total:
             return previous
         found = TRIPLES[self.svd](state.products.product(), previous.rank)

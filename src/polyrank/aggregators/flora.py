@@ -12,21 +12,15 @@ for all, and so are not sent; a client that missed rounds gets the stacks of the
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import torch
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import (
-    Aggregator,
-    Moved,
-    PerModule,
-    check_fits,
-    fold_moved,
-)
+from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule, fold_moved
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.aggregators.product_sums import ProductSums, SumsProducts
 from polyrank.base_change import Step
-from polyrank.low_rank import FactoredSum, scaled
+from polyrank.low_rank import scaled
 
 
 def stacked_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) -> Step:
@@ -52,31 +46,10 @@ def stacked_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) ->
     return moved.step
 
 
-@dataclass
-class Stack:
-    """The products so far, and the sum of their weights."""
-
-    products: FactoredSum
-    previous: Factors = field(repr=False)
-    total: float = 0.0
-
-
-class StackedMean:
+class StackedMean(SumsProducts):
     """The rule as a fold of one module, for ``PerModule``; the next ``b`` is zero."""
 
-    def init(self, previous: Factors) -> Stack:
-        """Start from nothing."""
-        return Stack(FactoredSum(previous.a.shape[1], previous.b.shape[0]), previous)
-
-    def add(self, state: Stack, factors: Factors | None, client_weight: float) -> Stack:
-        """Take in one client's factors; None counts as a zero update."""
-        state.total += client_weight
-        if factors is not None and factors.rank:
-            check_fits(factors, state.previous.a, state.previous.b)
-            state.products.add(factors.b, factors.a, client_weight)
-        return state
-
-    def finish(self, state: Stack, previous: Factors) -> Moved:
+    def finish(self, state: ProductSums, previous: Factors) -> Moved:
         """Return the mean as a step of the base."""
         step = scaled(state.products.product(), 1 / state.total if state.total else 0.0)
         return Moved(Factors(previous.a, torch.zeros_like(previous.b), previous.slots), step)

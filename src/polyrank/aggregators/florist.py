@@ -23,8 +23,8 @@ from torch import Tensor
 
 from polyrank.adapter import Factors, prefix
 from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule, wide
-from polyrank.aggregators.flora import Stack, StackedMean
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.aggregators.product_sums import ProductSums, SumsProducts
 from polyrank.errors import SettingsError, ShapeError
 from polyrank.low_rank import (
     FactoredSum,
@@ -91,10 +91,10 @@ def _cut(products: FactoredSum, total: float, tau: float, dtype: torch.dtype) ->
 
 
 @dataclass(frozen=True)
-class _ThresholdedMean(StackedMean):
+class _ThresholdedMean(SumsProducts):
     tau: float
 
-    def finish(self, state: Stack, previous: Factors) -> Moved:
+    def finish(self, state: ProductSums, previous: Factors) -> Moved:
         step = _cut(state.products, state.total, self.tau, wide(previous.a))
         return Moved(Factors(previous.a, torch.zeros_like(previous.b), previous.slots), step)
 
