@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import Aggregator, PerModule, check_fits, fold_module
+from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.aggregators.sums import check_fits
 from polyrank.low_rank import FactoredSum, Product, Triples, leading_triples, numerical_rank
 
 View: TypeAlias = Literal["full", "slice"]

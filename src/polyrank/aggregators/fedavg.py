@@ -6,8 +6,9 @@ Federated GPT: Federated Instruction Tuning", 2023, https://arxiv.org/abs/2305.0
 """
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import Aggregator, PerModule, SlotSums
+from polyrank.aggregators.aggregator import Aggregator, PerModule
 from polyrank.aggregators.rbla import RankWiseMean
+from polyrank.aggregators.sums import SlotSums
 from polyrank.errors import ShapeError
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule, SlotSums, fold_moved
+from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule, fold_moved
+from polyrank.aggregators.sums import SlotSums
 from polyrank.aggregators.zero_padding import ZeroPaddedMean
 from polyrank.low_rank import FactoredSum, scaled
 

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from polyrank.adapter import Factors, prefix
-from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule, wide
+from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.product_sums import ProductSums, SumsProducts
+from polyrank.aggregators.sums import wide
 from polyrank.errors import SettingsError, ShapeError
 from polyrank.low_rank import (
     FactoredSum,

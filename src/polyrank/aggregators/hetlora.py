@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from polyrank.adapter import Factors, product_norm
-from polyrank.aggregators.aggregator import Aggregator, PerModule, SlotSums, fold_module
+from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.aggregators.sums import SlotSums
 from polyrank.allocators.hetlora import kept_rank
 from polyrank.errors import SettingsError
 

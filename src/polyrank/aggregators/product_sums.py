@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import check_fits
+from polyrank.aggregators.sums import check_fits
 from polyrank.low_rank import FactoredSum
 
 

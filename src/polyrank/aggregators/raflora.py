@@ -23,13 +23,8 @@ import torch
 from torch import Tensor
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import (
-    Aggregator,
-    PerModule,
-    ServerModel,
-    check_fits,
-    fold_module,
-)
+from polyrank.aggregators.aggregator import Aggregator, PerModule, ServerModel, fold_module
+from polyrank.aggregators.sums import check_fits
 from polyrank.low_rank import FactoredSum, Product, Split, as_factors, leading_triples, summed
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import torch
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import Aggregator, PerModule, SlotSums, fold_module
+from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
+from polyrank.aggregators.sums import SlotSums
 
 
 def rank_wise_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) -> Factors:

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 import torch
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import Aggregator, PerModule, SlotSums, fold_module
+from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
+from polyrank.aggregators.sums import SlotSums
 
 
 def replicated_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) -> Factors:
