@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,33 @@ def test_blocks_hold_every_row_once_and_no_more_than_4096_tokens_with_padding():
     sizes = [many.batch(block)[0]["input_ids"].numel() for block in blocks]
     assert max(sizes) <= 4096
     assert len(blocks) < 40
+
+
+def cheapest(lengths: list[int], most: int, call_cost: float) -> float:
+    """Try every way to cut falling lengths into runs."""
+    cuts = itertools.product((False, True), repeat=len(lengths) - 1)
+    costs = []
+    for cut in cuts:
+        ends = [k + 1 for k, here in enumerate(cut) if here] + [len(lengths)]
+        starts = [0, *ends[:-1]]
+        if all(e - s <= most for s, e in zip(starts, ends, strict=True)):
+            pairs = zip(starts, ends, strict=True)
+            costs.append(sum((e - s) * lengths[s] + call_cost for s, e in pairs))
+    return min(costs)
+
+
+@pytest.mark.parametrize(("least", "call_cost"), [(1, 0), (1, 5), (1, 16), (1, 1e9), (3, 16)])
+def test_parts_of_a_batch_are_the_cheapest_runs_of_falling_lengths(least, call_cost):
+    lengths = torch.randint(1, 40, (50,), generator=torch.Generator().manual_seed(0)).tolist()
+    many = TokenExamples.from_lists([[1] * n for n in lengths], np.zeros(50, int), 0)
+    rows = torch.randperm(50, generator=torch.Generator().manual_seed(1))[:11]
+    parts = many.parts(rows, least, call_cost)
+    assert sorted(torch.cat(list(parts)).tolist()) == sorted(rows.tolist())
+    most = -(-len(rows) // least)
+    assert max(map(len, parts)) <= most
+    falling = sorted((lengths[row] for row in rows.tolist()), reverse=True)
+    cost = sum(many.batch(part)[0]["input_ids"].numel() + call_cost for part in parts)
+    assert cost == cheapest(falling, most, call_cost)
 
 
 def test_shared_examples_are_the_same():

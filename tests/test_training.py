@@ -10,7 +10,10 @@ from polyrank.errors import TrainingError
 from polyrank.examples import Examples
 from polyrank.federation import learning_rate
 from polyrank.settings import TrainingSettings
-from polyrank.training import count_answers, fit
+from polyrank.token_examples import TokenExamples
+from polyrank.training import call_cost, count_answers, fit
+
+LABELS = np.array([0, 1, 0, 1, 1, 0, 1, 0])
 
 
 def problem() -> tuple[nn.Module, Examples]:
@@ -180,3 +183,45 @@ def test_learning_rate_schedules(schedule, expected):
     settings = TrainingSettings(learning_rate=1.0, schedule=schedule)
     rates = [learning_rate(settings, t, 4) for t in (1, 2, 3, 4)]
     assert rates == pytest.approx(expected, abs=5e-4)
+
+
+def test_texts_in_parts_of_like_lengths_give_the_step_of_the_padded_batch(monkeypatch):
+    pytest.importorskip("transformers")
+    from transformers import BertConfig, BertForSequenceClassification
+
+    lengths = [2, 30, 3, 4, 29, 2, 5, 3]
+    texts = TokenExamples.from_lists([[*range(1, n + 1)] for n in lengths], LABELS, 0)
+    config = BertConfig(
+        vocab_size=40,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+
+    def stepped(call_cost: float) -> tuple[list[int], dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        model, shapes = BertForSequenceClassification(config), []
+        model.register_forward_pre_hook(
+            lambda module, args, named: shapes.append([*named["input_ids"].shape]),
+            with_kwargs=True,
+        )
+        monkeypatch.setattr("polyrank.training.call_cost", lambda model, device: call_cost)
+        settings = TrainingSettings(optimizer="sgd", epochs=1, batch_size=8)
+        generator = torch.Generator().manual_seed(2)
+        fit(model, [*model.parameters()], texts, torch.arange(8), settings, 0.5, generator)
+        return shapes, model.state_dict()
+
+    padded, whole = stepped(1e9)
+    cut, parts = stepped(9)
+    assert (padded, cut) == ([[8, 30]], [[2, 30], [6, 5]])
+    torch.testing.assert_close(parts, whole)
+
+
+def test_a_call_costs_fewer_tokens_the_larger_the_model():
+    cpu = torch.device("cpu")
+    assert call_cost(nn.Linear(1000, 7000), cpu) == pytest.approx(100)
+    assert call_cost(nn.Linear(10, 10), cpu) > 1e6
+    assert call_cost(nn.Linear(1000, 7000), torch.device("cuda")) > 1e6

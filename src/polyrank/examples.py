@@ -1,6 +1,6 @@
 """Examples as tensors, kept once for all clients and cut into batches by row number."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeAlias
 
@@ -30,6 +30,15 @@ class ExampleSet(Protocol):
 
     def batch(self, rows: Tensor) -> tuple[Inputs, Tensor]:
         """Return inputs and labels of some rows."""
+
+    def parts(self, rows: Tensor, least: int, call_cost: float) -> Sequence[Tensor]:
+        """Cut a training batch into parts that go through the model one after the other.
+
+        Args:
+            rows: (n,) of the batch.
+            least: how many parts there are at least, if there are as many rows.
+            call_cost: what one more call of the model costs, in tokens.
+        """
 
     def blocks(self, rows: Tensor) -> Iterator[Tensor]:
         """Cut rows into blocks that are evaluated at once."""
@@ -104,6 +113,10 @@ class Examples:
         if inputs.dtype == torch.uint8:
             inputs = inputs.float().div_(255)
         return inputs, self.labels[rows]
+
+    def parts(self, rows: Tensor, least: int, call_cost: float) -> Sequence[Tensor]:
+        """Cut a training batch into ``least`` parts."""
+        return rows.chunk(least)
 
     def blocks(self, rows: Tensor) -> Iterator[Tensor]:
         """Cut rows into blocks that are evaluated at once."""

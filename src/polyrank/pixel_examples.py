@@ -1,6 +1,6 @@
 """Images as pre-trained models take them: resized and normalised batch by batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,10 @@ class PixelExamples:
         # a grey image becomes three equal channels before they are normalised one by one
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return {"pixel_values": (pixels - mean) / std}, labels
+
+    def parts(self, rows: Tensor, least: int, call_cost: float) -> Sequence[Tensor]:
+        """Cut a training batch into ``least`` parts."""
+        return rows.chunk(least)
 
     def blocks(self, rows: Tensor) -> Iterator[Tensor]:
         """Cut rows into blocks that are evaluated at once."""

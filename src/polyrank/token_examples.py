@@ -82,15 +82,31 @@ class TokenExamples:
         wanted = mask & (place >= self.starts[rows][:, None])
         return inputs, filled.masked_fill(~wanted, NO_TARGET)
 
+    def parts(self, rows: Tensor, least: int, call_cost: float) -> Sequence[Tensor]:
+        """Cut a training batch into parts of like lengths, so that less is padded.
+
+        Returns:
+            the parts with the fewest tokens, padding and calls included, longest texts first.
+        """
+        ordered = self._longest_first(rows)
+        most = -(-len(rows) // least)
+        parts: Sequence[Tensor] = ordered.split(
+            _sizes(self.lengths[ordered].numpy(), most, call_cost)
+        )
+        return parts
+
     def blocks(self, rows: Tensor) -> Iterator[Tensor]:
         """Cut rows into blocks of like lengths and at most 4,096 tokens with their padding."""
-        ordered = rows[torch.argsort(self.lengths[rows], descending=True, stable=True)]
+        ordered = self._longest_first(rows)
         start = 0
         while start < len(ordered):
             longest = max(1, int(self.lengths[ordered[start]]))
             stop = start + max(1, EVALUATION_TOKENS // longest)
             yield ordered[start:stop]
             start = stop
+
+    def _longest_first(self, rows: Tensor) -> Tensor:
+        return rows[torch.argsort(self.lengths[rows], descending=True, stable=True)]
 
     def token_counts(self, rows: Tensor) -> Tensor:
         """Count each token of some texts, (largest token + 1,)."""
@@ -106,6 +122,26 @@ class TokenExamples:
             self.pad,
             None if self.starts is None else self.starts.share_memory_(),
         )
+
+
+def _sizes(lengths: np.ndarray, most: int, call_cost: float) -> list[int]:
+    """Return how many texts go into each part, from their falling lengths (n,).
+
+    Each part costs ``call_cost`` and its texts at the length of its first; the least sum is
+    found by going through the best last part of the first 1, 2, ... n texts.
+    """
+    least, begins = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, dtype=np.int64)
+    for end in range(1, len(lengths) + 1):
+        first = np.arange(max(0, end - most), end)
+        costs = least[first] + (end - first) * lengths[first] + call_cost
+        begins[end] = first[np.argmin(costs)]
+        least[end] = costs.min()
+    sizes: list[int] = []
+    end = len(lengths)
+    while end:
+        sizes.insert(0, int(end - begins[end]))
+        end = begins[end]
+    return sizes
 
 
 _NOTHING = np.empty(0, dtype=np.int32)

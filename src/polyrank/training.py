@@ -86,11 +86,13 @@ def fit(
     optimizer = make_optimizer(parameters, training, learning_rate, head)
     step = _stepper(parameters, training, optimizer, scaler)
     prior = log_shares(examples.labels[rows]) if training.local_loss == "calibrated" else None
+    cost = call_cost(model, device)
     outcome = Outcome()
     for batches in _epochs(len(rows), training, generator):
         total, seen, losses, tokens = torch.zeros(()), 0, [], []
         for places in batches:
-            parts = [examples.batch(rows[part]) for part in places.chunk(training.accumulate)]
+            cut = examples.parts(rows[places], training.accumulate, cost)
+            parts = [examples.batch(part) for part in cut]
             counts = [len(targets(labels)) for _, labels in parts]
             for (inputs, labels), count in zip(parts, counts, strict=True):
                 with casting(training.autocast, device):
@@ -117,6 +119,18 @@ def fit(
             outcome.token_losses = torch.cat(tokens).double().numpy()
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def call_cost(model: nn.Module, device: torch.device) -> float:
+    """Return what a call of a model costs beside its tokens, as a number of tokens.
+
+    Measured with a BERT of six layers on one thread of a CPU: 64 tokens at 11 million
+    multiplications a token. A GPU is busy only with whole batches.
+    """
+    if device.type != "cpu":
+        return 1e9
+    layers = (m for m in model.modules() if isinstance(m, nn.Linear))
+    return 7e8 / max(1, sum(layer.weight.numel() for layer in layers))
 
 
 def _losses(logits: Tensor, labels: Tensor, prior: Tensor | None, each: bool) -> Tensor:
