@@ -54,12 +54,18 @@ def test_examples_are_valid_settings(example):
 
 def test_readme_names_every_command_and_method():
     from polyrank.cli import app
-    from polyrank.method_list import AGGREGATORS, ALLOCATORS, PARTITIONERS, SERVER_OPTIMIZERS
+    from polyrank.method_list import (
+        AGGREGATORS,
+        ALLOCATORS,
+        HEAD_INITS,
+        PARTITIONERS,
+        SERVER_OPTIMIZERS,
+    )
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in app.registered_commands:
         assert f"`polyrank {command.name or command.callback.__name__}" in text
-    for table in (AGGREGATORS, ALLOCATORS, PARTITIONERS, SERVER_OPTIMIZERS):
+    for table in (AGGREGATORS, ALLOCATORS, PARTITIONERS, SERVER_OPTIMIZERS, HEAD_INITS):
         assert not [name for name in table if f"`{name}`" not in text], table.kind
 
 

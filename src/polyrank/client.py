@@ -23,6 +23,7 @@ from polyrank.checkpoint import ClientStore
 from polyrank.client_state import ClientState, Start
 from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
 from polyrank.examples import ExampleSet
+from polyrank.features import feature_sums
 from polyrank.messages import (
     Answer,
     Counted,
@@ -149,6 +150,8 @@ class Trainer:
 
     def _probe(self, task: ProbeTask) -> Measured:
         rows, _ = self.workload.clients[task.id.client]
+        if task.wanted.head:
+            return Measured(task.id, {}, 0, features=self._features(task, rows))
         labels = self.workload.train.labels[rows]
         counts = np.bincount(labels.numpy(), minlength=self.workload.classes)
         outcome = Outcome()
@@ -182,6 +185,18 @@ class Trainer:
         modules = {name: layer.get_base_layer() for name, layer in self.bridge.layers.items()}
         batches = (self.workload.train.batch(part)[0] for part in sample.split(SPECTRA_BATCH))
         return activation_spectra(self.bridge.model, modules, batches, keep=task.wanted.ratios)
+
+    def _features(self, task: ProbeTask, rows: Tensor) -> Tensors:
+        self._load(task)
+        return feature_sums(
+            self.bridge.model,
+            task.wanted.head,
+            self.workload.train,
+            rows,
+            self.workload.classes,
+            products=task.wanted.products,
+            autocast=self.settings.training.autocast,
+        )
 
     def _token_counts(self, rows: Tensor) -> np.ndarray | None:
         counts = self.workload.train.token_counts(rows)

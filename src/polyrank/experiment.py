@@ -30,6 +30,7 @@ from polyrank.saved_state import pack_state, unpack_state
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import ServerOptimizer
 from polyrank.settings import Method, Settings
+from polyrank.starting_head import StartingHead
 from polyrank.summary import summarize
 from polyrank.table import Table
 from polyrank.threads import one_thread
@@ -89,6 +90,8 @@ class _Run:
         self.fingerprint = fingerprint(self.prepared.data)
         clients = [client.name for client in self.prepared.splits.clients]
         self.ranks = RankChooser(settings, clients, self.prepared.shapes)
+        classes = self.prepared.workload.classes
+        self.head = StartingHead(settings, self.prepared.extras, classes)
         if settings.init_adapter and self.aggregator.local(1).absent == "fresh":
             raise SettingsError(
                 f"init_adapter: aggregator {settings.aggregator.kind!r} starts every round with "
@@ -134,7 +137,7 @@ class _Run:
         self.folder.cut(-1, {})
         adapter = self.prepared.workload.start or first_adapter(self.settings, self.prepared.shapes)
         model = ServerModel(adapter, first_extras(self.settings, self.prepared.extras))
-        state = ServerState(model, {})
+        state, head_cost = self._with_head(federation, ServerState(model, {}))
         measured = self._measured(federation, state)
         choice, memory = self.ranks.choose(None, measured, 0)
         state = replace(state, plan=self._plan(choice), allocator=memory)
@@ -143,8 +146,19 @@ class _Run:
         validation, test = federation.evaluate(state)
         seconds = {"probe": sum(m.seconds for m in measured)} if measured else {}
         record = RoundRecord(0, (), validation, test, seconds)
-        self._keep(state, record, facts, self._probe_cost(federation, state, measured))
+        cost = self._probe_cost(federation, state, self.ranks.smallest, measured)
+        self._keep(state, record, facts, {n: cost[n] + head_cost[n] for n in cost})
         return state, facts
+
+    def _with_head(
+        self, federation: Federation, state: ServerState
+    ) -> tuple[ServerState, dict[str, int]]:
+        """Make the head, if the settings say how; return also what it cost."""
+        self.watcher.stage("head")
+        measured = self.head.measured(federation, state)
+        cost = self._probe_cost(federation, state, self.head.ranks(state), measured)
+        extras = self.head.extras(measured, state.model.extras)
+        return replace(state, model=replace(state.model, extras=extras)), cost
 
     def _refreshed(
         self, federation: Federation, state: ServerState
@@ -162,7 +176,7 @@ class _Run:
             [{"event": "ranks", "round": number, "client": c, **told[c]} for c in changed],
         )
         planned = state.round if changed else state.planned
-        cost = self._probe_cost(federation, state, measured)
+        cost = self._probe_cost(federation, state, self.ranks.smallest, measured)
         return replace(state, plan=plan, planned=planned, allocator=memory), cost
 
     def _plan(self, choice: Choice) -> Plan:
@@ -178,12 +192,14 @@ class _Run:
         return federation.probe(state, self.ranks.smallest, wanted)
 
     def _probe_cost(
-        self, federation: Federation, state: ServerState, measured: list[Measured]
+        self,
+        federation: Federation,
+        state: ServerState,
+        ranks: Mapping[str, int],
+        measured: list[Measured],
     ) -> dict[str, int]:
         """What measuring cost: bytes both ways, and optimiser steps."""
-        sent = (
-            federation.probe_download(state, self.ranks.smallest, m.id.client) for m in measured
-        )
+        sent = (federation.probe_download(state, ranks, m.id.client) for m in measured)
         return {
             "up": sum(m.nbytes for m in measured),
             "down": sum(download.nbytes for download in sent),

@@ -70,13 +70,17 @@ class Wanted:
     Args:
         criteria: names of criteria.
         ratios: how many explained-variance ratios of each module's inputs, 0 for none.
+        head: the layer whose inputs are summed up by label; "" for none.
+        products: whether their products are summed up as well.
     """
 
     criteria: tuple[str, ...] = ()
     ratios: int = 0
+    head: str = ""
+    products: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.criteria or self.ratios)
+        return bool(self.criteria or self.ratios or self.head)
 
 
 NOTHING = Wanted()
@@ -161,6 +165,7 @@ class Measured:
         steps: optimiser steps taken.
         seconds: time spent on training.
         spectra: module -> explained-variance ratios of its inputs, falling.
+        features: sums of what the head is given, as ``features.feature_sums`` packs them.
     """
 
     id: TaskId
@@ -168,11 +173,13 @@ class Measured:
     steps: int
     seconds: float = field(default=0.0, compare=False)
     spectra: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    features: Tensors = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
-        """Bytes sent: a float64 for each number."""
-        return 8 * (len(self.criteria) + sum(len(s) for s in self.spectra.values()))
+        """Bytes sent: eight for each number."""
+        numbers = len(self.criteria) + sum(len(s) for s in self.spectra.values())
+        return 8 * numbers + tensors_bytes(self.features)
 
 
 @dataclass(frozen=True)

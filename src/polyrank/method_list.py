@@ -12,6 +12,7 @@ from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS
 from polyrank.criteria import CRITERIA
 from polyrank.datasets import DATASETS
+from polyrank.head_inits import HEAD_INITS
 from polyrank.models import MODELS
 from polyrank.partitioners import PARTITIONERS
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
@@ -25,6 +26,7 @@ TABLES = (
     ALLOCATORS,
     AGGREGATORS,
     SERVER_OPTIMIZERS,
+    HEAD_INITS,
 )
 
 

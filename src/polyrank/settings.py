@@ -20,6 +20,7 @@ from pydantic import (
 from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS
 from polyrank.criteria import CRITERIA
+from polyrank.head_inits import HEAD_INITS
 from polyrank.models import MODELS
 from polyrank.partitioners import PARTITIONERS
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
@@ -223,6 +224,7 @@ class Settings(Strict):
     allocator: Annotated[Method, _short("kind")] = Method(kind="autorank")
     aggregator: Annotated[Method, _short("kind")] = Method(kind="anchored")
     server_optimizer: Annotated[Method, _short("kind")] = Method(kind="none")
+    head_init: Annotated[Method, _short("kind")] = Method(kind="none")
     average: Share = 0.0
     training: TrainingSettings = TrainingSettings()
     probe: ProbeSettings = ProbeSettings()
@@ -247,6 +249,15 @@ class Settings(Strict):
         return self
 
     @model_validator(mode="after")
+    def _private_counts_stay_private(self) -> "Settings":
+        if self.probe.epsilon is not None and self.head_init.kind != "none":
+            raise ValueError(
+                f"head_init = {self.head_init.kind!r} sends every client's label counts as they "
+                "are, and probe.epsilon asks for noise on them; leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _known_methods(self) -> "Settings":
         tables: list[tuple[Table, str]] = [
             (PARTITIONERS, self.partition.kind),
@@ -254,6 +265,7 @@ class Settings(Strict):
             (ALLOCATORS, self.allocator.kind),
             (AGGREGATORS, self.aggregator.kind),
             (SERVER_OPTIMIZERS, self.server_optimizer.kind),
+            (HEAD_INITS, self.head_init.kind),
             *((CRITERIA, name) for name in self.criteria),
         ]
         for table, name in tables:

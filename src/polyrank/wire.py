@@ -44,9 +44,12 @@ def pack(message: Task | Answer) -> bytes:
         elif isinstance(value, Tensor):
             tensors[f"tensor/{name}"] = value
         elif isinstance(value, Wanted):
-            fields[name] = [value.criteria, value.ratios]
+            fields[name] = asdict(value)
         elif name == "slots" and value is not None:
             tensors |= {f"slots/{module}": own for module, own in value.items()}
+            fields[name] = list(value)
+        elif name == "features":
+            tensors |= {f"features/{part}": tensor for part, tensor in value.items()}
             fields[name] = list(value)
         elif name not in ("adapter", "extras"):
             fields[name] = value
@@ -70,11 +73,13 @@ def unpack(data: bytes) -> Task | Answer:
         fields["download"] = Download(*split_model(tensors), patch)
     if fields.get("slots") is not None:
         fields["slots"] = {module: tensors[f"slots/{module}"] for module in fields["slots"]}
+    if "features" in fields:
+        fields["features"] = {part: tensors[f"features/{part}"] for part in fields["features"]}
     if header["type"] == "Update":
         fields["adapter"], fields["extras"] = split_model(tensors)
     if "wanted" in fields:
-        criteria, ratios = fields["wanted"]
-        fields["wanted"] = Wanted(tuple(criteria), ratios)
+        wanted = fields["wanted"]
+        fields["wanted"] = Wanted(**{**wanted, "criteria": tuple(wanted["criteria"])})
     for name, tensor in tensors.items():
         if name.startswith("tensor/"):
             fields[name.removeprefix("tensor/")] = tensor

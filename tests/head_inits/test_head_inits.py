@@ -1,0 +1,147 @@
+"""Heads from sums, against distances computed one by one in NumPy."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from polyrank.head_inits import HEAD_INITS
+from polyrank.head_inits.head_init import FeatureSums, without_bias
+from polyrank.head_inits.lda import shrunk, within
+
+CLASSES, D, ROWS = 4, 6, 90
+METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n != "none"])
+
+
+def problem(rows: int = ROWS, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
+    """Features with a large common mean and unequal spreads; label 0 is rare."""
+    rng = np.random.default_rng(0)
+    labels = rng.choice(classes, rows, p=[0.1, *[0.9 / (classes - 1)] * (classes - 1)])
+    middles = rng.normal(size=(classes, D))
+    noise = rng.normal(size=(rows, D)) * np.linspace(0.2, 3, D)
+    return 10 + middles[labels] + noise @ rng.normal(size=(D, D)) / 3, labels
+
+
+def sums_of(features: np.ndarray, labels: np.ndarray, classes: int = CLASSES) -> FeatureSums:
+    one_hot = np.eye(classes)[labels]
+    parts = one_hot.sum(0), one_hot.T @ features, features.T @ features
+    return FeatureSums(*(torch.from_numpy(part) for part in parts))
+
+
+def solved(name: str, sums: FeatureSums) -> tuple[np.ndarray, np.ndarray]:
+    weight, bias = HEAD_INITS.make(name, {})().solve(sums)
+    return weight.numpy(), bias.numpy()
+
+
+def metric(name: str, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The inverse of the covariance that the distance of the method is measured in."""
+    if name == "class_means":
+        return np.eye(D)
+    means = np.stack([features[labels == c].mean(0) for c in range(CLASSES)])
+    rest = features - means[labels]
+    covariance = rest.T @ rest / len(rest)
+    variance = np.trace(covariance) / D
+    squares, n = np.trace(covariance @ covariance), len(features)
+    above = (1 - 2 / D) * squares + np.trace(covariance) ** 2
+    below = (n + 1 - 2 / D) * (squares - np.trace(covariance) ** 2 / D)
+    share = min(1, above / below)
+    assert 0.01 < share < 0.9
+    return np.linalg.inv((1 - share) * covariance + share * variance * np.eye(D))
+
+
+@METHODS
+def test_logits_fall_with_the_distance_to_the_mean_of_the_label(name):
+    features, labels = problem()
+    weight, bias = solved(name, sums_of(features, labels))
+    means = np.stack([features[labels == c].mean(0) for c in range(CLASSES)])
+    away = features[:, None] - means
+    distances = np.einsum("ncd,de,nce->nc", away, metric(name, features, labels), away)
+    logits = features @ weight.T + bias
+    gaps = logits - logits[:, :1]
+    expected = -(distances - distances[:, :1]) / 2
+    scale = gaps.std() / expected.std()
+    np.testing.assert_allclose(gaps, scale * expected, rtol=1e-8, atol=1e-8)
+
+
+@METHODS
+def test_at_the_means_the_own_logit_is_log_classes_above_one_in_the_middle(name):
+    features, labels = problem()
+    sums = sums_of(features, labels)
+    weight, bias = solved(name, sums)
+    means = (sums.sums / sums.counts[:, None]).numpy()
+    own = np.diag(means @ weight.T + bias)  # a label in the middle has logit 0 everywhere
+    shares = sums.counts.numpy() / len(labels)
+    assert own @ shares == pytest.approx(math.log(CLASSES))
+
+
+@METHODS
+def test_a_label_without_rows_has_logit_zero_and_changes_no_other_answer(name):
+    features, labels = problem()
+    weight, bias = solved(name, sums_of(features, labels, CLASSES + 1))
+    assert not weight[-1].any()
+    assert bias[-1] == 0
+    without, _ = solved(name, sums_of(features, labels))
+    ratio = math.log(CLASSES + 1) / math.log(CLASSES)
+    np.testing.assert_allclose(weight[:-1], ratio * without)
+
+
+@METHODS
+def test_features_that_say_nothing_of_the_label_give_zeros(name):
+    features = np.ones((8, D))
+    weight, bias = solved(name, sums_of(features, np.arange(8) % CLASSES))
+    assert not weight.any()
+    assert not bias.any()
+
+
+def test_features_that_are_all_at_the_mean_of_their_label_are_told_apart():
+    middles = np.random.default_rng(1).normal(size=(CLASSES, D))
+    labels = np.arange(8) % CLASSES
+    weight, bias = solved("lda", sums_of(middles[labels], labels))
+    assert ((middles @ weight.T + bias).argmax(1) == np.arange(CLASSES)).all()
+
+
+def test_fewer_rows_than_features_still_give_a_head():
+    features, labels = problem(rows=5)
+    weight, bias = solved("lda", sums_of(features, labels))
+    assert np.isfinite(weight).all()
+    assert np.isfinite(bias).all()
+
+
+@METHODS
+def test_the_head_is_the_same_however_the_rows_are_spread(name):
+    features, labels = problem()
+    order = np.argsort(labels)  # each client with its own labels
+    parts = [sums_of(features[p], labels[p]) for p in np.array_split(order, 4)]
+    weight, bias = solved(name, sums_of(features, labels))
+    spread = solved(name, parts[0] + parts[1] + parts[2] + parts[3])
+    np.testing.assert_allclose(spread[0], weight, rtol=1e-9)
+    np.testing.assert_allclose(spread[1], bias, rtol=1e-9)
+
+
+def test_the_covariance_is_shrunk_less_with_more_rows():
+    covariance = within(sums_of(*problem()))
+    away = [float((shrunk(covariance, n) - covariance).norm()) for n in (10, 100, 1000)]
+    assert away[0] > away[1] > away[2] > 0
+    assert float(shrunk(covariance, 10).trace()) == pytest.approx(float(covariance.trace()))
+
+
+def test_class_means_ask_for_no_products():
+    sums = replace(sums_of(*problem()), products=None)
+    assert not HEAD_INITS.make("class_means", {})().products
+    assert (sums + sums).products is None
+    solved("class_means", sums)
+
+
+@METHODS
+def test_without_a_bias_the_answers_are_the_same_where_the_mean_is_strong(name):
+    features, labels = problem()
+    sums = sums_of(features, labels)
+    weight, bias = HEAD_INITS.make(name, {})().solve(sums)
+    alone = without_bias(weight, bias, sums.mean)
+    torch.testing.assert_close(alone @ sums.mean, weight @ sums.mean + bias)
+    x = torch.from_numpy(features)
+    same = (x @ alone.T).argmax(1) == (x @ weight.T + bias).argmax(1)
+    assert same.double().mean() > 0.8
+    assert ((x @ weight.T).argmax(1) == (x @ weight.T + bias).argmax(1)).double().mean() < 0.7
