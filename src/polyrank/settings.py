@@ -185,10 +185,15 @@ class PretrainSettings(Strict):
 
 
 class EvaluationSettings(Strict):
-    """How often the global model is evaluated, and the accuracy that counts as reached."""
+    """How often the global model is evaluated, and the accuracy that counts as reached.
+
+    Without ``global_model`` it is evaluated before training only: what counts are the clients'
+    own models, on their own test rows.
+    """
 
     every: PositiveInt = 1
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    global_model: bool = True
 
 
 class Settings(Strict):
@@ -244,6 +249,15 @@ class Settings(Strict):
     def _one_cohort(self) -> "Settings":
         if self.cohort_size and self.cohort_fraction:
             raise ValueError("give cohort_size or cohort_fraction, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_evaluated(self) -> "Settings":
+        if not self.evaluation.global_model and not self.data.client_test:
+            raise ValueError(
+                "evaluation.global_model = false leaves the clients' own models to be judged, on "
+                "their own test rows: expected data.client_test above 0, got 0"
+            )
         return self
 
     @model_validator(mode="after")
