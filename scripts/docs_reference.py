@@ -82,6 +82,7 @@ SETTINGS = {
     "pretrain.batch_size": "Rows in one step of the pre-training.",
     "evaluation.every": "Rounds from one evaluation to the next; the last round always counts.",
     "evaluation.target_accuracy": "Test accuracy whose first round the summary names.",
+    "evaluation.global_model": "`false`: judge the clients' own models only, on their own rows.",
 }
 
 SETTING_OF = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from polyrank import cli, config, method_list, settings
+from polyrank import cli, config, controls, method_list, settings
 from polyrank.table import Table
 from tests.small import small
 
@@ -78,6 +78,8 @@ def test_json_is_the_summary_and_nothing_else(run_folder, tmp_path):
         (["run", "examples/digits.toml", "--set", "ranks.budget=0.5"], 2, "budget of 0.5"),
         (["run", "examples/digits.toml", "--set", "ranks.modules.fc9.r_max=2"], 2, "'fc9'"),
         (["run", "examples/digits.toml", "--set", "model=no_such:model"], 2, "no_such"),
+        (["run", "examples/digits.toml", "--control", "pool"], 2, "did you mean 'pooled'"),
+        (["run", "--resume", "examples", "--control", "pooled"], 2, "with a settings file"),
         (["run", "--resume", "examples"], 1, "config.toml"),
         (["plan", "none.csv"], 1, "none.csv"),
         (["export", "examples", "--global", "--out", "x"], 1, "config.toml"),
@@ -92,6 +94,16 @@ def test_bad_input_ends_with_its_code_one_message_and_nothing_left(words, code, 
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert set(ROOT.iterdir()) | set((ROOT / "runs").glob("*")) == before
+
+
+def test_a_control_is_made_of_the_settings_as_they_were_changed(run_folder, tmp_path):
+    path = run_folder.parent / "small.toml"
+    words = ["--control", "alone", "--set", "training.epochs=2", "--out", tmp_path / "alone"]
+    done = polyrank("run", path, *words)
+    assert done.returncode == 0, done.stderr
+    wanted = controls.control(config.load_settings(path, ["training.epochs=2"]), "alone")
+    assert config.load_settings(tmp_path / "alone" / "config.toml") == wanted
+    assert (wanted.name, wanted.training.epochs) == ("small-alone", 4)
 
 
 def test_the_run_folder_is_there_before_torch_is_imported(tmp_path):

@@ -7,6 +7,7 @@ and ``polyrank.partitioners``.
 
 from polyrank.api import resume, run
 from polyrank.config import load_settings, make_settings
+from polyrank.controls import control
 
-__all__ = ["load_settings", "make_settings", "resume", "run"]
+__all__ = ["control", "load_settings", "make_settings", "resume", "run"]
 __version__ = "0.1.0"

@@ -42,6 +42,12 @@ def run(
     settings: Set = None,
     out: Annotated[Path | None, typer.Option(help="Run folder, new or empty.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in here.")] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND", help="Run a control of it instead: alone, pooled, or uniform."
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the page as it grows.")] = False,
     port: Port = None,
     quiet: Quiet = False,
@@ -50,23 +56,29 @@ def run(
     """Run a federation, or go on with an interrupted one."""
     if (config is None) == (resume is None) or (resume and out):
         raise SettingsError("expected a settings file, with --out or not, or --resume DIR alone")
+    if control and resume:
+        raise SettingsError("expected --control with a settings file; a run folder has its own")
     if port is not None and not watch:
         raise SettingsError("expected --watch with --port")
     if watch and quiet and not port:
         raise SettingsError("expected --port with --watch --quiet, which prints no address")
-    from polyrank import api
+    from polyrank import api, controls
     from polyrank.config import load_settings
     from polyrank.progress import Shown, Silent, Watcher
     from polyrank.result_table import render
 
+    loaded = load_settings(config, settings or []) if config else None
+    if loaded and control:
+        loaded = controls.control(loaded, control)
+
     def perform(watcher: Watcher) -> "Result":
-        if config:
-            return api.run(config, out=out, overrides=settings or [], watcher=watcher)
+        if loaded:
+            return api.run(loaded, out=out, watcher=watcher)
         return api.resume(resume or "", overrides=settings or [], watcher=watcher)
 
     console = Console(highlight=False)
-    if config:
-        out = out or api.free_folder(Path("runs"), load_settings(config, settings or []).name)
+    if loaded:
+        out = out or api.free_folder(Path("runs"), loaded.name)
     with _live_view((resume or out) if watch else None, port, quiet):
         try:
             if quiet or as_json:

@@ -13,12 +13,13 @@ from polyrank.errors import SettingsError, nearest
 from polyrank.settings import Settings
 
 
-def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
+def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     """Read a settings file; ``overrides`` are ``"dotted.key=value"`` with TOML values.
 
     Raises:
         SettingsError: naming the file, the key, the value and what is allowed.
     """
+    path = Path(path)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

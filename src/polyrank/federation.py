@@ -176,6 +176,8 @@ class Federation:
 
     def evaluate(self, state: ServerState) -> tuple[Metrics, Metrics]:
         """Evaluate the global model on the validation and on the test rows, if it is time."""
+        if state.round and not self.settings.evaluation.global_model:
+            return None, None
         due = state.round % self.settings.evaluation.every == 0
         if not due and state.round != self.settings.rounds:
             return None, None
@@ -190,24 +192,29 @@ class Federation:
     ) -> Iterator[tuple[str, Metrics, Metrics]]:
         """Yield each client's metrics on its own test rows: global model, personal model.
 
+        Either is None where it is not evaluated: a model that the settings leave out, or the
+        personal one of a client that has not trained.
+
         Args:
             state: whose model is the global one.
             rows: client -> number of its own test rows; clients without any are left out.
         """
         download = _whole(state.exported)
         clients = [client for client in self.roster if rows[client]]
+        judged = self.settings.evaluation.global_model
 
         def tasks() -> Iterator[EvaluateTask]:
             for client in clients:
                 last = state.trained.get(client)
                 id = TaskId(self.settings.name, last or 0, client)
-                yield EvaluateTask(id, "client", download, 0, rows[client])
+                if judged:
+                    yield EvaluateTask(id, "client", download, 0, rows[client])
                 if last is not None:
                     yield EvaluateTask(id, "client", None, 0, rows[client])
 
         answers = self.engine.run(tasks())
         for client in clients:
-            shared = _metrics([next(answers)])
+            shared = _metrics([next(answers)]) if judged else None
             personal = _metrics([next(answers)]) if client in state.trained else None
             yield client, shared, personal
 

@@ -83,6 +83,8 @@ def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
         for name, value in rows
         if value is not None
     ]
+    if not shown:
+        return "The run did not evaluate its global model after training."
     own = ", not of this client's own" if client is not None else ""
     return f"Of the global model on the run's test rows{own}.\n\n{_table(shown)}"
 

@@ -113,6 +113,7 @@ def round_line(number: int, rounds: int, record: Mapping[str, object], total_byt
         value = f"{test[name]:.4f}" if name == "accuracy" else perplexity_text(test[name])
         parts += [f"{name} {value}", f"loss {test['loss']:.4f}"]
     cohort = record.get("cohort")
-    parts += [f"{len(cohort) if isinstance(cohort, list) else 0} clients", decimal(total_bytes)]
+    clients = len(cohort) if isinstance(cohort, list) else 0
+    parts += [f"{clients} client{'' if clients == 1 else 's'}", decimal(total_bytes)]
     lost = sum(len(x) for x in (record.get("refused"), record.get("failed")) if isinstance(x, list))
     return "  ".join(parts) + (f"  {lost} refused or failed" if lost else "")

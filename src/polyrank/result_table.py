@@ -33,6 +33,7 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
     modules = list(profiles[0]["ranks"])
     shown = modules if len(modules) <= 4 else []
     several = len(summary["label_names"]) > 1  # texts for a language model may have none
+    judged = [] if _only_personal(summary) else ["global"]
     title = _title(len(profiles), judged_by(summary))
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in [
@@ -41,7 +42,7 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
         *(["labels"] if several else []),
         "score",
         *(shown or ["mean rank"]),
-        "global",
+        *judged,
         "own",
     ]:
         table.add_column(name, justify="left" if name == "client" else "right")
@@ -55,8 +56,7 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
             *([str(sum(count > 0 for count in profile["label_counts"]))] if several else []),
             "" if profile["score"] is None else f"{profile['score']:.3f}",
             *([str(ranks[m]) for m in shown] or [f"{mean:.1f}"]),
-            _judged(final.get("global")),
-            _judged(final.get("personal")),
+            *(_judged(final.get(whose)) for whose in [*judged, "personal"]),
         )
     return table
 
@@ -75,10 +75,30 @@ def _judged(metrics: Mapping[str, float | None] | None) -> str:
     return f"{value:.3f}"
 
 
+def _only_personal(summary: Mapping[str, Any]) -> bool:
+    """Whether the clients' own models were judged and the global one was not."""
+    return summary["worst_client"] is None and summary["personal"] is not None
+
+
 def _outcome(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sent = summary["bytes"]
+    rows = [_personal(summary)] if _only_personal(summary) else _of_the_global_model(summary)
+    rows.append(("mean rank", f"{summary['mean_rank']:.2f} ({summary['allocator']})"))
+    rows.append(("sent", f"{decimal(sent['up'])} up, {decimal(sent['down'])} down"))
+    if summary["refused"] or summary["failed"]:
+        rows.append(("lost", f"{summary['refused']} refused, {summary['failed']} failed updates"))
+    return rows
+
+
+def _personal(summary: Mapping[str, Any]) -> tuple[str, str]:
+    name = judged_by(summary)
+    mean = _number(summary["personal"]["mean"], name)
+    return f"own {name}", f"{mean}, mean over clients; the global model is not judged"
+
+
+def _of_the_global_model(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     name = judged_by(summary)
     worst, best = summary["worst_client"], summary[name]
-    sent = summary["bytes"]
     rows: list[tuple[str, str]] = [(name, _number(best["final"], name))]
     if best["best"] is not None:
         rows[0] = (
@@ -90,10 +110,6 @@ def _outcome(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("macro-F1", _number(summary["macro_f1"]["final"])))
     if worst:
         rows.append(("worst client", f"{_number(worst['final'], name)} (client {worst['client']})"))
-    rows.append(("mean rank", f"{summary['mean_rank']:.2f} ({summary['allocator']})"))
-    rows.append(("sent", f"{decimal(sent['up'])} up, {decimal(sent['down'])} down"))
-    if summary["refused"] or summary["failed"]:
-        rows.append(("lost", f"{summary['refused']} refused, {summary['failed']} failed updates"))
     return rows
 
 

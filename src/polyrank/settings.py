@@ -186,10 +186,15 @@ class PretrainSettings(Strict):
 
 
 class EvaluationSettings(Strict):
-    """How often the global model is evaluated, and the accuracy that counts as reached."""
+    """How often the global model is evaluated, and the accuracy that counts as reached.
+
+    Without ``global_model`` it is evaluated before training only: what counts are the clients'
+    own models, on their own test rows.
+    """
 
     every: PositiveInt = 1
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    global_model: bool = True
 
 
 class Settings(Strict):
@@ -254,6 +259,15 @@ class Settings(Strict):
             raise ValueError(
                 f"head_init = {self.head_init.kind!r} sends every client's label counts as they "
                 "are, and probe.epsilon asks for noise on them; leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_evaluated(self) -> "Settings":
+        if not self.evaluation.global_model and not self.data.client_test:
+            raise ValueError(
+                "evaluation.global_model = false leaves the clients' own models to be judged, on "
+                "their own test rows: expected data.client_test above 0, got 0"
             )
         return self
 

@@ -19,7 +19,8 @@ def summarize(
 
     ``accuracy.best`` is the test accuracy of the round that was best on validation data:
     by accuracy, or for a language model by loss. Without validation data there is nothing to
-    choose by, and it is None. A language model has ``perplexity`` in the same form; its worst
+    choose by, and it is None. All of the global model is None if it was not evaluated after
+    training. A language model has ``perplexity`` in the same form; its worst
     client and its personal models are told by perplexity too, where the mean over clients is
     exp of their mean loss.
 
@@ -29,9 +30,10 @@ def summarize(
         clients: lines of ``clients.jsonl``.
         facts: what the records do not hold: label names, parameters, criterion weights.
     """
-    tested = [r for r in rounds if r["test"]]
-    last = tested[-1]["test"] if tested else {}
-    best, tokens = _best(tested), judged_by(last) == "perplexity"
+    tokens = any(judged_by(r["test"]) == "perplexity" for r in rounds)
+    last = rounds[-1]["test"] or {}  # none if the global model is evaluated before training only
+    tested = [r for r in rounds if r["test"]] if last else []
+    best = _best(tested)
     profiles = [c for c in clients if c["event"] == "profile"]
     finals = [c for c in clients if c["event"] == "final"]
     ranks = {c["client"]: c["ranks"] for c in clients if c["event"] in ("profile", "ranks")}

@@ -1,5 +1,6 @@
 """Numbers and words of the sections, by hand."""
 
+from math import exp
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,21 @@ def test_an_unfinished_run_takes_its_headline_from_the_last_round_that_was_evalu
     assert (numbers.final, numbers.before, numbers.macro_f1) == (0.6, 0.1, 0.5)
     assert (numbers.worst, numbers.worst_client) == (0.4, "b")
     assert (numbers.rounds, numbers.bytes_up, numbers.bytes_down) == (2, 3, 4)
+
+
+def test_clients_own_rows_are_told_by_the_mean_or_by_exp_of_the_mean_loss():
+    def finals(*metrics):
+        named = zip("abc", metrics, strict=False)
+        return tuple(Final(event="final", client=c, **{"global": of}) for c, of in named)
+
+    rounds = (Round(round=0, test={"accuracy": 0.5}),)
+    told = headline(run(rounds=rounds, finals=finals({"accuracy": 0.7}, {"accuracy": 0.4})))
+    assert told.shared == pytest.approx(0.55)
+    rounds = (Round(round=0, test={"perplexity": 9.0, "loss": 2.2}),)
+    losses = [{"perplexity": exp(loss), "loss": loss} for loss in (1.0, 2.0)]
+    assert headline(run(rounds=rounds, finals=finals(*losses))).shared == pytest.approx(exp(1.5))
+    broken = finals(*losses, {"perplexity": None, "loss": None})
+    assert headline(run(rounds=rounds, finals=broken)).shared is None
 
 
 def test_the_lead_does_not_praise_a_run_that_got_worse():

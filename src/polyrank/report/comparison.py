@@ -13,6 +13,8 @@ from polyrank.report.records import Run
 from polyrank.report.words import NOTHING, percent, plural, size
 from polyrank.report.yardstick import ACCURACY, PERPLEXITY, Yardstick, yardstick
 
+OWN_ROWS = ("Global model on clients' own rows", "Personal adapters on these")
+
 
 def comparison(runs: Sequence[Run], names: Sequence[str]) -> Section:
     """Build the section that compares ``runs``, called ``names``."""
@@ -23,7 +25,8 @@ def comparison(runs: Sequence[Run], names: Sequence[str]) -> Section:
     for one in judged:
         parts += compared_curve(runs, names, arms, one.metric, one.axis, one.hover)
     parts += compared_curve(runs, names, arms, "loss", {"rangemode": "tozero"}, ".3f")
-    parts += [price(runs, names, arms, one) for one in judged]
+    for one in judged:
+        parts += price(runs, names, arms, one)
     return Section("comparison", "How do the runs compare?", _lead(runs, names, judged), parts)
 
 
@@ -52,7 +55,7 @@ def _lead(runs: Sequence[Run], names: Sequence[str], judged: Sequence[Yardstick]
 def _range(judged: Yardstick, got: Sequence[tuple[Headline, str]]) -> str:
     known = [(numbers.final, name) for numbers, name in got if numbers.final is not None]
     if not known:
-        return f"no {judged.metric} has been measured yet"
+        return f"no {judged.metric} of a global model has been measured"
     (low, last), (high, first) = min(known), max(known)
     if low == high:
         same = "" if len(known) == 1 else "the same "
@@ -63,16 +66,21 @@ def _range(judged: Yardstick, got: Sequence[tuple[Headline, str]]) -> str:
 
 def _columns(judged: Sequence[Yardstick]) -> list[Column]:
     titles = {
-        ACCURACY: ["Accuracy", "Macro-F1", "Balanced accuracy", "Worst client"],
-        PERPLEXITY: ["Perplexity", "Worst client's perplexity"],
+        ACCURACY: ["Accuracy", "Macro-F1", "Balanced accuracy", "Worst client", *OWN_ROWS],
+        PERPLEXITY: [
+            "Perplexity",
+            "Worst client's perplexity",
+            *(f"{title}, perplexity" for title in OWN_ROWS),
+        ],
     }
     return [Column(title, one.show) for one in judged for title in titles[one]]
 
 
 def _cells(got: Headline, judged: Sequence[Yardstick]) -> list[float | None]:
     """Return what ``_columns`` asks for, empty where the run is judged by something else."""
-    of_accuracy = [got.final, got.macro_f1, got.balanced_accuracy, got.worst]
-    cells = {ACCURACY: of_accuracy, PERPLEXITY: [got.final, got.worst]}
+    own_rows = [got.shared, got.personal]
+    of_accuracy = [got.final, got.macro_f1, got.balanced_accuracy, got.worst, *own_rows]
+    cells = {ACCURACY: of_accuracy, PERPLEXITY: [got.final, got.worst, *own_rows]}
     return [c if got.judged is one else None for one in judged for c in cells[one]]
 
 

@@ -79,17 +79,20 @@ def _lines(arm: Arm, index: int, metric: str, value: str) -> list[Trace]:
 
 def price(
     runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm], judged: Yardstick
-) -> Figure:
-    """Return the chart of final accuracy, or perplexity, against bytes."""
+) -> list[Part]:
+    """Return the chart of final accuracy, or perplexity, against bytes, if any is known."""
     called = {id(run): name for run, name in zip(runs, names, strict=True)}
     rows: list[list[Cell]] = []
     traces: list[Trace] = []
     for index, arm in enumerate(arms):
         got = [(called[id(r)], headline(r)) for r in arm.runs if yardstick(r) is judged]
         points = [(name, h.bytes_up + h.bytes_down, h.final) for name, h in got]
+        points = [point for point in points if point[2] is not None]
         rows += [list(point) for point in points]
         if points:
             traces.append(_points(arm.name, points, index, judged.hover))
+    if not rows:
+        return []
     layout: Trace = {
         "xaxis": {"title": {"text": "bytes sent, up and down"}, "rangemode": "tozero"}
         | {"ticksuffix": "B", "tickformat": "~s"},
@@ -101,7 +104,7 @@ def price(
     data = Data(["run", "bytes", judged.metric], rows)
     title = f"Final {judged.metric} against bytes"
     key = "price-perplexity" if judged.falls else "price"
-    return Figure(key, title, caption, traces, layout, data, wide=True, height=380)
+    return [Figure(key, title, caption, traces, layout, data, wide=True, height=380)]
 
 
 def _points(

@@ -11,14 +11,15 @@ class Headline:
     """What one run came to; None where it was not measured."""
 
     judged: Yardstick
-    final: float | None  # on that yardstick, as are before, worst and personal
+    final: float | None  # on that yardstick, as are before, worst, shared and personal
     before: float | None
     loss: float | None
     macro_f1: float | None
     balanced_accuracy: float | None
     worst: float | None
     worst_client: str | None
-    personal: float | None
+    shared: float | None  # of the global model, mean over clients, on their own test rows
+    personal: float | None  # the same of the clients' own models
     rounds: int
     bytes_up: int
     bytes_down: int
@@ -42,6 +43,7 @@ def headline(run: Run) -> Headline:
         balanced_accuracy=_final(summary.balanced_accuracy, run, "balanced_accuracy"),
         worst=worst,
         worst_client=client,
+        shared=judged.mean([f.shared for f in run.finals if f.shared]),
         personal=summary.personal.get("mean"),
         rounds=run.rounds[-1].round if run.rounds else 0,
         bytes_up=sent.up if sent else sum(r.bytes.up for r in run.rounds),
@@ -53,7 +55,8 @@ def headline(run: Run) -> Headline:
 def _final(ended: Metrics, run: Run, metric: str) -> float | None:
     if ended.get("final") is not None:
         return ended["final"]
-    values = [measured(record).get(metric) for record in run.rounds]
+    records = () if run.only_personal else run.rounds
+    values = [measured(record).get(metric) for record in records]
     return next((value for value in reversed(values) if value is not None), None)
 
 

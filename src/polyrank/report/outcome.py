@@ -18,7 +18,16 @@ def outcome(run: Run) -> Section:
         parts.append(Note(text, warning=True))
     parts += [Note(text, warning=True) for text in run.notes]
     parts += [_tiles(run, numbers), *curves(run), *by_client(run.finals, numbers.judged)]
-    return Section("outcome", "Did it work?", _lead(numbers), parts)
+    lead = _lead_of_own(numbers) if run.only_personal else _lead(numbers)
+    return Section("outcome", "Did it work?", lead, parts)
+
+
+def _lead_of_own(numbers: Headline) -> str:
+    judged = numbers.judged
+    return (
+        f"The clients' own models reached {judged.show(numbers.personal)} {judged.metric} on their "
+        "own test rows, mean over clients. The global model is not judged."
+    )
 
 
 def _lead(numbers: Headline) -> str:
@@ -40,6 +49,17 @@ def _lead(numbers: Headline) -> str:
 
 def _tiles(run: Run, numbers: Headline) -> list[Tile]:
     judged = numbers.judged
+    tiles = [] if run.only_personal else _of_the_global_model(run, numbers)
+    if numbers.personal is not None:
+        how = "by the clients' mean loss" if judged is PERPLEXITY else "mean over clients"
+        tiles.append(Tile("Personal adapters", judged.show(numbers.personal), how))
+    if run.summary and run.summary.rounds_to_target is not None:
+        tiles.append(Tile("Target reached", f"round {run.summary.rounds_to_target}"))
+    return tiles
+
+
+def _of_the_global_model(run: Run, numbers: Headline) -> list[Tile]:
+    judged = numbers.judged
     tiles = [Tile(f"Final {judged.metric}", judged.show(numbers.final), _best(run, judged))]
     if judged is PERPLEXITY:
         tiles.append(Tile("Loss", number(numbers.loss), "nats a token"))
@@ -52,11 +72,6 @@ def _tiles(run: Run, numbers: Headline) -> list[Tile]:
     if numbers.worst is not None:
         worst = judged.show(numbers.worst)
         tiles.append(Tile("Worst client", worst, f"client {numbers.worst_client}"))
-    if numbers.personal is not None:
-        how = "by the clients' mean loss" if judged is PERPLEXITY else "mean over clients"
-        tiles.append(Tile("Personal adapters", judged.show(numbers.personal), how))
-    if run.summary and run.summary.rounds_to_target is not None:
-        tiles.append(Tile("Target reached", f"round {run.summary.rounds_to_target}"))
     return tiles
 
 

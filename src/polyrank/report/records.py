@@ -163,6 +163,11 @@ class Run:
         return self.summary is not None
 
     @property
+    def only_personal(self) -> bool:
+        """Whether the clients' own models were judged and the global one was not."""
+        return bool(self.finals) and not any(final.shared for final in self.finals)
+
+    @property
     def name(self) -> str:
         """The run's own name, or its folder's."""
         return (self.summary and self.summary.name) or self.folder.resolve().name

@@ -1,9 +1,11 @@
 """How a run's models are judged on the page: by accuracy, or language models by perplexity."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from polyrank.measure import Judged, judged_by
+from polyrank.measure import perplexity as exp_of
 from polyrank.report.charts import PERCENT_AXIS
 from polyrank.report.parts import Trace
 from polyrank.report.records import Metrics, Round, Run
@@ -39,6 +41,14 @@ class Yardstick:
         if not known:
             return None, None
         return max(known) if self.falls else min(known)
+
+    def mean(self, clients: Sequence[Metrics]) -> float | None:
+        """Return the mean over clients; of perplexity exp of their mean loss."""
+        values = [of.get("loss" if self.falls else self.metric) for of in clients]
+        known = [value for value in values if value is not None]
+        if not known or len(known) < len(values):
+            return None
+        return exp_of(fmean(known)) if self.falls else fmean(known)
 
 
 ACCURACY = Yardstick("accuracy", percent, ".1%", PERCENT_AXIS, falls=False)
