@@ -16,7 +16,7 @@ def check_packed(settings: Settings, model: nn.Module) -> None:
     """
     if all(parameter.is_floating_point() for parameter in model.parameters()):
         return
-    held = f"model.dtype = {settings.model.options.get('dtype')!r}: the base is packed into 4 bits"
+    held = "model.dtype: the base is packed into 4 bits"
     if settings.pretrain is not None:
         raise SettingsError(f"{held} and cannot be trained: leave pretrain out")
     kind = settings.aggregator

@@ -282,7 +282,7 @@ def test_criteria_and_spectra_are_measured_on_it(tmp_path, model):
 
 @pytest.mark.parametrize("aggregator", ["flora", "florist", "fedex"])
 def test_aggregators_that_change_the_base_are_refused(tmp_path, aggregator):
-    said = f"model.dtype = 'nf4'.*aggregator '{aggregator}' adds to it.*'flexlora'"
+    said = f"model.dtype: the base is packed.*aggregator '{aggregator}' adds to it.*'flexlora'"
     with pytest.raises(SettingsError, match=said):
         polyrank.run(four_bit_settings(tmp_path, aggregator=aggregator), out=tmp_path / "run")
 
@@ -319,3 +319,24 @@ def test_without_bitsandbytes_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'polyrank\[4bit\]'"):
         build_model("hf", {"name": model_path(), "dtype": "nf4"}, (), 3, seed=1)
+
+
+def test_a_language_models_tied_output_stays_unpacked(tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    config = LlamaConfig(
+        vocab_size=99, num_hidden_layers=1, pad_token_id=0, tie_word_embeddings=True, **small
+    )
+    plain = LlamaForCausalLM(config)
+    plain.save_pretrained(tmp_path / "llama")
+    options = {"name": str(tmp_path / "llama"), "task": "causal-lm", "dtype": "nf4"}
+    packed = build_model("hf", options, (), 0, seed=0)
+    assert len(packed_modules(read_weights(packed))) == 7
+    assert packed.lm_head.weight is packed.model.embed_tokens.weight
+    assert count_numbers(read_weights(packed)) == plain.num_parameters()
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        away = packed.eval()(input_ids=ids).logits - plain.eval()(input_ids=ids).logits
+    assert 0 < float(away.abs().max()) < 0.1

@@ -44,13 +44,14 @@ def make_room(model: Any, weights: Mapping[str, Tensor]) -> None:  # noqa: ANN40
     model.is_loaded_in_4bit = True  # by this PEFT chooses its layers
 
 
-def need_bitsandbytes() -> None:
-    """Keep bitsandbytes from warning, when it is imported, of a kernel that is not used here.
-
-    Raises:
-        SettingsError: it is not installed.
-    """
+def quiet_bitsandbytes() -> None:
+    """Keep bitsandbytes from warning, when it is imported, of a kernel that is not used here."""
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def need_bitsandbytes() -> None:
+    """Raise SettingsError if bitsandbytes is not installed."""
+    quiet_bitsandbytes()
     if importlib.util.find_spec("bitsandbytes") is None:
         raise SettingsError(
             "model.dtype = 'nf4': needs the package 'bitsandbytes': pip install 'polyrank[4bit]'"
