@@ -143,18 +143,44 @@ def test_shared_weights_are_the_same_in_few_blocks_of_memory(model):
     assert len({t.untyped_storage().data_ptr() for t in shared.values()}) == large + 1
 
 
+def test_tensors_of_every_kind_can_be_shared():
+    kinds = {
+        "scalar": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+        "truth": torch.tensor([True, False, True]),
+        "half": torch.arange(6).reshape(2, 3).bfloat16(),
+        "turned": torch.arange(6.0).reshape(2, 3).T,
+    }
+    shared = share_weights(kinds)
+    assert all(t.dtype == kinds[n].dtype and torch.equal(t, kinds[n]) for n, t in shared.items())
+
+
 def test_the_size_of_a_module_is_that_of_its_unpacked_weight(model):
     shape = find_targets(model, ["*intermediate.dense"])
     assert {(s.d_in, s.d_out) for s in shape.values()} == {(384, 1536)}
 
 
-def test_layers_forget_what_they_were_asked_before(model):
-    """bitsandbytes' own layer rounds its bias in place and keeps the type of its first input."""
-    before = logits(model)
-    with torch.autocast("cpu", torch.bfloat16):
-        mixed = logits(model)
-    assert torch.equal(logits(model), before)
-    assert 0 < float((mixed.float() - before).abs().max()) < 0.05
+def test_a_layer_computes_in_the_type_of_autocast_and_forgets_it(model, monkeypatch):
+    """bitsandbytes' own layer does not: it keeps a type, rounds its bias, packs weights anew."""
+    kinds, product = [], four_bit.bitsandbytes.matmul_4bit
+    monkeypatch.setattr(
+        "bitsandbytes.matmul_4bit", lambda x, *a, **k: kinds.append(x.dtype) or product(x, *a, **k)
+    )
+    layer = model.get_submodule(QUERY).eval()
+    weight = four_bit.unpacked(read_weights(model))[f"{QUERY}.weight"]
+    x = torch.randn(5, 384, generator=torch.Generator().manual_seed(0))
+    place, bias = layer.weight.data_ptr(), layer.bias.detach().clone()
+    with torch.no_grad():
+        before = layer(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed, expected = layer(x), torch.nn.functional.linear(x, weight, bias)
+        assert torch.equal(layer(x), before)
+    assert kinds == [torch.float32, torch.bfloat16, torch.float32]
+    torch.testing.assert_close(before, torch.nn.functional.linear(x, weight, bias))
+    assert mixed.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(mixed, expected, rtol=0.02, atol=0.02)
+    assert (layer.weight.data_ptr(), layer.bias.dtype) == (place, torch.float32)
+    assert torch.equal(layer.bias, bias)
 
 
 def test_a_step_of_training_is_that_of_peft_on_transformers_model(tmp_path):
@@ -321,22 +347,38 @@ def test_without_bitsandbytes_the_error_says_what_to_install(monkeypatch):
         build_model("hf", {"name": model_path(), "dtype": "nf4"}, (), 3, seed=1)
 
 
-def test_a_language_models_tied_output_stays_unpacked(tmp_path):
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_language_models_output_stays_unpacked(tmp_path, tied):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     small = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
     config = LlamaConfig(
-        vocab_size=99, num_hidden_layers=1, pad_token_id=0, tie_word_embeddings=True, **small
+        vocab_size=99, num_hidden_layers=1, pad_token_id=0, tie_word_embeddings=tied, **small
     )
     plain = LlamaForCausalLM(config)
     plain.save_pretrained(tmp_path / "llama")
     options = {"name": str(tmp_path / "llama"), "task": "causal-lm", "dtype": "nf4"}
     packed = build_model("hf", options, (), 0, seed=0)
     assert len(packed_modules(read_weights(packed))) == 7
-    assert packed.lm_head.weight is packed.model.embed_tokens.weight
+    assert (packed.lm_head.weight is packed.model.embed_tokens.weight) == tied
+    assert torch.equal(packed.lm_head.weight, plain.lm_head.weight)
     assert count_numbers(read_weights(packed)) == plain.num_parameters()
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         away = packed.eval()(input_ids=ids).logits - plain.eval()(input_ids=ids).logits
     assert 0 < float(away.abs().max()) < 0.1
+
+
+def test_a_head_that_comes_with_the_model_stays_unpacked(tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    plain = BertForSequenceClassification(
+        BertConfig(vocab_size=99, num_hidden_layers=1, num_labels=3, **small)
+    )
+    plain.save_pretrained(tmp_path / "bert")
+    packed = build_model("hf", {"name": str(tmp_path / "bert"), "dtype": "nf4"}, (), 3, seed=0)
+    assert len(packed_modules(read_weights(packed))) == 7
+    assert torch.equal(packed.classifier.weight, plain.classifier.weight)
