@@ -58,10 +58,11 @@ def test_imports_point_one_way(part):
         assert not known & FORBIDDEN[part], file
 
 
-def test_peft_is_imported_in_one_place_and_flower_in_none_but_its_engine():
+def test_peft_and_bitsandbytes_are_imported_in_one_place_and_flower_by_its_engine():
     for file in PACKAGE.rglob("*.py"):
         tops = {name.split(".")[0] for name in imported(file)}
         assert "peft" not in tops or file.parent.name == "peft_bridge", file
+        assert "bitsandbytes" not in tops or file.name == "four_bit.py", file
         assert "flwr" not in tops or file.name == "flower.py", file
 
 

@@ -38,7 +38,7 @@ from polyrank.messages import (
     Update,
 )
 from polyrank.models import build_shell
-from polyrank.models.weights import put_weights
+from polyrank.models.weights import put_weights, share_weights
 from polyrank.peft_bridge import Bridge
 from polyrank.seeding import derive, numpy_stream
 from polyrank.settings import Settings, TrainingSettings
@@ -77,7 +77,7 @@ class Workload:
         """Move the tensors to memory that other processes can map."""
         return replace(
             self,
-            base={n: t.share_memory_() for n, t in self.base.items()},
+            base=share_weights(self.base),
             train=self.train.share_memory(),
             test=self.test.share_memory(),
             validation=self.validation.share_memory_(),

@@ -7,7 +7,7 @@ trained extras in place. ``load_base`` gives the base back as a module.
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from polyrank.files import write_whole
 from polyrank.frozen_base import is_published, whole_base
 from polyrank.model_card import model_card
 from polyrank.models import build_model, build_shell, pretrained_of
+from polyrank.models.packed import packed_modules
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import Bridge, Published, saved_modules, write_adapter
 from polyrank.results import RunFolder
@@ -74,6 +75,14 @@ class TrainedModel:
         bridge.load(self.adapter, self.extras, change=self.change)
         bridge.model.eval()
         return bridge
+
+    def unpacked(self) -> "TrainedModel":
+        """Return the same model with weights of 4 bits as the float32 numbers they stand for."""
+        if not packed_modules(self.base):
+            return self
+        from polyrank.models.four_bit import unpacked
+
+        return replace(self, base=unpacked(self.base))
 
     def _shell(self) -> nn.Module:
         kind = self.settings.model
@@ -139,7 +148,7 @@ def export(
         path: the run folder.
         out: made; must be new or empty.
         client: whose model; None for the global one.
-        merge: merge the adapter into the base.
+        merge: merge the adapter into the base; weights of 4 bits become float32 first.
         pad_rank: pad all modules with zero slots to this one rank, as vLLM wants it.
 
     Raises:
@@ -184,7 +193,7 @@ def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None)
     }
     settings, about_model = trained.settings, pretrained_of(trained.settings.model.kind)
     if merge:
-        weights: Mapping[str, Tensor] = trained.bridge().merged_weights()
+        weights: Mapping[str, Tensor] = trained.unpacked().bridge().merged_weights()
         if about_model:
             about_model.describe(part, trained.label_names, **settings.model.options)
     else:

@@ -21,7 +21,9 @@ from polyrank.errors import SettingsError
 from polyrank.examples import ExampleSet
 from polyrank.loading import load_split
 from polyrank.models import build_model, build_shell
+from polyrank.models.packed import count_numbers
 from polyrank.models.weights import put_weights, read_weights
+from polyrank.packed_base import check_packed
 from polyrank.peft_bridge import (
     ModuleShape,
     find_extras,
@@ -60,7 +62,7 @@ class Prepared:
     @property
     def base_parameters(self) -> int:
         """Numbers in the base model."""
-        return sum(t.numel() for t in self.workload.base.values())
+        return count_numbers(self.workload.base)
 
 
 def prepare(
@@ -150,10 +152,11 @@ def make_base(model: nn.Module, settings: Settings, train: ExampleSet, public: T
     """Make the base what the settings say: left as it is, read from a file, or pre-trained.
 
     Raises:
-        SettingsError: the file does not fit the model.
+        SettingsError: the file does not fit the model, or packed weights what is to be done.
     """
     if settings.base != "random":
         _read_base(model, settings.base)
+    check_packed(settings, model)
     if settings.pretrain:
         _pretrain(model, settings, train, public)
 

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from polyrank.models.hf_inputs import encode
 from polyrank.models.hf_library import loading, padding_token
+from polyrank.models.packed import need_bitsandbytes
 from polyrank.models.pretrained import Pretrained, pretrained
+from polyrank.models.weights import put_weights, read_weights
 
 _AUTO = {
     "sequence-classification": "AutoModelForSequenceClassification",
@@ -86,7 +88,7 @@ def hf(
     name: str,
     task: Task = "sequence-classification",
     max_length: int | None = None,
-    dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
+    dtype: Literal["fp32", "bf16", "fp16", "nf4"] = "fp32",
 ) -> nn.Module:
     """Load a pre-trained model of Hugging Face; to classify, with a new head for the labels.
 
@@ -95,16 +97,43 @@ def hf(
         name: a folder of ``save_pretrained``, or a name on the hub.
         task: what the model is for.
         max_length: tokens of a text that are kept; by default what the model takes, at most 512.
-        dtype: of the frozen weights; the head and LoRA are float32 always.
+        dtype: of the frozen weights; the head and LoRA are float32 always. ``nf4``: linear
+            layers in 4 bits, as in QLoRA, and all else in float32.
 
     Raises:
         SettingsError: transformers is not installed, or there is no such model for the task.
     """
+    if dtype == "nf4":
+        return _four_bit(classes, name, task)
     with loading(name) as transformers:
         made = getattr(transformers, _AUTO[task]).from_pretrained(
             name, dtype=_DTYPES[dtype], ignore_mismatched_sizes=True, **_of_task(task, classes)
         )
     return _ready(made)
+
+
+def _four_bit(classes: int, name: str, task: Task) -> nn.Module:
+    """Load weights that are packed one by one as they are read, all but those of the head."""
+    need_bitsandbytes()
+    with torch.random.fork_rng(devices=[]):
+        shell = hf_shell(classes=classes, name=name, task=task)
+    with loading(name) as transformers:
+        packing = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            llm_int8_skip_modules=head_modules(shell),
+        )
+        made = getattr(transformers, _AUTO[task]).from_pretrained(
+            name,
+            dtype=torch.float32,
+            quantization_config=packing,
+            device_map={"": "cpu"},
+            ignore_mismatched_sizes=True,
+            **_of_task(task, classes),
+        )
+    put_weights(shell, read_weights(made))
+    return shell
 
 
 def _of_task(task: Task, classes: int) -> dict[str, Any]:

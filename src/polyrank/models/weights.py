@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from polyrank.errors import SettingsError
+from polyrank.models.packed import make_room
+
+_SMALL, _ALIGNED = 2**16, 64  # bytes
 
 
 def read_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -16,9 +20,12 @@ def read_weights(model: nn.Module) -> dict[str, Tensor]:
 def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Make ``weights`` the model's own, without a copy; tied parameters stay tied.
 
+    Layers whose weights are packed into 4 bits become layers that hold them so.
+
     Raises:
         SettingsError: a name is missing or unknown, or a shape differs.
     """
+    make_room(model, weights)
     second = _second_names(model)
     try:
         result = model.load_state_dict(dict(weights), strict=False, assign=True)
@@ -33,6 +40,28 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     for name, first in second.items():
         path, _, leaf = name.rpartition(".")
         model.get_submodule(path)._parameters[leaf] = model.get_parameter(first)
+
+
+def share_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Move weights to memory that other processes can map.
+
+    Each block of such memory is an open file, of which a process may have 1024. So large
+    tensors are moved where they are, and copies of small ones lie in one block.
+    """
+    small = {n: t.contiguous() for n, t in weights.items() if t.nbytes < _SMALL}
+    places, end = {}, 0
+    for name, tensor in small.items():
+        places[name] = end
+        end += -(-tensor.nbytes // _ALIGNED) * _ALIGNED
+    block = torch.empty(end, dtype=torch.uint8).share_memory_()
+    shared = {}
+    for name, tensor in weights.items():
+        if name not in small:
+            shared[name] = tensor.share_memory_()
+            continue
+        place = block[places[name] : places[name] + tensor.nbytes]
+        shared[name] = place.view(tensor.dtype).view(tensor.shape).copy_(small[name])
+    return shared
 
 
 def _second_names(model: nn.Module) -> dict[str, str]:

@@ -1,7 +1,11 @@
 """The only place that imports PEFT: wrap a model, read and write PEFT folders."""
 
-from polyrank.peft_bridge.bridge import Bridge
-from polyrank.peft_bridge.folder import (
+from polyrank.models.packed import quiet_bitsandbytes
+
+quiet_bitsandbytes()  # PEFT imports it where it is installed
+
+from polyrank.peft_bridge.bridge import Bridge  # noqa: E402
+from polyrank.peft_bridge.folder import (  # noqa: E402
     Published,
     place_adapter,
     place_saved,
@@ -10,7 +14,7 @@ from polyrank.peft_bridge.folder import (
     saved_modules,
     write_adapter,
 )
-from polyrank.peft_bridge.targets import ModuleShape, find_extras, find_targets
+from polyrank.peft_bridge.targets import ModuleShape, find_extras, find_targets  # noqa: E402
 
 __all__ = [
     "Bridge",

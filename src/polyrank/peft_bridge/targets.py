@@ -57,8 +57,10 @@ def find_targets(
                 f"module {name!r} is a convolution with {layer.groups} groups: its update is not "
                 f"one product b @ a, so PolyRank does not adapt it; name other modules in targets"
             )
-        weight = layer.weight
-        shapes[name] = ModuleShape(d_in=weight[0].numel(), d_out=weight.shape[0])
+        if isinstance(layer, nn.Linear):  # of a packed weight the shape says nothing
+            shapes[name] = ModuleShape(layer.in_features, layer.out_features)
+        else:
+            shapes[name] = ModuleShape(layer.weight[0].numel(), layer.out_channels)
     if not shapes:
         raise SettingsError(
             f"targets {targets!r}: the model has no Linear or Conv2d module{_transposed(model)}"
@@ -100,10 +102,16 @@ def find_extras(
             names of modules, as in PEFT's ``modules_to_save``.
 
     Raises:
-        SettingsError: a pattern fits no parameter.
+        SettingsError: a pattern fits no parameter, or one that cannot be trained.
     """
     parameters = dict(model.named_parameters())
     found: dict[str, Tensor] = {n: parameters[n] for n in _extra_parameters(model, shapes, extras)}
+    for name, tensor in found.items():
+        if not tensor.is_floating_point():
+            raise SettingsError(
+                f"adapter.extras: {name!r} is packed into {tensor.dtype}: it cannot be trained in "
+                "full, but adapted: name it in adapter.targets, or choose another model.dtype"
+            )
     stored = model.state_dict()
     found |= {n: b for n, b in model.named_buffers() if n in stored}
     return {name: tensor.detach().clone() for name, tensor in found.items()}
