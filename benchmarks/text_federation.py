@@ -8,10 +8,10 @@ the training rows 3,750 are drawn; 5 % are the server's validation rows and 16 %
 are its own test rows, so about 3,000 train. The model is all-MiniLM-L6-v2, LoRA on query and
 value, ranks 2 to 16 with a mean of 8.
 
-``pooled`` has all rows in one place. ``alone`` trains every client by itself, ten epochs, with
-plain cross-entropy, and has no global model. The others are federations of six rounds of one
-epoch. Arms without a word on the head start from one drawn from the seed. Two workers of one
-thread each. Finished runs are kept and not repeated; FILE.json is written after each.
+``pooled`` has all rows in one place, ``alone`` trains every client by itself and has no global
+model: both six epochs with plain cross-entropy. The others are federations of six rounds of one
+epoch. Arms without a word on the head start from one drawn from the seed. One process of one
+thread. Finished runs are kept and not repeated; FILE.json holds all that are in RUNS.
 """
 
 import argparse
@@ -28,24 +28,20 @@ import numpy as np
 import polyrank
 from polyrank.config import make_settings
 
-ROWS, ROUNDS, ALONE = 3750, 6, 10
+ROWS, ROUNDS = 3750, 6
 PLAIN = {"server_optimizer": "none", "average": 0.0}
-POOLED: dict[str, dict[str, Any]] = {
-    "pooled": {},
-    "pooled, head by LDA": {"head_init": "lda"},
-}
 BEST: dict[str, dict[str, Any]] = {
     "AutoRank, head by LDA": {"allocator": "autorank", "head_init": "lda"},
     "uniform, head by LDA": {"head_init": "lda"},
-    "alone": {"local_loss": "cross_entropy"},
+    "alone": {},
 }
-STEPS: dict[str, dict[str, Any]] = {  # from the plainest to the best, at Dirichlet 0.1
-    "FedAvg of one rank": {"aggregator": "fedavg", **PLAIN, "local_loss": "cross_entropy"},
-    "FedAvg, calibrated": {"aggregator": "fedavg", **PLAIN},
+STEPS: dict[str, dict[str, Any]] = {  # what the best is made of, at Dirichlet 0.1, one rank for all
+    "FedAvg": {"aggregator": "fedavg", **PLAIN, "local_loss": "cross_entropy"},
     "default, calibrated": {},
-    "default, calibrated, FedProx": {"prox_mu": 0.1},
     "default, calibrated, head by class means": {"head_init": "class_means"},
     "default, head by LDA": {"head_init": "lda", "local_loss": "cross_entropy"},
+    "default, calibrated, FedProx": {"prox_mu": 0.1},
+    "FedAvg, calibrated": {"aggregator": "fedavg", **PLAIN},
     "FedAvg, calibrated, head by LDA": {"aggregator": "fedavg", **PLAIN, "head_init": "lda"},
 }
 IN_TRAINING = ("local_loss", "prox_mu")
@@ -54,8 +50,7 @@ IN_TRAINING = ("local_loss", "prox_mu")
 def arms(seeds: int, step_seeds: int) -> Iterator[tuple[str, str, dict[str, Any], int]]:
     """Yield federation, arm, what the arm changes, and seed."""
     for seed in range(seeds):
-        for arm, changes in POOLED.items():
-            yield "pooled", arm, changes, seed
+        yield "pooled", "pooled", {}, seed
         for concentration in ("0.1", "1.0"):
             for arm, changes in BEST.items():
                 yield f"Dirichlet {concentration}", arm, changes, seed
@@ -80,7 +75,6 @@ def settings_of(
         "name": f"{federation} {arm}",
         "seed": seed,
         "rounds": ROUNDS,
-        "workers": 2,
         "data": {"source": source, "test_path": test, "validation": 0.05, "client_test": 0.16},
         "model": {"kind": "hf", "name": MODEL, "max_length": 32},
         "adapter": {"targets": ["query", "value"]},
@@ -93,12 +87,10 @@ def settings_of(
     document["partition"] = {"kind": "dirichlet", "clients": 10}
     if federation == "pooled":
         document["partition"] = {"kind": "iid", "clients": 1}
-        training["epochs"], training["local_loss"] = ROUNDS, "cross_entropy"
     else:
         document["partition"]["concentration"] = float(concentration)
-    if arm == "alone":
-        training["epochs"] = ALONE
     if federation == "pooled" or arm == "alone":  # one round, and no server to speak of
+        training["epochs"], training["local_loss"] = ROUNDS, "cross_entropy"
         document |= {"rounds": 1, "aggregator": "fedavg", **PLAIN}
     return document | {n: v for n, v in changes.items() if n not in IN_TRAINING}
 
@@ -147,19 +139,33 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--step-seeds", type=int, default=1, help="of the arms from plain to best")
+    parser.add_argument("--only", default="", help="federations whose name has this in it")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     source, test = drawn(given.folder, given.out), str(given.folder / "banking77_test.csv.gz")
-    found: dict[str, dict[str, dict[str, Any]]] = {}
     for federation, arm, changes, seed in arms(given.seeds, given.step_seeds):
-        run = given.out / f"{federation}.{arm}.{seed}".replace(" ", "_")
-        if not (run / "summary.json").exists():
+        run = folder_of(given.out, federation, arm, seed)
+        if not (run / "summary.json").exists() and given.only in federation:
             document = settings_of(federation, arm, changes, seed, source, test)
             polyrank.run(make_settings(document), out=run)
-        found.setdefault(federation, {}).setdefault(arm, {})[str(seed)] = told(run)
-        print(federation, arm, seed, found[federation][arm][str(seed)], flush=True)
-        title = "Banking77, ten clients, all-MiniLM-L6-v2"
-        given.results.write_text(json.dumps({"title": title, "texts": found}, indent=1) + "\n")
+            print(federation, arm, seed, told(run), flush=True)
+        write(given.results, given.out, given.seeds, given.step_seeds)
+
+
+def folder_of(out: Path, federation: str, arm: str, seed: int) -> Path:
+    """Return where a run is."""
+    return out / f"{federation}.{arm}.{seed}".replace(" ", "_")
+
+
+def write(results: Path, out: Path, seeds: int, step_seeds: int) -> None:
+    """Write what all finished runs came to."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for federation, arm, _, seed in arms(seeds, step_seeds):
+        run = folder_of(out, federation, arm, seed)
+        if (run / "summary.json").exists():
+            found.setdefault(federation, {}).setdefault(arm, {})[str(seed)] = told(run)
+    title = "Banking77, ten clients, all-MiniLM-L6-v2"
+    results.write_text(json.dumps({"title": title, "texts": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -129,8 +129,8 @@ def call_cost(model: nn.Module, device: torch.device) -> float:
     """
     if device.type != "cpu":
         return 1e9
-    layers = (m for m in model.modules() if isinstance(m, nn.Linear))
-    return 7e8 / max(1, sum(layer.weight.numel() for layer in layers))
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    return 7e8 / max(1, sum(layer.in_features * layer.out_features for layer in layers))
 
 
 def _losses(logits: Tensor, labels: Tensor, prior: Tensor | None, each: bool) -> Tensor:
