@@ -46,7 +46,13 @@ CLIENTS = [
     }
     for name in ("a", "b")
 ] + [
-    {"event": "final", "client": "a", "global": metrics(2.0, 0.1), "personal": metrics(1.0, 0.1)},
+    {
+        "event": "final",
+        "client": "a",
+        "before": metrics(3.0, 0.1),
+        "global": metrics(2.0, 0.1),
+        "personal": metrics(1.0, 0.1),
+    },
     {"event": "final", "client": "b", "global": metrics(2.5, 0.9), "personal": metrics(2.0, 0.9)},
 ]
 SETTINGS = make_settings({"model": {"kind": "mlp"}})
@@ -103,8 +109,8 @@ def test_what_is_printed_speaks_of_perplexity(summary, tmp_path):
     assert "accuracy" not in said
     assert "F1" not in said
     rows = [line.split() for line in said.splitlines()]
-    assert ["client", "examples", "score", "fc", "global", "own"] in rows
-    assert ["a", "4", "0.500", "2", "7.39", "2.72"] in rows
+    assert ["client", "examples", "score", "fc", "before", "global", "own"] in rows
+    assert ["a", "4", "0.500", "2", "20.09", "7.39", "2.72"] in rows
 
 
 def test_the_card_speaks_of_perplexity(summary):

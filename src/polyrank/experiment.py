@@ -132,9 +132,7 @@ class _Run:
     def _started(self, federation: Federation) -> tuple[ServerState, dict[str, Any]]:
         """Choose ranks and save the state before the first round."""
         self.folder.cut(-1, {})
-        adapter = self.prepared.workload.start or first_adapter(self.settings, self.prepared.shapes)
-        model = ServerModel(adapter, first_extras(self.settings, self.prepared.extras))
-        state = ServerState(model, {})
+        state = ServerState(self._start_model(), {})
         measured = self._measured(federation, state)
         choice, memory = self.ranks.choose(None, measured, 0)
         state = replace(state, plan=self._plan(choice), allocator=memory)
@@ -145,6 +143,10 @@ class _Run:
         record = RoundRecord(0, (), validation, test, seconds)
         self._keep(state, record, facts, self._probe_cost(federation, state, measured))
         return state, facts
+
+    def _start_model(self) -> ServerModel:
+        adapter = self.prepared.workload.start or first_adapter(self.settings, self.prepared.shapes)
+        return ServerModel(adapter, first_extras(self.settings, self.prepared.extras))
 
     def _refreshed(
         self, federation: Federation, state: ServerState
@@ -259,8 +261,10 @@ class _Run:
         self.folder.append(
             "clients",
             [
-                {"event": "final", "client": client, "global": shared, "personal": personal}
-                for client, shared, personal in federation.evaluate_clients(state, rows)
+                {"event": "final", "client": c, "before": before, "global": g, "personal": own}
+                for c, before, g, own in federation.evaluate_clients(
+                    state, rows, self._start_model()
+                )
             ],
         )
 

@@ -186,30 +186,32 @@ class Federation:
         )
 
     def evaluate_clients(
-        self, state: ServerState, rows: Mapping[str, int]
-    ) -> Iterator[tuple[str, Metrics, Metrics]]:
-        """Yield each client's metrics on its own test rows: global model, personal model.
+        self, state: ServerState, rows: Mapping[str, int], start: ServerModel
+    ) -> Iterator[tuple[str, Metrics, Metrics, Metrics]]:
+        """Yield each client's metrics on its own test rows: before, global and personal model.
 
         Args:
             state: whose model is the global one.
             rows: client -> number of its own test rows; clients without any are left out.
+            start: the model before round 1.
         """
-        download = _whole(state.exported)
+        before, download = _whole(start), _whole(state.exported)
         clients = [client for client in self.roster if rows[client]]
 
         def tasks() -> Iterator[EvaluateTask]:
             for client in clients:
                 last = state.trained.get(client)
                 id = TaskId(self.settings.name, last or 0, client)
+                yield EvaluateTask(id, "client", before, 0, rows[client])
                 yield EvaluateTask(id, "client", download, 0, rows[client])
                 if last is not None:
                     yield EvaluateTask(id, "client", None, 0, rows[client])
 
         answers = self.engine.run(tasks())
         for client in clients:
-            shared = _metrics([next(answers)])
+            first, shared = _metrics([next(answers)]), _metrics([next(answers)])
             personal = _metrics([next(answers)]) if client in state.trained else None
-            yield client, shared, personal
+            yield client, first, shared, personal
 
     def _attempt(
         self, state: ServerState, number: int, attempt: int

@@ -33,7 +33,9 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
     modules = list(profiles[0]["ranks"])
     shown = modules if len(modules) <= 4 else []
     several = len(summary["label_names"]) > 1  # texts for a language model may have none
-    title = _title(len(profiles), judged_by(summary))
+    judged = judged_by(summary)
+    first = judged == "perplexity"  # a classifier's head is new: it knew nothing before
+    title = _title(len(profiles), judged)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in [
         "client",
@@ -41,6 +43,7 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
         *(["labels"] if several else []),
         "score",
         *(shown or ["mean rank"]),
+        *(["before"] if first else []),
         "global",
         "own",
     ]:
@@ -55,6 +58,7 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
             *([str(sum(count > 0 for count in profile["label_counts"]))] if several else []),
             "" if profile["score"] is None else f"{profile['score']:.3f}",
             *([str(ranks[m]) for m in shown] or [f"{mean:.1f}"]),
+            *([_judged(final.get("before"))] if first else []),
             _judged(final.get("global")),
             _judged(final.get("personal")),
         )

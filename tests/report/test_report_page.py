@@ -214,7 +214,9 @@ def test_a_language_model_is_shown_by_perplexity(make_run):
     ]
     assert chart["traces"][0]["y"][0] == 33.7844
     own = page.content["data"]["run0-client-perplexity"]
-    assert own["columns"] == ["client", "global perplexity", "personal perplexity"]
+    kinds = [f"{kind} perplexity" for kind in ("global", "personal", "before")]
+    assert own["columns"] == ["client", *kinds]
+    assert {row[3] for row in own["rows"]} == {7.3891}  # exp 2
     assert [row[0] for row in own["rows"]] == [str(client) for client in range(11, -1, -1)]
 
 
