@@ -123,6 +123,16 @@ def test_the_card_speaks_of_perplexity(summary):
     assert "accuracy" not in card
 
 
+def test_the_card_of_a_client_has_its_own_numbers_too(summary):
+    """Perplexities are exp of 1, 2 and 3 nats."""
+    card = model_card(
+        SETTINGS, {"fc": 2}, 3, client="a", merged=False, summary=summary, final=CLIENTS[2]
+    )
+    told = card.partition("On this client's own test rows, perplexity:")[2]
+    assert "| this model | 2.7183 |" in told
+    assert "| the global model | 7.3891 |\n| before training | 20.0855 |" in told
+
+
 def test_perplexities_that_are_no_longer_numbers_to_read_are_short():
     assert [perplexity_text(x) for x in (1.0, 12345.678, 1e6, perplexity(2000.0))] == [
         "1.00",

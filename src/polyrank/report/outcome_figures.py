@@ -50,7 +50,8 @@ def curves(run: Run) -> list[Part]:
         f"{what} after each round; round 0 is before training.",
     )
     loss = "Cross-entropy after each round, lower is better; training loss is the clients' mean."
-    falling: Trace = {"yaxis": {"rangemode": "tozero"}}
+    # a language model's loss stays far from 0, and what training does to it is small beside that
+    falling: Trace = {"yaxis": {} if judged is PERPLEXITY else {"rangemode": "tozero"}}
     return [
         *_curve(run, head, series, {"yaxis": judged.axis}, judged.hover),
         *_curve(run, ("loss", "Loss by round", loss), LOSS, falling, ".3f"),
