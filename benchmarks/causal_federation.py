@@ -11,8 +11,7 @@ questions (Banking77), quiz questions (TREC). Arms of one budget (mean rank 8), 
 - ``alone``: each client for itself, all its epochs in one round;
 - ``pooled``: one client with the training texts of all.
 
-The learning rate of each arm is chosen on a federation of other texts; ``autorank`` has that of
-``uniform``. What ``autorank`` and
+The learning rate of each arm is chosen on a federation of other texts. What ``autorank`` and
 ``uniform`` export is loaded by PEFT and transformers alone, and judged again. FOLDER holds
 ``agnews_train15k.csv.gz``, ``banking77_train.csv.gz`` and ``trec6_train.csv.gz``, columns text
 and label. Finished runs in RUNS are kept. One thread, one process, about 25 minutes.
@@ -40,6 +39,7 @@ from polyrank.threads import one_thread
 
 ARMS = "autorank", "uniform", "alone", "pooled"
 RATES = {
+    "autorank": (3e-3, 1e-2, 3e-2),
     "uniform": (3e-3, 1e-2, 3e-2),
     "alone": (1e-3, 3e-3, 1e-2),
     "pooled": (1e-3, 3e-3, 1e-2),
@@ -195,7 +195,6 @@ def main() -> None:
     runs = Experiment(given.data, given.out)
     tuned = {arm: {rate: judged(runs, arm, rate) for rate in tried} for arm, tried in RATES.items()}
     rates = {arm: min(found, key=found.__getitem__) for arm, found in tuned.items()}
-    rates["autorank"] = rates["uniform"]
     perplexity: dict[str, dict[str, Losses]] = {}
     exports, about = [], {}
     for seed, arm in product(range(given.seeds), ARMS):
@@ -212,7 +211,7 @@ def main() -> None:
         "rates": {"chosen": rates, "perplexity_on_other_texts": tuned},
         "runs": about,
         "exports_in_peft": {
-            "checked": 16 * len(exports),
+            "exports": len(exports) * (1 + len(next(iter(perplexity["base"].values())))),
             "largest_difference_of_logits": max(e["logits"] for e in exports),
             "largest_difference_of_loss": max(e["loss"] for e in exports),
         },
