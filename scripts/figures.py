@@ -1,8 +1,8 @@
-"""Draw README's figure and table from the result files in ``results``.
+"""Draw README's figure and tables, and those of the documentation, from the files in ``results``.
 
     python scripts/figures.py [--check]
 
-``--check`` changes nothing and fails if README's table is not what the files give.
+``--check`` changes nothing and fails if a table is not what the files give.
 """
 
 import argparse
@@ -11,6 +11,8 @@ import statistics
 import sys
 from pathlib import Path
 from typing import Any
+
+import language_table
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- results: made by scripts/figures.py -->", "<!-- end of results -->"
@@ -70,6 +72,8 @@ def table(result: dict[str, Any]) -> str:
     """Write one result as a Markdown table."""
     if "grid" in result:
         return grid(result)
+    if "perplexity" in result:
+        return language_table.by_size(result)
     lines = [
         f"{result['title']}:",
         "",
@@ -98,11 +102,23 @@ def spread(values: list[float]) -> str:
     return f"{100 * statistics.mean(values):.1f}{deviation}"
 
 
-def with_tables(readme: str, given: list[dict[str, Any]]) -> str:
-    """Return README with its results replaced."""
-    before, _, rest = readme.partition(START)
+def with_tables(page: str, tables: list[str]) -> str:
+    """Return a page with its results replaced."""
+    before, _, rest = page.partition(START)
     _, _, after = rest.partition(END)
-    return f"{before}{START}\n{chr(10).join(table(r) + chr(10) for r in given)}{END}{after}"
+    return f"{before}{START}\n{chr(10).join(t + chr(10) for t in tables)}{END}{after}"
+
+
+def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
+    """Return the pages that hold tables, and which."""
+    language = [result for result in given if "perplexity" in result]
+    others = [result for result in given if "perplexity" not in result]
+    return {
+        ROOT / "README.md": [table(result) for result in (*others, *language)],
+        ROOT / "docs" / "explanation" / "language-models.md": [
+            language_table.by_client(result) for result in language
+        ],
+    }
 
 
 def draw(given: list[dict[str, Any]], out: Path) -> None:
@@ -142,10 +158,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    path = ROOT / "README.md"
-    now = path.read_text(encoding="utf-8")
-    wanted = with_tables(now, results())
-    if check:
-        sys.exit(0 if now == wanted else "README.md: run python scripts/figures.py")
-    path.write_text(wanted, encoding="utf-8")
-    draw(results(), ROOT / "docs" / "figures" / "results.svg")
+    for path, tables in pages(results()).items():
+        now = path.read_text(encoding="utf-8")
+        wanted = with_tables(now, tables)
+        if not check:
+            path.write_text(wanted, encoding="utf-8")
+        elif now != wanted:
+            sys.exit(f"{path.relative_to(ROOT)}: run python scripts/figures.py")
+    if not check:
+        draw(results(), ROOT / "docs" / "figures" / "results.svg")

@@ -214,6 +214,22 @@ def test_the_summary_tells_perplexity(run):
     assert summary["worst_client"]["final"] == max(owns)
 
 
+def test_before_is_the_plain_model_on_each_clients_own_rows(run, folder):
+    """Against transformers' own loss, token by token over a client's test rows."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    workload = prepare(RunFolder.open(run).settings, None).workload
+    finals = {c["client"]: c for c in RunFolder.open(run).read("clients") if c["event"] == "final"}
+    assert finals.keys() == workload.clients.keys()
+    for client, (_, rows) in workload.clients.items():
+        inputs, labels = workload.train.batch(rows)
+        with torch.no_grad():
+            loss = float(model(**inputs, labels=labels).loss)
+        assert finals[client]["before"]["loss"] == pytest.approx(loss, rel=1e-4)
+        assert finals[client]["global"]["loss"] < loss
+
+
 def test_ranks_come_from_criteria_that_need_no_labels(run):
     clients = [c for c in RunFolder.open(run).read("clients") if c["event"] == "profile"]
     assert {c["client"] for c in clients} == {"s0", "s1"}

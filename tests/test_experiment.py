@@ -9,11 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import polyrank
 from polyrank.aggregators import AGGREGATORS
 from polyrank.checkpoint import load_tensors
 from polyrank.errors import QuorumError, RunFolderError
+from polyrank.models import build_shell
+from polyrank.models.weights import put_weights
+from polyrank.preparation import prepare
 from polyrank.results import RunFolder
 from tests.small import small
 
@@ -73,6 +77,23 @@ def test_training_beats_the_untrained_model(tmp_path):
     result = polyrank.run(settings, out=tmp_path / "run")
     first = RunFolder.open(tmp_path / "run").read("rounds")[0]["test"]["accuracy"]
     assert result.summary["accuracy"]["final"] > first + 0.3
+
+
+@pytest.mark.parametrize("aggregator", ["rbla", "fedex"])
+def test_before_is_the_plain_base_also_where_the_base_changes(tmp_path, aggregator):
+    settings = small(aggregator=aggregator)
+    polyrank.run(settings, out=tmp_path / "run")
+    lines = RunFolder.open(tmp_path / "run").read("clients")
+    finals = {line["client"]: line for line in lines if line["event"] == "final"}
+    workload = prepare(settings, None).workload
+    model = build_shell(settings.model.kind, settings.model.options, (64,), 10)
+    put_weights(model, workload.base)
+    assert len(finals) == 4
+    for client, (_, rows) in workload.clients.items():
+        inputs, labels = workload.train.batch(rows)
+        loss = torch.nn.functional.cross_entropy(model(inputs), labels).item()
+        assert finals[client]["before"]["loss"] == pytest.approx(loss, rel=1e-5)
+        assert finals[client]["global"]["loss"] < loss
 
 
 @pytest.mark.parametrize("aggregator", list(AGGREGATORS))

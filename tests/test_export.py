@@ -78,6 +78,11 @@ def test_the_card_tells_how_it_was_trained_and_how_good_it_is(run, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     assert "of client `1`" in card
     assert f"| accuracy | {summary['accuracy']['final']:.4f} |" in card
+    lines = map(json.loads, (run / "clients.jsonl").read_text().splitlines())
+    own = next(x for x in lines if x["event"] == "final" and x["client"] == "1")
+    assert f"| this model | {own['personal']['accuracy']:.4f} |" in card
+    assert f"| the global model | {own['global']['accuracy']:.4f} |" in card
+    assert "before training" not in card
     for module, rank in summary["ranks"]["1"].items():
         assert f"| {module} | {rank} |" in card
     code = card.split("```python\n")[1].split("```")[0].replace('"mine"', f'"{tmp_path / "mine"}"')

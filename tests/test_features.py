@@ -103,6 +103,11 @@ def test_a_run_starts_from_a_good_head_and_counts_what_it_cost(tmp_path, name):
     assert start["bytes"]["up"] == 8 * (4 * 10 + labels * 16 + products)
     assert start["bytes"]["down"] == 4 * 4 * (10 * 16 + 10)  # the extras: no factors are needed
     assert drawn["bytes"] == {"up": 0, "down": 0}
+    before = [
+        np.mean([x["before"]["accuracy"] for x in lines(tmp_path / run / "clients.jsonl")[-4:]])
+        for run in ("run", "plain")
+    ]
+    assert before[0] > before[1] + 0.2
 
 
 def accuracy_at_once(settings: Settings, adapter: Tensor | float = 0.0) -> float:

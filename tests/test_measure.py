@@ -46,7 +46,13 @@ CLIENTS = [
     }
     for name in ("a", "b")
 ] + [
-    {"event": "final", "client": "a", "global": metrics(2.0, 0.1), "personal": metrics(1.0, 0.1)},
+    {
+        "event": "final",
+        "client": "a",
+        "before": metrics(3.0, 0.1),
+        "global": metrics(2.0, 0.1),
+        "personal": metrics(1.0, 0.1),
+    },
     {"event": "final", "client": "b", "global": metrics(2.5, 0.9), "personal": metrics(2.0, 0.9)},
 ]
 SETTINGS = make_settings({"model": {"kind": "mlp"}})
@@ -103,8 +109,8 @@ def test_what_is_printed_speaks_of_perplexity(summary, tmp_path):
     assert "accuracy" not in said
     assert "F1" not in said
     rows = [line.split() for line in said.splitlines()]
-    assert ["client", "examples", "score", "fc", "global", "own"] in rows
-    assert ["a", "4", "0.500", "2", "7.39", "2.72"] in rows
+    assert ["client", "examples", "score", "fc", "before", "global", "own"] in rows
+    assert ["a", "4", "0.500", "2", "20.09", "7.39", "2.72"] in rows
 
 
 def test_the_card_speaks_of_perplexity(summary):
@@ -115,6 +121,16 @@ def test_the_card_speaks_of_perplexity(summary):
     assert "| perplexity | 12.1825 |\n| loss in nats a token | 2.5000 |" in card
     assert "| worst client's perplexity | 12.1825 |" in card
     assert "accuracy" not in card
+
+
+def test_the_card_of_a_client_has_its_own_numbers_too(summary):
+    """Perplexities are exp of 1, 2 and 3 nats."""
+    card = model_card(
+        SETTINGS, {"fc": 2}, 3, client="a", merged=False, summary=summary, final=CLIENTS[2]
+    )
+    told = card.partition("On this client's own test rows, perplexity:")[2]
+    assert "| this model | 2.7183 |" in told
+    assert "| the global model | 7.3891 |\n| before training | 20.0855 |" in told
 
 
 def test_perplexities_that_are_no_longer_numbers_to_read_are_short():

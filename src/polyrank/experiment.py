@@ -91,6 +91,7 @@ class _Run:
         clients = [client.name for client in self.prepared.splits.clients]
         self.ranks = RankChooser(settings, clients, self.prepared.shapes)
         classes = self.prepared.workload.classes
+        self.head_path = folder.checkpoint / "head.safetensors"
         self.head = StartingHead(settings, self.prepared.extras, classes)
         if settings.init_adapter and self.aggregator.local(1).absent == "fresh":
             raise SettingsError(
@@ -135,9 +136,7 @@ class _Run:
     def _started(self, federation: Federation) -> tuple[ServerState, dict[str, Any]]:
         """Choose ranks and save the state before the first round."""
         self.folder.cut(-1, {})
-        adapter = self.prepared.workload.start or first_adapter(self.settings, self.prepared.shapes)
-        model = ServerModel(adapter, first_extras(self.settings, self.prepared.extras))
-        state, head_cost = self._with_head(federation, ServerState(model, {}))
+        state, head_cost = self._with_head(federation, ServerState(self._start_model(), {}))
         measured = self._measured(federation, state)
         choice, memory = self.ranks.choose(None, measured, 0)
         state = replace(state, plan=self._plan(choice), allocator=memory)
@@ -153,12 +152,21 @@ class _Run:
     def _with_head(
         self, federation: Federation, state: ServerState
     ) -> tuple[ServerState, dict[str, int]]:
-        """Make the head, if the settings say how; return also what it cost."""
+        """Make the head, if the settings say how, and keep it; return also what it cost."""
         self.watcher.stage("head")
         measured = self.head.measured(federation, state)
         cost = self._probe_cost(federation, state, self.head.ranks(state), measured)
-        extras = self.head.extras(measured, state.model.extras)
+        made = self.head.made(measured, state.model.extras)
+        if made:
+            save_tensors(self.head_path, made, {})
+        extras = {**state.model.extras, **made}
         return replace(state, model=replace(state.model, extras=extras)), cost
+
+    def _start_model(self) -> ServerModel:
+        adapter = self.prepared.workload.start or first_adapter(self.settings, self.prepared.shapes)
+        extras = first_extras(self.settings, self.prepared.extras)
+        made = load_tensors(self.head_path)[0] if self.head_path.exists() else {}
+        return ServerModel(adapter, {**extras, **made})
 
     def _refreshed(
         self, federation: Federation, state: ServerState
@@ -275,8 +283,10 @@ class _Run:
         self.folder.append(
             "clients",
             [
-                {"event": "final", "client": client, "global": shared, "personal": personal}
-                for client, shared, personal in federation.evaluate_clients(state, rows)
+                {"event": "final", "client": c, "before": before, "global": g, "personal": own}
+                for c, before, g, own in federation.evaluate_clients(
+                    state, rows, self._start_model()
+                )
             ],
         )
 

@@ -165,13 +165,15 @@ def export(
     part.mkdir(parents=True)
     try:
         _write(part, trained, merge, pad_rank)
+        run = RunFolder(path)
         card = model_card(
             trained.settings,
             {name: factors.rank for name, factors in trained.adapter.items()},
             trained.rounds,
             client=client,
             merged=merge,
-            summary=RunFolder(path).read_summary() if RunFolder(path).finished else None,
+            summary=run.read_summary() if run.finished else None,
+            final=next((c for c in run.read("clients") if _is_final(c, client)), None),
         )
         write_whole(part / "README.md", card.replace("FOLDER", out.absolute().name).encode())
         if out.exists():  # an empty folder that may be somebody's current one stays itself
@@ -182,6 +184,10 @@ def export(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out
+
+
+def _is_final(line: Mapping[str, Any], client: str | None) -> bool:
+    return bool(line["event"] == "final" and line["client"] == client)
 
 
 def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None) -> None:

@@ -188,9 +188,9 @@ class Federation:
         )
 
     def evaluate_clients(
-        self, state: ServerState, rows: Mapping[str, int]
-    ) -> Iterator[tuple[str, Metrics, Metrics]]:
-        """Yield each client's metrics on its own test rows: global model, personal model.
+        self, state: ServerState, rows: Mapping[str, int], start: ServerModel
+    ) -> Iterator[tuple[str, Metrics, Metrics, Metrics]]:
+        """Yield each client's metrics on its own test rows: before, global and personal model.
 
         Either is None where it is not evaluated: a model that the settings leave out, or the
         personal one of a client that has not trained.
@@ -198,8 +198,9 @@ class Federation:
         Args:
             state: whose model is the global one.
             rows: client -> number of its own test rows; clients without any are left out.
+            start: the model before round 1.
         """
-        download = _whole(state.exported)
+        before, download = _whole(start), _whole(state.exported)
         clients = [client for client in self.roster if rows[client]]
         judged = self.settings.evaluation.global_model
 
@@ -207,6 +208,7 @@ class Federation:
             for client in clients:
                 last = state.trained.get(client)
                 id = TaskId(self.settings.name, last or 0, client)
+                yield EvaluateTask(id, "client", before, 0, rows[client])
                 if judged:
                     yield EvaluateTask(id, "client", download, 0, rows[client])
                 if last is not None:
@@ -214,9 +216,10 @@ class Federation:
 
         answers = self.engine.run(tasks())
         for client in clients:
+            first = _metrics([next(answers)])
             shared = _metrics([next(answers)]) if judged else None
             personal = _metrics([next(answers)]) if client in state.trained else None
-            yield client, shared, personal
+            yield client, first, shared, personal
 
     def _attempt(
         self, state: ServerState, number: int, attempt: int

@@ -25,6 +25,7 @@ def model_card(
     client: str | None,
     merged: bool,
     summary: Mapping[str, Any] | None,
+    final: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the card.
 
@@ -35,6 +36,7 @@ def model_card(
         client: whose model; None for the global one.
         merged: the adapter is merged into the base.
         summary: of a finished run; None leaves the metrics out.
+        final: the client's own line of ``clients.jsonl``, if it has rows to be tested on.
     """
     whose = f"of client `{client}`" if client is not None else "(global)"
     front = ["---", "library_name: peft", "tags: [lora, federated-learning, polyrank]", "---"]
@@ -46,7 +48,7 @@ def model_card(
         "## Use\n\n```python\n" + _LOAD[merged] + "\n```",
         "## Training\n\n" + _table(_training(settings)),
         "## Ranks\n\n" + _table([("module", "rank"), *ranks.items()], header=True),
-        "## Metrics\n\n" + _metrics(summary, client),
+        "## Metrics\n\n" + _metrics(summary, client) + _own(final),
         "## Limits\n\nThe metrics hold for data like the run's own. The card says nothing of the "
         "base model's licence or of what its training data held; check both before you publish.",
     ]
@@ -60,11 +62,16 @@ def _training(settings: Settings) -> list[tuple[str, object]]:
     return [
         ("data", source if isinstance(source, str) else f"{len(source)} files, one a client"),
         ("partition", settings.partition.kind),
-        ("model", settings.model.kind),
+        ("model", " ".join([settings.model.kind, *_base_name(settings)])),
         ("local training", f"{training.optimizer}, {length} a round, batch {training.batch_size}"),
         ("learning rate", f"{training.learning_rate:g} ({training.schedule})"),
         ("scaling", f"{settings.adapter.scaling:g}"),
     ]
+
+
+def _base_name(settings: Settings) -> list[str]:
+    name = settings.model.options.get("name")
+    return [f"`{name}`"] if name else []
 
 
 def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
@@ -78,15 +85,32 @@ def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
         ("balanced accuracy", summary["balanced_accuracy"]["final"]),
         (f"worst client's {judged}", (summary["worst_client"] or {}).get("final")),
     ]
-    shown = [
-        (name, f"{value:.4f}" if value < 1e6 else perplexity_text(value))
-        for name, value in rows
-        if value is not None
-    ]
-    if not shown:
+    if all(value is None for _, value in rows):
         return "The run did not evaluate its global model after training."
     own = ", not of this client's own" if client is not None else ""
-    return f"Of the global model on the run's test rows{own}.\n\n{_table(shown)}"
+    return f"Of the global model on the run's test rows{own}.\n\n{_shown(rows)}"
+
+
+def _own(final: Mapping[str, Any] | None) -> str:
+    """Write what a client's own model does on its own test rows, beside what it came from."""
+    if final is None or final["personal"] is None:
+        return ""
+    judged = judged_by(final["personal"])
+    names = {"personal": "this model", "global": "the global model"}
+    if judged == "perplexity":  # a classifier's head is new: it knew nothing before
+        names["before"] = "before training"
+    rows = [(name, final[key][judged]) for key, name in names.items() if final.get(key)]
+    return f"\n\nOn this client's own test rows, {judged}:\n\n{_shown(rows)}"
+
+
+def _shown(rows: Sequence[tuple[str, float | None]]) -> str:
+    return _table(
+        [
+            (name, f"{value:.4f}" if value < 1e6 else perplexity_text(value))
+            for name, value in rows
+            if value is not None
+        ]
+    )
 
 
 def _table(rows: Sequence[tuple[str, object]], *, header: bool = False) -> str:

@@ -33,8 +33,10 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
     modules = list(profiles[0]["ranks"])
     shown = modules if len(modules) <= 4 else []
     several = len(summary["label_names"]) > 1  # texts for a language model may have none
-    judged = [] if _only_personal(summary) else ["global"]
     title = _title(len(profiles), judged_by(summary))
+    # a classifier's head is new: it knew nothing before
+    before = ["before"] if judged_by(summary) == "perplexity" else []
+    judged = [*before, *([] if _only_personal(summary) else ["global"])]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in [
         "client",

@@ -44,13 +44,13 @@ class StartingHead:
         wanted = Wanted(head=self.name, products=self.made_by.products)
         return federation.probe(state, self.ranks(state), wanted)
 
-    def extras(self, measured: list[Measured], extras: Tensors) -> Tensors:
-        """Put the head that the clients' sums give into the extras."""
+    def made(self, measured: list[Measured], extras: Tensors) -> Tensors:
+        """Return the tensors of the head that the clients' sums give, as the extras have them."""
         if self.made_by is None:
-            return extras
+            return {}
         sums = reduce(add, (unpacked(m.features) for m in measured))
         weight, bias = self.made_by.solve(sums)
         made = {f"{self.name}.weight": weight, f"{self.name}.bias": bias}
         if f"{self.name}.bias" not in extras:
             made = {f"{self.name}.weight": without_bias(weight, bias, sums.mean)}
-        return {**extras, **{n: t.to(extras[n]) for n, t in made.items()}}
+        return {n: t.to(extras[n]) for n, t in made.items()}

@@ -40,6 +40,7 @@ def as_language_model(folder: Path) -> Path:
             record["label_counts"] = [sum(record["label_counts"])]
         if record["event"] == "final":
             record |= {"global": _token_metrics(1 + place / 99), "personal": _token_metrics(1.0)}
+            record["before"] = _token_metrics(2.0)
     _write(folder, "rounds.jsonl", rounds)
     _write(folder, "clients.jsonl", clients)
     if (folder / "summary.json").exists():

@@ -202,7 +202,8 @@ def test_a_language_model_is_shown_by_perplexity(make_run):
     page = Page(source)
     said = " ".join(page.text)
     assert "Perplexity fell from 33.78 before training to 7.89 in 5 rounds." in said
-    assert "The worst served, client 11, gets" in said
+    assert "The worst served, client 11, gets 5.08 (7.39 before training)." in said
+    assert page.content["figures"]["run0-loss"]["layout"]["yaxis"].get("rangemode") != "tozero"
     assert "<dd>7.89</dd>" in source
     assert "best 7.64 in round 2" in said
     assert "ccuracy" not in said
@@ -214,7 +215,9 @@ def test_a_language_model_is_shown_by_perplexity(make_run):
     ]
     assert chart["traces"][0]["y"][0] == 33.7844
     own = page.content["data"]["run0-client-perplexity"]
-    assert own["columns"] == ["client", "global perplexity", "personal perplexity"]
+    kinds = [f"{kind} perplexity" for kind in ("global", "personal", "before")]
+    assert own["columns"] == ["client", *kinds]
+    assert {row[3] for row in own["rows"]} == {7.3891}  # exp 2
     assert [row[0] for row in own["rows"]] == [str(client) for client in range(11, -1, -1)]
 
 
@@ -235,6 +238,10 @@ def test_language_models_and_classifiers_are_compared_apart(make_run):
         for n, s in names
     ]
     page = Page(build([read_run(folder) for folder in folders]))
+    scale = page.content["figures"]["loss-compared"]["layout"]["yaxis"]
+    alone = Page(build([read_run(folder) for folder in folders[:2]])).content["figures"]
+    assert scale["rangemode"] == "tozero"  # as classifiers' losses are shown, but not
+    assert alone["loss-compared"]["layout"]["yaxis"].get("rangemode") != "tozero"
     figures, data = page.content["figures"], page.content["data"]
     for key, arm in (("accuracy", "digits"), ("perplexity", "talk")):
         assert {trace["name"] for trace in figures[f"{key}-compared"]["traces"]} == {arm}

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 from polyrank.report.comparison_figures import Arm, arms_of, compared_curve, price
 from polyrank.report.headline import Headline, headline
-from polyrank.report.parts import Cell, Column, Part, Section, Sheet
+from polyrank.report.parts import Cell, Column, Part, Section, Sheet, Trace
 from polyrank.report.records import Run
 from polyrank.report.words import NOTHING, percent, plural, size
 from polyrank.report.yardstick import ACCURACY, PERPLEXITY, Yardstick, yardstick
@@ -24,7 +24,8 @@ def comparison(runs: Sequence[Run], names: Sequence[str]) -> Section:
         parts.insert(0, _arms(arms, judged))
     for one in judged:
         parts += compared_curve(runs, names, arms, one.metric, one.axis, one.hover)
-    parts += compared_curve(runs, names, arms, "loss", {"rangemode": "tozero"}, ".3f")
+    falling: Trace = {"rangemode": "tozero"} if ACCURACY in judged else {}
+    parts += compared_curve(runs, names, arms, "loss", falling, ".3f")
     for one in judged:
         parts += price(runs, names, arms, one)
     return Section("comparison", "How do the runs compare?", _lead(runs, names, judged), parts)

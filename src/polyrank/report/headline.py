@@ -18,6 +18,7 @@ class Headline:
     balanced_accuracy: float | None
     worst: float | None
     worst_client: str | None
+    worst_before: float | None  # what that client had before training; of language models
     shared: float | None  # of the global model, mean over clients, on their own test rows
     personal: float | None  # the same of the clients' own models
     rounds: int
@@ -44,6 +45,7 @@ def headline(run: Run) -> Headline:
         worst=worst,
         worst_client=client,
         shared=judged.mean([f.shared for f in run.finals if f.shared]),
+        worst_before=_before(run, client) if judged.falls else None,
         personal=summary.personal.get("mean"),
         rounds=run.rounds[-1].round if run.rounds else 0,
         bytes_up=sent.up if sent else sum(r.bytes.up for r in run.rounds),
@@ -63,6 +65,11 @@ def _final(ended: Metrics, run: Run, metric: str) -> float | None:
 def _worst(run: Run, judged: Yardstick) -> tuple[float | None, str | None]:
     scores = [(f.shared.get(judged.metric), f.client) for f in run.finals if f.shared]
     return judged.worst((score, client) for score, client in scores if score is not None)
+
+
+def _before(run: Run, client: str | None) -> float | None:
+    found = [f.before.get("perplexity") for f in run.finals if f.client == client and f.before]
+    return found[0] if found else None
 
 
 def _mean_rank(run: Run) -> float | None:

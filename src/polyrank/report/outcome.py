@@ -43,7 +43,10 @@ def _lead(numbers: Headline) -> str:
     text = f"{judged.title} {start} {judged.show(final)} in {plural(numbers.rounds, 'round')}."
     if numbers.worst is not None:
         worst = judged.show(numbers.worst)
-        text += f" The worst served, client {numbers.worst_client}, gets {worst}."
+        text += f" The worst served, client {numbers.worst_client}, gets {worst}"
+        if numbers.worst_before is not None:
+            text += f" ({judged.show(numbers.worst_before)} before training)"
+        text += "."
     return text
 
 

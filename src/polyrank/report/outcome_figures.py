@@ -12,7 +12,7 @@ from polyrank.report.charts import (
     sorted_by,
 )
 from polyrank.report.parts import Data, Figure, Part, Trace
-from polyrank.report.records import Final, Round, Run
+from polyrank.report.records import Final, Metrics, Round, Run
 from polyrank.report.yardstick import PERPLEXITY, Yardstick, yardstick
 
 Series = tuple[str, str, str]  # its name, "validation" or "test", the metric
@@ -31,6 +31,11 @@ LOSS: Sequence[Series] = (
     ("Validation loss", "validation", "loss"),
     ("Test loss", "test", "loss"),
 )
+KINDS = (  # which models a client's rows are judged by: field, in the table, in the legend
+    ("shared", "global", "Global adapter"),
+    ("personal", "personal", "Personal adapter"),
+    ("before", "before", "Before training"),
+)
 
 
 def curves(run: Run) -> list[Part]:
@@ -45,7 +50,8 @@ def curves(run: Run) -> list[Part]:
         f"{what} after each round; round 0 is before training.",
     )
     loss = "Cross-entropy after each round, lower is better; training loss is the clients' mean."
-    falling: Trace = {"yaxis": {"rangemode": "tozero"}}
+    # a language model's loss stays far from 0, and what training does to it is small beside that
+    falling: Trace = {"yaxis": {} if judged is PERPLEXITY else {"rangemode": "tozero"}}
     return [
         *_curve(run, head, series, {"yaxis": judged.axis}, judged.hover),
         *_curve(run, ("loss", "Loss by round", loss), LOSS, falling, ".3f"),
@@ -76,22 +82,25 @@ def _value(record: Round, part: str, metric: str) -> float | None:
 
 
 def by_client(finals: Sequence[Final], judged: Yardstick) -> list[Part]:
-    """Return the chart of accuracy or perplexity by client, or nothing while not measured."""
+    """Return the chart of accuracy or perplexity by client, or nothing while not measured.
+
+    What the base made of a client's data is shown of language models; a classifier's head is
+    new, and the base says nothing with it.
+    """
     metric = judged.metric
-    rows = [
-        (f.client, (f.shared or {}).get(metric), (f.personal or {}).get(metric)) for f in finals
-    ]
+    kinds = KINDS if judged is PERPLEXITY else KINDS[:2]
     sign = -1 if judged.falls else 1
+    found = [(f.client, [_of(getattr(f, field), metric) for field, *_ in kinds]) for f in finals]
     rows = sorted(
-        (row for row in rows if row[1:] != (None, None)),
-        key=lambda row: -math.inf if row[1] is None else sign * row[1],
+        ((name, own) for name, own in found if any(value is not None for value in own)),
+        key=lambda row: -math.inf if row[1][0] is None else sign * row[1][0],
     )
     if not rows:
         return []
-    names = [row[0] for row in rows]
+    names = [name for name, _ in rows]
     traces = [
-        _dots("Global adapter", names, [row[1] for row in rows], 0, judged.hover),
-        _dots("Personal adapter", names, [row[2] for row in rows], 1, judged.hover),
+        _dots(title, names, [own[place] for _, own in rows], place, judged.hover)
+        for place, (_, _, title) in enumerate(kinds)
     ]
     axis = names_axis(names, sorted_by(len(names), "worst first"))
     caption = (
@@ -105,10 +114,17 @@ def by_client(finals: Sequence[Final], judged: Yardstick) -> list[Part]:
             caption,
             [trace for trace in traces if any(y is not None for y in trace["y"])],
             {"xaxis": axis, "yaxis": judged.axis},
-            Data(["client", f"global {metric}", f"personal {metric}"], rows),
+            Data(
+                ["client", *(f"{kind} {metric}" for _, kind, _ in kinds)],
+                [[name, *own] for name, own in rows],
+            ),
             wide=True,
         )
     ]
+
+
+def _of(metrics: Metrics | None, name: str) -> float | None:
+    return metrics.get(name) if metrics else None
 
 
 def _dots(
@@ -119,7 +135,7 @@ def _dots(
         "x": [plain(client) for client in clients],
         "marker": {
             "color": f"@c{index}",
-            "symbol": ("circle", "diamond-open")[index],
+            "symbol": ("circle", "diamond-open", "x-thin-open")[index],
             "size": 5 if len(clients) > MANY_CLIENTS else 9,
         },
         "hovertemplate": f"%{{x}}: %{{y:{hover}}}",

@@ -89,12 +89,13 @@ class ClientUpdate(Record):
 
 
 class Final(Record):
-    """A client's metrics at the end, with the global and with its personal adapter."""
+    """A client's metrics before training, and with the global and its personal adapter."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     event: Literal["final"]
     client: str
+    before: Metrics | None = None
     shared: Metrics | None = Field(default=None, alias="global")
     personal: Metrics | None = None
 
