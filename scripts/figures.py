@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import language_table
+import text_table
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- results: made by scripts/figures.py -->", "<!-- end of results -->"
@@ -74,6 +75,8 @@ def table(result: dict[str, Any]) -> str:
         return grid(result)
     if "perplexity" in result:
         return language_table.by_size(result)
+    if "texts" in result:
+        return text_table.both(result)
     lines = [
         f"{result['title']}:",
         "",
@@ -112,9 +115,10 @@ def with_tables(page: str, tables: list[str]) -> str:
 def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     """Return the pages that hold tables, and which."""
     language = [result for result in given if "perplexity" in result]
-    others = [result for result in given if "perplexity" not in result]
+    texts = [result for result in given if "texts" in result]
+    others = [result for result in given if result not in [*texts, *language]]
     return {
-        ROOT / "README.md": [table(result) for result in (*others, *language)],
+        ROOT / "README.md": [table(result) for result in (*texts, *others, *language)],
         ROOT / "docs" / "explanation" / "language-models.md": [
             language_table.by_client(result) for result in language
         ],

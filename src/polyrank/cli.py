@@ -173,12 +173,12 @@ def export(
 def evaluate(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     data: Annotated[
-        str | None, typer.Option(help="digits, npz:PATH, ...; else the run's own.")
+        str | None, typer.Option(help="digits, npz:PATH, ...; else the run's own test rows.")
     ] = None,
     client: Client = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a trained model on the test rows of a data set."""
+    """Evaluate a trained model on the run's test rows, or on other data."""
     from polyrank.evaluation import evaluate_run
 
     metrics = evaluate_run(run_folder, data, client)

@@ -72,6 +72,11 @@ def check_source(source: str | Sequence[str], options: Mapping[str, Any]) -> Non
         check_options(DATASETS.load(name), options, f"{DATASETS.kind} {item!r}")
 
 
+def kind_of(source: str) -> str:
+    """Return the loader's name of a source."""
+    return _parse(source)[0]
+
+
 def _load_one(source: str, options: Mapping[str, Any]) -> Data:
     name, argument = _parse(source)
     loader = DATASETS.load(name)

@@ -1,0 +1,67 @@
+"""Tables of accuracies from a result file of ``benchmarks/text_federation.py``."""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+Run = Mapping[str, Any]
+COLUMNS: Mapping[str, Callable[[Run], float]] = {
+    "before training": lambda run: next(iter(run["test_accuracy"].values())),
+    "test rows": lambda run: list(run["test_accuracy"].values())[-1],
+    "own rows, global model": lambda run: run["own_rows"]["global"],
+    "own rows, personal models": lambda run: run["own_rows"]["personal"],
+}
+GLOBAL = ("before training", "test rows", "own rows, global model")
+HEAD = ("data", "arm", *COLUMNS, "up", "down", "seeds")
+
+
+def both(result: Mapping[str, Any]) -> str:
+    """Write the arms with controls as one table, and what the best is made of as another."""
+    controls, steps = [], []
+    for data, arm, seeds in arms(result):
+        kept = controls if data == "pooled" or arm in result["controls"] else steps
+        kept.append(row(data, arm, list(seeds.values())))
+    best = [line for line in controls if "| Dirichlet 0.1 | uniform" in line]
+    return "\n".join(
+        [
+            f"{result['title']}, with controls:",
+            "",
+            *table(controls),
+            "",
+            "What that is made of, one rank for all of the same budget:",
+            "",
+            *table([*steps, *best]),
+            "",
+            "Mean ± standard deviation over seeds, in points of accuracy.",
+        ]
+    )
+
+
+def arms(result: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Run]]]:
+    """Yield federation, arm, and its runs by seed."""
+    for data, found in result["texts"].items():
+        for arm, seeds in found.items():
+            yield data, arm, seeds
+
+
+def table(lines: Sequence[str]) -> list[str]:
+    """Put the head on rows."""
+    return [f"| {' | '.join(HEAD)} |", f"| {' | '.join('---' for _ in HEAD)} |", *lines]
+
+
+def row(data: str, arm: str, runs: Sequence[Run]) -> str:
+    """Write one arm; ``alone`` has no global model, ``pooled`` no clients and sends nothing."""
+    cells = []
+    for name, of in COLUMNS.items():
+        none = (arm == "alone" and name in GLOBAL) or (data == "pooled" and name.startswith("own"))
+        cells.append("" if none else spread([of(run) for run in runs]))
+    for way in ("up", "down"):
+        megabytes = statistics.mean(run["bytes"][way] for run in runs) / 1e6
+        cells.append("" if arm in ("alone", "pooled") else f"{megabytes:.1f} MB")
+    return f"| {' | '.join([data, arm, *cells, str(len(runs))])} |"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Write mean and standard deviation in points."""
+    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{deviation}"
