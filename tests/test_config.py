@@ -108,3 +108,19 @@ def test_a_path_is_a_text_wherever_it_stands():
     )
     assert settings.model.options == {"folder": "a/b"}
     assert 'source = "x.csv"' in dump_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (
+            {"adapter": {"modules_to_save": ["head"]}},
+            r"modules_to_save.*here it is adapter\.extras",
+        ),
+        ({"adapter": {"target_modules": "all"}}, r"target_modules.*here it is adapter\.targets"),
+        ({"training": {"bf16": True}}, r"bf16.*here it is training\.autocast"),
+    ],
+)
+def test_names_of_peft_and_transformers_are_answered_with_ours(document, said):
+    with pytest.raises(SettingsError, match=said):
+        make_settings(document)

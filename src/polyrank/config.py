@@ -12,6 +12,17 @@ from pydantic_core import ErrorDetails
 from polyrank.errors import SettingsError, nearest
 from polyrank.settings import Settings
 
+CALLED_OTHERWISE = {  # keys of PEFT and transformers
+    "target_modules": "adapter.targets",
+    "modules_to_save": "adapter.extras",
+    "lora_alpha": "adapter.scaling, of the update itself whatever the rank",
+    "r": "ranks.r_max, and the allocator's choice",
+    "gradient_accumulation_steps": "training.accumulate, of one batch",
+    "gradient_checkpointing": "training.checkpointing",
+    "bf16": 'training.autocast = "bf16"',
+    "fp16": 'training.autocast = "fp16"',
+}
+
 
 def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     """Read a settings file; ``overrides`` are ``"dotted.key=value"`` with TOML values.
@@ -105,7 +116,8 @@ def _line(loc: tuple[int | str, ...], error: ErrorDetails) -> str:
     key = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
         known = _known_keys(loc[:-1])
-        hint = nearest(str(loc[-1]), known)
+        meant = CALLED_OTHERWISE.get(str(loc[-1]))
+        hint = f" (here it is {meant})" if meant else nearest(str(loc[-1]), known)
         return f"unknown key {key} = {error['input']!r}{hint}; allowed: {', '.join(known)}"
     if error["type"] == "missing":
         return f"{key} is required and was not given"
