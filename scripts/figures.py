@@ -76,7 +76,7 @@ def table(result: dict[str, Any]) -> str:
     if "perplexity" in result:
         return language_table.by_size(result)
     if "texts" in result:
-        return text_table.both(result)
+        return text_table.controls(result)
     lines = [
         f"{result['title']}:",
         "",
@@ -121,6 +121,9 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
         ROOT / "README.md": [table(result) for result in (*texts, *others, *language)],
         ROOT / "docs" / "explanation" / "language-models.md": [
             language_table.by_client(result) for result in language
+        ],
+        ROOT / "docs" / "explanation" / "text-classifiers.md": [
+            text_table.steps(result) for result in texts
         ],
     }
 

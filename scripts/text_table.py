@@ -12,29 +12,29 @@ COLUMNS: Mapping[str, Callable[[Run], float]] = {
     "own rows, personal models": lambda run: run["own_rows"]["personal"],
 }
 GLOBAL = ("before training", "test rows", "own rows, global model")
+SPREAD = "Mean ± standard deviation over the seeds, in points of accuracy."
 HEAD = ("data", "arm", *COLUMNS, "up", "down", "seeds")
 
 
-def both(result: Mapping[str, Any]) -> str:
-    """Write the arms with controls as one table, and what the best is made of as another."""
-    controls, steps = [], []
-    for data, arm, seeds in arms(result):
-        kept = controls if data == "pooled" or arm in result["controls"] else steps
-        kept.append(row(data, arm, list(seeds.values())))
-    best = [line for line in controls if "| Dirichlet 0.1 | uniform" in line]
-    return "\n".join(
-        [
-            f"{result['title']}, with controls:",
-            "",
-            *table(controls),
-            "",
-            "What that is made of, one rank for all of the same budget:",
-            "",
-            *table([*steps, *best]),
-            "",
-            "Mean ± standard deviation over seeds, in points of accuracy.",
-        ]
-    )
+def controls(result: Mapping[str, Any]) -> str:
+    """Write the federations and what they are compared with."""
+    lines = [
+        row(data, arm, list(seeds.values()))
+        for data, arm, seeds in arms(result)
+        if data == "pooled" or arm in result["controls"]
+    ]
+    return "\n".join([f"{result['title']}:", "", *table(lines), "", SPREAD])
+
+
+def steps(result: Mapping[str, Any]) -> str:
+    """Write what the best is made of, one rank for all, and the best of these below."""
+    found = [
+        (data, arm, list(seeds.values())) for data, arm, seeds in arms(result) if data != "pooled"
+    ]
+    less = [row(*each) for each in found if each[1] not in result["controls"]]
+    where = {data for data, arm, _ in found if arm not in result["controls"]}
+    best = [row(*each) for each in found if each[0] in where and each[1].startswith("uniform")]
+    return "\n".join([*table([*less, *best]), "", SPREAD])
 
 
 def arms(result: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Run]]]:

@@ -18,8 +18,10 @@ from polyrank.allocators import Choice
 from polyrank.checkpoint import join_model, load_tensors, save_tensors, split_model
 from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError, SettingsError
+from polyrank.features import unpacked
 from polyrank.federation import Federation, Plan, ServerState
 from polyrank.frozen_base import kept_part, whole_base
+from polyrank.head_inits.head_init import FeatureSums
 from polyrank.messages import Measured
 from polyrank.preparation import fingerprint, first_adapter, first_extras, prepare
 from polyrank.progress import Silent, Watcher
@@ -145,7 +147,7 @@ class _Run:
         validation, test = federation.evaluate(state)
         seconds = {"probe": sum(m.seconds for m in measured)} if measured else {}
         record = RoundRecord(0, (), validation, test, seconds)
-        cost = self._probe_cost(federation, state, self.ranks.smallest, measured)
+        cost = self._probe_cost(federation, state, measured)
         self._keep(state, record, facts, {n: cost[n] + head_cost[n] for n in cost})
         return state, facts
 
@@ -153,12 +155,19 @@ class _Run:
         self, federation: Federation, state: ServerState
     ) -> tuple[ServerState, dict[str, int]]:
         """Make the head, if the settings say how, and keep it; return also what it cost."""
-        self.watcher.stage("head")
-        measured = self.head.measured(federation, state)
-        cost = self._probe_cost(federation, state, self.head.ranks(state), measured)
-        made = self.head.made(measured, state.model.extras)
-        if made:
-            save_tensors(self.head_path, made, {})
+        if self.head.made_by is None:
+            return state, {"up": 0, "down": 0, "steps": 0}
+        self.watcher.stage("making the head")
+        ranks, cost = self.head.ranks(state), {"up": 0, "down": 0, "steps": 0}
+        sums: FeatureSums | None = None
+        for measured in federation.probe(state, ranks, self.head.wanted):
+            part = unpacked(measured.features)
+            sums = part if sums is None else sums + part
+            cost["up"] += measured.nbytes
+            cost["down"] += federation.probe_download(state, ranks, measured.id.client).nbytes
+        assert sums
+        made = self.head.made(self.head.made_by, sums, state.model.extras)
+        save_tensors(self.head_path, made, {})
         extras = {**state.model.extras, **made}
         return replace(state, model=replace(state.model, extras=extras)), cost
 
@@ -184,7 +193,7 @@ class _Run:
             [{"event": "ranks", "round": number, "client": c, **told[c]} for c in changed],
         )
         planned = state.round if changed else state.planned
-        cost = self._probe_cost(federation, state, self.ranks.smallest, measured)
+        cost = self._probe_cost(federation, state, measured)
         return replace(state, plan=plan, planned=planned, allocator=memory), cost
 
     def _plan(self, choice: Choice) -> Plan:
@@ -197,17 +206,15 @@ class _Run:
         if not wanted:
             return []
         self.watcher.stage("measuring clients")
-        return federation.probe(state, self.ranks.smallest, wanted)
+        return list(federation.probe(state, self.ranks.smallest, wanted))
 
     def _probe_cost(
-        self,
-        federation: Federation,
-        state: ServerState,
-        ranks: Mapping[str, int],
-        measured: list[Measured],
+        self, federation: Federation, state: ServerState, measured: list[Measured]
     ) -> dict[str, int]:
         """What measuring cost: bytes both ways, and optimiser steps."""
-        sent = (federation.probe_download(state, ranks, m.id.client) for m in measured)
+        sent = (
+            federation.probe_download(state, self.ranks.smallest, m.id.client) for m in measured
+        )
         return {
             "up": sum(m.nbytes for m in measured),
             "down": sum(download.nbytes for download in sent),

@@ -112,7 +112,9 @@ class Federation:
         examples = self.engine.roster()
         return sorted(examples, key=lambda client: (-examples[client], client))
 
-    def probe(self, state: ServerState, ranks: Mapping[str, int], wanted: Wanted) -> list[Measured]:
+    def probe(
+        self, state: ServerState, ranks: Mapping[str, int], wanted: Wanted
+    ) -> Iterator[Measured]:
         """Let every client measure itself, starting from the global model at small ranks.
 
         Args:
@@ -134,16 +136,14 @@ class Federation:
             )
             for client in self.roster
         )
-        measured = []
-        for answer in self.engine.run(tasks):
+        for done, answer in enumerate(self.engine.run(tasks), start=1):
             if not isinstance(answer, Measured):
                 raise TrainingError(
                     f"client {answer.id.client!r} could not be measured: "
                     f"{getattr(answer, 'reason', answer)}"
                 )
-            measured.append(answer)
-            self.on_turn(answer.id.client, len(measured), len(self.roster))
-        return measured
+            self.on_turn(answer.id.client, done, len(self.roster))
+            yield answer
 
     def probe_download(self, state: ServerState, ranks: Mapping[str, int], client: str) -> Download:
         """Return what a client is sent to probe from: the first slots of each module."""

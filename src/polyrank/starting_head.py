@@ -1,15 +1,13 @@
 """The head of the start model, made from sums over what all clients have."""
 
 from collections.abc import Mapping
-from functools import reduce
-from operator import add
 
 from polyrank.adapter import Tensors
-from polyrank.features import head_of, unpacked
-from polyrank.federation import Federation, ServerState
+from polyrank.features import head_of
+from polyrank.federation import ServerState
 from polyrank.head_inits import HEAD_INITS
-from polyrank.head_inits.head_init import HeadInit, without_bias
-from polyrank.messages import Measured, Wanted
+from polyrank.head_inits.head_init import FeatureSums, HeadInit, without_bias
+from polyrank.messages import NOTHING, Wanted
 from polyrank.settings import Settings
 
 
@@ -28,7 +26,10 @@ class StartingHead:
     def __init__(self, settings: Settings, extras: Tensors, classes: int) -> None:
         kind = settings.head_init
         self.made_by: HeadInit | None = HEAD_INITS.make(kind.kind, kind.options)()
-        self.name = head_of(extras, classes, kind.kind) if self.made_by else ""
+        self.name, self.wanted = "", NOTHING
+        if self.made_by:
+            self.name = head_of(extras, classes, kind.kind)
+            self.wanted = Wanted(head=self.name, products=self.made_by.products)
         self.whole = settings.init_adapter is not None
 
     def ranks(self, state: ServerState) -> Mapping[str, int]:
@@ -37,19 +38,9 @@ class StartingHead:
             return {}
         return {module: factors.rank for module, factors in state.model.adapter.items()}
 
-    def measured(self, federation: Federation, state: ServerState) -> list[Measured]:
-        """Let every client sum up its features; nothing if the head is left as it is."""
-        if self.made_by is None:
-            return []
-        wanted = Wanted(head=self.name, products=self.made_by.products)
-        return federation.probe(state, self.ranks(state), wanted)
-
-    def made(self, measured: list[Measured], extras: Tensors) -> Tensors:
-        """Return the tensors of the head that the clients' sums give, as the extras have them."""
-        if self.made_by is None:
-            return {}
-        sums = reduce(add, (unpacked(m.features) for m in measured))
-        weight, bias = self.made_by.solve(sums)
+    def made(self, by: HeadInit, sums: FeatureSums, extras: Tensors) -> Tensors:
+        """Return the tensors of the head that sums over clients give, as the extras have them."""
+        weight, bias = by.solve(sums)
         made = {f"{self.name}.weight": weight, f"{self.name}.bias": bias}
         if f"{self.name}.bias" not in extras:
             made = {f"{self.name}.weight": without_bias(weight, bias, sums.mean)}
