@@ -18,10 +18,8 @@ from polyrank.allocators import Choice
 from polyrank.checkpoint import join_model, load_tensors, save_tensors, split_model
 from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError, SettingsError
-from polyrank.features import unpacked
 from polyrank.federation import Federation, Plan, ServerState
 from polyrank.frozen_base import kept_part, whole_base
-from polyrank.head_inits.head_init import FeatureSums
 from polyrank.messages import Measured
 from polyrank.preparation import fingerprint, first_adapter, first_extras, prepare
 from polyrank.progress import Silent, Watcher
@@ -32,7 +30,7 @@ from polyrank.saved_state import pack_state, unpack_state
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import ServerOptimizer
 from polyrank.settings import Method, Settings
-from polyrank.starting_head import StartingHead
+from polyrank.starting_head import starting_head
 from polyrank.summary import summarize
 from polyrank.table import Table
 from polyrank.threads import one_thread
@@ -94,7 +92,7 @@ class _Run:
         self.ranks = RankChooser(settings, clients, self.prepared.shapes)
         classes = self.prepared.workload.classes
         self.head_path = folder.checkpoint / "head.safetensors"
-        self.head = StartingHead(settings, self.prepared.extras, classes)
+        self.head = starting_head(settings, self.prepared.extras, classes)
         if settings.init_adapter and self.aggregator.local(1).absent == "fresh":
             raise SettingsError(
                 f"init_adapter: aggregator {settings.aggregator.kind!r} starts every round with "
@@ -155,18 +153,10 @@ class _Run:
         self, federation: Federation, state: ServerState
     ) -> tuple[ServerState, dict[str, int]]:
         """Make the head, if the settings say how, and keep it; return also what it cost."""
-        if self.head.made_by is None:
+        if self.head is None:
             return state, {"up": 0, "down": 0, "steps": 0}
         self.watcher.stage("making the head")
-        ranks, cost = self.head.ranks(state), {"up": 0, "down": 0, "steps": 0}
-        sums: FeatureSums | None = None
-        for measured in federation.probe(state, ranks, self.head.wanted):
-            part = unpacked(measured.features)
-            sums = part if sums is None else sums + part
-            cost["up"] += measured.nbytes
-            cost["down"] += federation.probe_download(state, ranks, measured.id.client).nbytes
-        assert sums
-        made = self.head.made(self.head.made_by, sums, state.model.extras)
+        made, cost = self.head.made(federation, state)
         save_tensors(self.head_path, made, {})
         extras = {**state.model.extras, **made}
         return replace(state, model=replace(state.model, extras=extras)), cost

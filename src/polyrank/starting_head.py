@@ -1,18 +1,69 @@
 """The head of the start model, made from sums over what all clients have."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
 
 from polyrank.adapter import Tensors
-from polyrank.features import head_of
-from polyrank.federation import ServerState
+from polyrank.features import head_of, unpacked
+from polyrank.federation import Federation, ServerState
 from polyrank.head_inits import HEAD_INITS
 from polyrank.head_inits.head_init import FeatureSums, HeadInit, without_bias
-from polyrank.messages import NOTHING, Wanted
+from polyrank.messages import Wanted
 from polyrank.settings import Settings
 
 
+@dataclass(frozen=True)
 class StartingHead:
     """How a run makes its head.
+
+    Args:
+        by: the method.
+        name: of the layer.
+        trained: whether the run starts from factors that change the features.
+    """
+
+    by: HeadInit
+    name: str
+    trained: bool
+
+    def made(
+        self, federation: Federation, state: ServerState
+    ) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """Let every client sum up its features, one after the other.
+
+        Returns:
+            the head's tensors as the extras of ``state`` have them, and what it cost: bytes both
+            ways, and no optimiser steps.
+        """
+        wanted = Wanted(head=self.name, products=self.by.products)
+        ranks, cost = self._ranks(state), {"up": 0, "down": 0, "steps": 0}
+        sums: FeatureSums | None = None
+        for measured in federation.probe(state, ranks, wanted):
+            part = unpacked(measured.features)
+            sums = part if sums is None else sums + part
+            cost["up"] += measured.nbytes
+            cost["down"] += federation.probe_download(state, ranks, measured.id.client).nbytes
+        assert sums is not None  # a federation has clients
+        return self._layer(sums, state.model.extras), cost
+
+    def _ranks(self, state: ServerState) -> Mapping[str, int]:
+        """Return the ranks at which features are taken; new factors change nothing."""
+        if not self.trained:
+            return {}
+        return {module: factors.rank for module, factors in state.model.adapter.items()}
+
+    def _layer(self, sums: FeatureSums, extras: Tensors) -> dict[str, Tensor]:
+        weight, bias = self.by.solve(sums)
+        made = {f"{self.name}.weight": weight, f"{self.name}.bias": bias}
+        if f"{self.name}.bias" not in extras:
+            made = {f"{self.name}.weight": without_bias(weight, bias, sums.mean)}
+        return {n: t.to(extras[n]) for n, t in made.items()}
+
+
+def starting_head(settings: Settings, extras: Tensors, classes: int) -> StartingHead | None:
+    """Return how the settings say that the head is made; None to leave it as it is.
 
     Args:
         settings: of the run.
@@ -22,26 +73,9 @@ class StartingHead:
     Raises:
         SettingsError: a head is to be made and none is trained in full.
     """
-
-    def __init__(self, settings: Settings, extras: Tensors, classes: int) -> None:
-        kind = settings.head_init
-        self.made_by: HeadInit | None = HEAD_INITS.make(kind.kind, kind.options)()
-        self.name, self.wanted = "", NOTHING
-        if self.made_by:
-            self.name = head_of(extras, classes, kind.kind)
-            self.wanted = Wanted(head=self.name, products=self.made_by.products)
-        self.whole = settings.init_adapter is not None
-
-    def ranks(self, state: ServerState) -> Mapping[str, int]:
-        """Return the ranks at which features are taken: new factors change nothing."""
-        if not self.whole:
-            return {}
-        return {module: factors.rank for module, factors in state.model.adapter.items()}
-
-    def made(self, by: HeadInit, sums: FeatureSums, extras: Tensors) -> Tensors:
-        """Return the tensors of the head that sums over clients give, as the extras have them."""
-        weight, bias = by.solve(sums)
-        made = {f"{self.name}.weight": weight, f"{self.name}.bias": bias}
-        if f"{self.name}.bias" not in extras:
-            made = {f"{self.name}.weight": without_bias(weight, bias, sums.mean)}
-        return {n: t.to(extras[n]) for n, t in made.items()}
+    kind = settings.head_init
+    by: HeadInit | None = HEAD_INITS.make(kind.kind, kind.options)()
+    if by is None:
+        return None
+    name = head_of(extras, classes, kind.kind)
+    return StartingHead(by, name, settings.init_adapter is not None)
