@@ -226,7 +226,8 @@ def test_a_step_of_training_is_that_of_peft_on_transformers_model(tmp_path, monk
     theirs.train()
     for _ in range(2):
         order = torch.randperm(len(rows), generator=shuffled)
-        inputs, labels = trainer.workload.train.batch(rows[order])
+        (batch,) = trainer.workload.train.parts(rows[order], 1, 1e9)
+        inputs, labels = trainer.workload.train.batch(batch)
         torch.nn.functional.cross_entropy(theirs(**inputs).logits, labels).backward()
         optimizer.step()
         optimizer.zero_grad()
