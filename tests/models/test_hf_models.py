@@ -5,14 +5,13 @@ import json
 import pytest
 import torch
 from tests.small import small
-from tests.texts import model_path, needs_demo, text_settings
+from tests.texts import first_task, model_path, needs_demo, text_settings
 
 import polyrank
 from polyrank.adapting import trained_parts, wrap
 from polyrank.client import Trainer
 from polyrank.errors import SettingsError
-from polyrank.federation import start_factors
-from polyrank.messages import Counted, Download, EvaluateTask, TaskId, TrainTask, Update
+from polyrank.messages import Counted, EvaluateTask, Update
 from polyrank.models import build_model, build_shell
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import find_extras
@@ -187,12 +186,7 @@ def trained_once(folder, **training):
         folder, training={"epochs": 1, "batch_size": 8, "learning_rate": 0.005, **training}
     )
     trainer = Trainer(prepare(settings, None).workload)
-    extras = {n: t for n, t in trainer.workload.base.items() if n.startswith("classifier")}
-    adapter = {
-        name: start_factors((s.d_in, s.d_out), 4, 0, name)
-        for name, s in trainer.bridge.shapes.items()
-    }
-    task = TrainTask(TaskId("run", 1, "0"), Download(adapter, extras), 0.005)
+    task = first_task(trainer)
     answer = trainer.perform(task)
     assert isinstance(answer, Update), answer
     counted = trainer.perform(EvaluateTask(task.id, "test", task.download, 0, 4))
