@@ -12,6 +12,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from polyrank.report import read_run
+from polyrank.report.arms import settings_of
+
 KEPT = (
     "accuracy",
     "macro_f1",
@@ -26,10 +29,13 @@ KEPT = (
 def collect(runs: list[Path], title: str) -> dict[str, Any]:
     """Read run folders; runs of one arm must differ in nothing but the seed."""
     arms: dict[str, dict[str, Any]] = {}
+    settings: dict[str, Any] = {}
     for run in runs:
         summary = json.loads((run / "summary.json").read_text())
         rounds = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
         arm = name_of(run, summary)
+        if settings_of(read_run(run)) != settings.setdefault(arm, settings_of(read_run(run))):
+            raise SystemExit(f"{run}: its settings differ from those of another run of {arm!r}")
         seed = str(summary["seed"])
         if seed in arms.setdefault(arm, {}):
             raise SystemExit(f"{run}: seed {seed} of {arm!r} was given twice")
@@ -45,6 +51,8 @@ def name_of(run: Path, summary: dict[str, Any]) -> str:
     """Name a run by its allocator, its aggregator and the server's help."""
     settings = tomllib.loads((run / "config.toml").read_text())
     parts = [summary["allocator"], summary["aggregator"]]
+    if parts[1] == "hetlora" and parts[0] != "hetlora":
+        parts[1] = "hetlora without its pruning"
     if settings["server_optimizer"]["kind"] != "none":
         parts.append(settings["server_optimizer"]["kind"])
     if settings["average"]:

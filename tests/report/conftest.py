@@ -43,6 +43,8 @@ def as_language_model(folder: Path) -> Path:
             record["before"] = _token_metrics(2.0)
     _write(folder, "rounds.jsonl", rounds)
     _write(folder, "clients.jsonl", clients)
+    with (folder / "config.toml").open("a", encoding="utf-8") as config:
+        config.write('\n[model]\nkind = "hf"\n')
     if (folder / "summary.json").exists():
         worst, last = clients[-1], rounds[-1]["test"]["perplexity"]
         summary = json.loads((folder / "summary.json").read_text()) | {
@@ -95,16 +97,21 @@ def write_run(
     seed: int = 0,
     name: str = "digits",
     allocator: str = "topsis",
+    settings: str = "",
     shift: float = 0.0,
     levels: int = 2,
     trouble: bool = True,
     finished: bool = True,
 ) -> Path:
-    """Write a run folder; ``levels`` is how many different ranks a client's modules have."""
+    """Write a run folder; ``levels`` is how many different ranks a client's modules have.
+
+    ``settings`` are more lines of config.toml.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    settings = f'name = "{name}"\nseed = {seed}\n\n[federation]\nrounds = {rounds}\n'
-    (folder / "config.toml").write_text(settings, encoding="utf-8")
+    top = f'name = "{name}"\nseed = {seed}\nrounds = {rounds}\n'
+    config = f'{top}\n[allocator]\nkind = "{allocator}"\n{settings}'
+    (folder / "config.toml").write_text(config, encoding="utf-8")
     sizes = rng.integers(60, 400, len(clients))
     shares = rng.dirichlet(np.full(labels, 0.3), len(clients))
     counts = [rng.multinomial(n, p) for n, p in zip(sizes, shares, strict=True)]

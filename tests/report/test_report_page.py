@@ -163,7 +163,7 @@ def test_a_run_with_nothing_but_settings_makes_a_page(tmp_path):
 
 def test_several_runs_are_compared_by_arm_with_their_spread(make_run):
     folders = [
-        make_run(f"{name}-{seed}", name=name, seed=seed, shift=shift + seed / 100)
+        make_run(f"{name}-{seed}", name=name, allocator=name, seed=seed, shift=shift + seed / 100)
         for name, shift in (("ranked", 0.0), ("uniform", -0.1))
         for seed in range(3)
     ]

@@ -1,12 +1,14 @@
 """Several runs side by side: a table, curves on the same axes, accuracy against bytes.
 
-Runs that differ only in their seed are one arm: one colour, and a mean with its spread.
+Runs that differ only in their seed are one arm: one colour, and a mean with its spread. A seed
+that was run twice counts once.
 """
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from polyrank.report.comparison_figures import Arm, arms_of, compared_curve, price
+from polyrank.report.arms import Arm
+from polyrank.report.comparison_figures import compared_curve, price
 from polyrank.report.headline import Headline, headline
 from polyrank.report.parts import Cell, Column, Part, Section, Sheet, Trace
 from polyrank.report.records import Run
@@ -16,9 +18,9 @@ from polyrank.report.yardstick import ACCURACY, PERPLEXITY, Yardstick, yardstick
 OWN_ROWS = ("Global model on clients' own rows", "Personal adapters on these")
 
 
-def comparison(runs: Sequence[Run], names: Sequence[str]) -> Section:
-    """Build the section that compares ``runs``, called ``names``."""
-    arms, judged = arms_of(runs), _yardsticks(runs)
+def comparison(runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm]) -> Section:
+    """Build the section that compares ``runs``, called ``names``, of these ``arms``."""
+    judged = _yardsticks(runs)
     parts: list[Part] = [_runs(runs, names, judged)]
     if len(arms) < len(runs):
         parts.insert(0, _arms(arms, judged))
@@ -28,17 +30,8 @@ def comparison(runs: Sequence[Run], names: Sequence[str]) -> Section:
     parts += compared_curve(runs, names, arms, "loss", falling, ".3f")
     for one in judged:
         parts += price(runs, names, arms, one)
-    return Section("comparison", "How do the runs compare?", _lead(runs, names, judged), parts)
-
-
-def run_names(runs: Sequence[Run]) -> list[str]:
-    """Return a name for every run, with seed and folder where it takes them to tell apart."""
-    plain_names = [run.name for run in runs]
-    seeds = [f"{r.name}, seed {r.summary.seed}" if r.summary else r.name for r in runs]
-    folders = [f"{seed} ({run.folder})" for seed, run in zip(seeds, runs, strict=True)]
-    if len(set(plain_names)) == len(runs):
-        return plain_names
-    return seeds if len(set(seeds)) == len(runs) else folders
+    lead = _lead(runs, names, judged) + _repeated(arms)
+    return Section("comparison", "How do the runs compare?", lead, parts)
 
 
 def _yardsticks(runs: Sequence[Run]) -> list[Yardstick]:
@@ -51,6 +44,14 @@ def _lead(runs: Sequence[Run], names: Sequence[str], judged: Sequence[Yardstick]
     of = [[pair for pair in got if pair[0].judged is one] for one in judged]
     said = "; ".join(_range(one, some) for one, some in zip(judged, of, strict=True))
     return f"{plural(len(runs), 'run')}: {said}."
+
+
+def _repeated(arms: Sequence[Arm]) -> str:
+    again = sum(len(arm.runs) - len(arm.seeds) for arm in arms)
+    if not again:
+        return ""
+    said = f" {plural(again, 'run repeats', 'runs repeat')} the settings and the seed of another"
+    return f"{said}; a seed counts once."
 
 
 def _range(judged: Yardstick, got: Sequence[tuple[Headline, str]]) -> str:
@@ -111,13 +112,13 @@ def _arms(arms: Sequence[Arm], judged: Sequence[Yardstick]) -> Sheet:
     shown = [at for at, column in enumerate(columns) if column.title != "Balanced accuracy"]
     rows: list[list[Cell]] = []
     for arm in arms:
-        got = [headline(run) for run in arm.runs]
+        got = [headline(run) for run in arm.seeds]
         cells = [_cells(numbers, judged) for numbers in got]
         spread = [_spread([c[at] for c in cells], columns[at]) for at in shown]
         spent = fmean(h.bytes_up + h.bytes_down for h in got)
         rows.append([arm.name, len(got), *spread, size(spent)])
     caption = "Every arm: mean over its seeds, ± the standard deviation between them"
-    titles = ["Arm", "Runs", *(columns[at].title for at in shown), "Bytes up and down"]
+    titles = ["Arm", "Seeds", *(columns[at].title for at in shown), "Bytes up and down"]
     return Sheet("arms", caption, [Column(title) for title in titles], rows)
 
 

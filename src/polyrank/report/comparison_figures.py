@@ -1,32 +1,15 @@
 """Charts of several runs on the same axes, one colour an arm."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
+from polyrank.report.arms import Arm
 from polyrank.report.charts import ROUND_AXIS, SYMBOLS, colour, line, plain
 from polyrank.report.headline import headline
 from polyrank.report.parts import Cell, Data, Figure, Part, Trace
 from polyrank.report.records import Run
 from polyrank.report.words import readable, size
 from polyrank.report.yardstick import Yardstick, value_of, yardstick
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Runs of the same name, allocator and aggregator."""
-
-    name: str
-    runs: Sequence[Run]
-
-
-def arms_of(runs: Sequence[Run]) -> list[Arm]:
-    """Group runs that differ only in their seed, in the order met."""
-    groups: dict[tuple[str | None, ...], list[Run]] = {}
-    for run in runs:
-        made = (run.summary.allocator, run.summary.aggregator) if run.summary else (None, None)
-        groups.setdefault((run.name, *made), []).append(run)
-    return [Arm(name or "", group) for (name, *_), group in groups.items()]
 
 
 def compared_curve(
@@ -62,7 +45,7 @@ def compared_curve(
 def _lines(arm: Arm, index: int, metric: str, value: str) -> list[Trace]:
     curves = [
         {r.round: v for r in run.rounds if (v := value_of(r, metric)) is not None}
-        for run in arm.runs
+        for run in arm.seeds
     ]
     group: Trace = {"legendgroup": str(index)}
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from polyrank.errors import RunFolderError
+from polyrank.report.arms import arms_of, run_names
 from polyrank.report.clients import clients
-from polyrank.report.comparison import comparison, run_names
+from polyrank.report.comparison import comparison
 from polyrank.report.cost import cost
 from polyrank.report.document import SERVED, Link, document
 from polyrank.report.markup import data_of, escape, section
@@ -57,8 +58,9 @@ def build(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
         main = _sections(placed, 2) + _settings(runs[0])
         return document(runs[0].name, _facts(runs[0]), _links(placed), main, _content(placed))
-    names = run_names(runs)
-    first = [("", comparison(runs, names))]
+    arms = arms_of(runs)
+    names = run_names(runs, arms)
+    first = [("", comparison(runs, names, arms))]
     links = [(part.key, "Comparison") for _, part in first] + _run_links(names)
     main = _sections(first, 2) + "".join(
         _run(run, link, group) for run, link, group in zip(runs, links[1:], groups, strict=True)
