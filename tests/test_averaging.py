@@ -49,6 +49,13 @@ def test_the_change_of_the_base_is_averaged_too():
     assert average.base.version == second.base.version
 
 
+def test_a_base_that_had_not_changed_before_counts_as_zeros():
+    """theta = 1/4: the average takes three quarters of the first change."""
+    second = model(2, base=True)
+    average = averaged(model(1), second, 1, 0.9)
+    torch.testing.assert_close(average.base.totals["fc"], 0.75 * second.base.totals["fc"])
+
+
 def test_without_an_average_it_is_the_model():
     last = model(2)
     assert averaged(model(1), last, 5, 0.0) is last

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import polyrank
+from polyrank.allocators.uniform import uniform
 from polyrank.errors import SettingsError
 from tests.small import small
 
@@ -84,3 +85,26 @@ def test_eva_gives_modules_ranks_by_the_variance_of_their_inputs(tmp_path):
 def test_refresh_every_must_be_a_round(tmp_path):
     with pytest.raises(SettingsError, match="expected refresh_every >= 1, got 0"):
         polyrank.run(small(allocator={"kind": "autorank", "refresh_every": 0}), out=tmp_path / "r")
+
+
+class Growing:
+    """Rank 2 for the first two rounds, then 4."""
+
+    refresh_every = 1
+
+    def step(self, state, evidence, limits):
+        return uniform(evidence, limits, rank=2 if evidence.round < 2 else 4), None
+
+
+def test_a_client_whose_rank_has_grown_is_sent_both_factors_again(tmp_path):
+    """RoLoRA's clients, who all take part: b in round 2, a in 3, but for round 3's new slots."""
+    settings = small(aggregator="rolora", allocator="tests.test_changing_ranks:Growing", rounds=5)
+    polyrank.run(settings, out=tmp_path / "run")
+    down = {
+        x["round"]: x["bytes"]["down"]
+        for x in lines(tmp_path / "run", "clients")
+        if x["event"] == "update"
+    }
+    a, b, extras = 64 + 16, 16 + 10, 16 + 10
+    numbers = {1: 2 * (a + b), 2: 2 * b, 3: 4 * (a + b), 4: 4 * b, 5: 4 * a}
+    assert down == {number: 4 * (sent + extras) for number, sent in numbers.items()}

@@ -172,3 +172,23 @@ def test_what_every_method_exports_is_what_its_run_evaluated(tmp_path, aggregato
             with torch.no_grad():
                 found = torch.nn.functional.cross_entropy(module(inputs), labels)
             assert float(found) == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("aggregator", ["flora", "fedex"])
+def test_a_client_that_missed_rounds_is_exported_on_the_base_that_it_trained_on(
+    tmp_path, aggregator
+):
+    """Two of four clients a round: each one's own model, with the base of its last round."""
+    settings = small(aggregator=aggregator, rounds=4, cohort_size=2)
+    run = polyrank.run(settings, out=tmp_path / "run").folder
+    workload = prepare(settings, None).workload
+    lines = RunFolder.open(run).read("clients")
+    last = {x["client"]: x["round"] for x in lines if x["event"] == "update"}
+    assert {1, 2, 3} & set(last.values()), "some client should have missed the last round"
+    for line in (x for x in lines if x["event"] == "final" and x["personal"]):
+        client = line["client"]
+        inputs, labels = workload.train.batch(workload.clients[client][1])
+        export(run, tmp_path / client, client=client, merge=True)
+        with torch.no_grad():
+            found = torch.nn.functional.cross_entropy(load_base(tmp_path / client)(inputs), labels)
+        assert float(found) == pytest.approx(line["personal"]["loss"], rel=1e-4)

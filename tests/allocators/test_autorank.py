@@ -70,6 +70,22 @@ def test_reasons_name_position_criteria_cap_and_budget():
     assert explain(choice, 2) == last
 
 
+def test_what_a_criterion_did_is_told_of_the_client_that_it_did_it_to():
+    """Clients come in any order; scores and contributions are those of the sorted ones."""
+    values = {"x": {"b": 1.0, "c": 2.0, "a": 3.0}, "y": {"b": 9.0, "c": 0.0, "a": 5.0}}
+
+    def told(clients):
+        evidence = Evidence(
+            clients, {n: np.array([of[c] for c in clients]) for n, of in values.items()}
+        )
+        choice = autorank(evidence, LIMITS)
+        parts = zip(choice.scores.tolist(), choice.contributions.tolist(), strict=True)
+        return dict(zip(clients, parts, strict=True))
+
+    assert told(["b", "c", "a"]) == told(["a", "b", "c"])
+    assert len({tuple(parts) for _, parts in told(["b", "c", "a"]).values()}) == 3
+
+
 def test_equal_scores_share_a_position():
     choice = autorank(Evidence(["a", "b", "c"], {"x": np.array([5.0, 5.0, 1.0])}), LIMITS)
     assert [text.split(";")[0] for text in reasons(choice)] == [

@@ -41,10 +41,10 @@ def test_each_client_by_its_own_inputs_with_the_same_total():
 
 
 def test_rho_holds_a_module():
-    """round(1.5 * 3) is 4, half to even; round(1.0 * 3) leaves nothing to move."""
+    """4.5 is 4, half to even; 4.8 is 5; 1.0 * 3 leaves nothing to move."""
     given = evidence(a={"steep": [0.3, 0.3, 0.3, 0.04, 0.03, 0.02], "flat": [0.02] * 6})
-    got = [ranks(eva(given, Limits(RANGES), rank=3, rho=rho)) for rho in (1.0, 1.5, 2.0)]
-    assert got == [{"steep": [s], "flat": [6 - s]} for s in (3, 4, 5)]
+    got = [ranks(eva(given, Limits(RANGES), rank=3, rho=rho)) for rho in (1.0, 1.5, 1.6, 2.0)]
+    assert got == [{"steep": [s], "flat": [6 - s]} for s in (3, 4, 5, 5)]
 
 
 def test_least_ranks_are_kept():

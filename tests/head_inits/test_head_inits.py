@@ -120,6 +120,13 @@ def test_the_head_is_the_same_however_the_rows_are_spread(name):
     np.testing.assert_allclose(spread[1], bias, rtol=1e-9)
 
 
+def test_the_covariance_is_the_mean_square_around_the_means_of_the_labels():
+    """Divided by all rows: the answers do not hang on that, how much is shrunk does."""
+    features, labels = problem()
+    rest = features - np.stack([features[labels == c].mean(0) for c in range(CLASSES)])[labels]
+    np.testing.assert_allclose(within(sums_of(features, labels)), rest.T @ rest / ROWS, rtol=1e-8)
+
+
 def test_the_covariance_is_shrunk_less_with_more_rows():
     covariance = within(sums_of(*problem()))
     away = [float((shrunk(covariance, n) - covariance).norm()) for n in (10, 100, 1000)]
