@@ -13,6 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from polyrank.alignment import aligned
 from polyrank.errors import ShapeError
 from polyrank.seeding import derive
 
@@ -32,6 +33,11 @@ class Factors:
     a: Tensor
     b: Tensor
     slots: Tensor
+
+    def __post_init__(self) -> None:
+        """Lay out both factors as torch does, so that products of them have the same bits."""
+        object.__setattr__(self, "a", aligned(self.a))
+        object.__setattr__(self, "b", aligned(self.b))
 
     @property
     def rank(self) -> int:

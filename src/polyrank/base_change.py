@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from polyrank.adapter import Tensors
+from polyrank.alignment import aligned
 from polyrank.errors import AdapterError
 
 Step = tuple[Tensor] | tuple[Tensor, Tensor]  # the change itself, or b (d_out, n) and a (n, d_in)
@@ -88,7 +89,7 @@ def no_change(shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype) -> Base
 
 def added(total: Tensor, step: Step) -> Tensor:
     """Return the total after a step; the same bits on the server and on every client."""
-    return total + step[0] if len(step) == 1 else torch.addmm(total, *step)
+    return total + step[0] if len(step) == 1 else torch.addmm(total, *map(aligned, step))
 
 
 def patched(totals: Tensors, patch: Patch, version: int) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from polyrank.adapter import Adapter, Factors, Tensors, flatten_adapter, unflatten_adapter
+from polyrank.alignment import aligned
 from polyrank.errors import RunFolderError
 from polyrank.files import write_whole
 
@@ -29,7 +30,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {n: aligned(file.get_tensor(n)) for n in file.keys()}  # noqa: SIM118
             header = json.loads((file.metadata() or {}).get("polyrank", "{}"))
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise RunFolderError(f"{path}: cannot be read as safetensors: {error}") from error

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from polyrank.adapter import Adapter, Factors, Tensors, start_factors
 from polyrank.adapting import trained_parts
+from polyrank.alignment import all_aligned
 from polyrank.allocation import module_ranges
 from polyrank.client import Workload
 from polyrank.datasets import Data
@@ -106,7 +107,7 @@ def prepare(
         start = first_adapter(settings, parts.shapes)
     workload = Workload(
         settings=settings,
-        base=read_weights(model),
+        base=all_aligned(read_weights(model)),
         train=train,
         test=tested.examples,
         validation=torch.from_numpy(splits.validation),

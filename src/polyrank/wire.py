@@ -7,6 +7,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
+from polyrank.alignment import all_aligned
 from polyrank.base_change import flatten_patch, unflatten_patch
 from polyrank.checkpoint import join_model, split_model
 from polyrank.messages import (
@@ -65,7 +66,7 @@ def unpack(data: bytes) -> Task | Answer:
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])["__metadata__"]
     fields: dict[str, Any] = json.loads(header["fields"])
-    tensors = load(data)
+    tensors = all_aligned(load(data))
     fields["id"] = TaskId(**fields["id"])
     if fields.get("download") is not None:
         versions = fields["download"]

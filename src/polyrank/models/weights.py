@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from polyrank.alignment import ALIGNED, aligned, all_aligned
 from polyrank.errors import SettingsError
 from polyrank.models.packed import make_room
 
-_SMALL, _ALIGNED = 2**16, 64  # bytes
+_SMALL = 2**16  # bytes
 
 
 def read_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -18,7 +19,7 @@ def read_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Make ``weights`` the model's own, without a copy; tied parameters stay tied.
+    """Make ``weights`` the model's own, without a copy if they are aligned; tied ones stay tied.
 
     Layers whose weights are packed into 4 bits become layers that hold them so.
 
@@ -28,7 +29,7 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     make_room(model, weights)
     second = _second_names(model)
     try:
-        result = model.load_state_dict(dict(weights), strict=False, assign=True)
+        result = model.load_state_dict(all_aligned(weights), strict=False, assign=True)
     except RuntimeError as error:
         raise SettingsError(f"the weights do not fit the model: {error}") from error
     missing = sorted(set(result.missing_keys) - second.keys())
@@ -52,12 +53,12 @@ def share_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     places, end = {}, 0
     for name, tensor in small.items():
         places[name] = end
-        end += -(-tensor.nbytes // _ALIGNED) * _ALIGNED
+        end += -(-tensor.nbytes // ALIGNED) * ALIGNED
     block = torch.empty(end, dtype=torch.uint8).share_memory_()
     shared = {}
     for name, tensor in weights.items():
         if name not in small:
-            shared[name] = tensor.share_memory_()
+            shared[name] = aligned(tensor).share_memory_()
             continue
         place = block[places[name] : places[name] + tensor.nbytes]
         shared[name] = place.view(tensor.dtype).view(tensor.shape).copy_(small[name])

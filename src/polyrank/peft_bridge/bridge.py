@@ -99,9 +99,9 @@ class Bridge:
                 self._load_factors(layer, key, factors, trains if key == ADAPTER else "")
         self._set_change(change or {})
         for name, (owner, leaf) in self._parameters.items():
-            owner._parameters[leaf] = nn.Parameter(extras[name].to(self.device, copy=True))
+            owner._parameters[leaf] = nn.Parameter(self._copied(extras[name]))
         for name, (owner, leaf) in self._buffers.items():
-            owner._buffers[leaf] = extras[name].to(self.device, copy=True)
+            owner._buffers[leaf] = self._copied(extras[name])
         self._loaded, self._frozen = adapter, frozen or {}
 
     def factor_pairs(self) -> list[tuple[Tensor, Tensor]]:
@@ -188,10 +188,13 @@ class Bridge:
         for name, part, flat in (("a", layer.lora_A, factors.a), ("b", layer.lora_B, factors.b)):
             module = part[adapter]
             shape = (flat.shape[0], *_tail(module.weight, flat.shape[1]))
-            loaded = flat.to(self.device, copy=True).reshape(shape)
+            loaded = self._copied(flat).reshape(shape)
             module.weight = nn.Parameter(loaded, requires_grad=name in trains)
         layer.r[adapter] = factors.rank
         layer.scaling[adapter] = self.scaling
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, copy=True, memory_format=torch.contiguous_format)
 
     def _owner(self, name: str) -> tuple[nn.Module, str]:
         path, _, leaf = name.rpartition(".")

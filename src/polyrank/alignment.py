@@ -1,0 +1,35 @@
+"""Tensors laid out as torch lays out its own, wherever they came from.
+
+A product of the same numbers may differ in its last bit with the address that they lie at, or
+with the order of rows and columns in memory: a kernel that loads many numbers at once treats
+what is left over in another order. Torch puts what it makes itself at multiples of 64 bytes. A
+mapped file, the bytes of a message, a view and a NumPy array begin anywhere, so that a run that
+was resumed, or has workers, would end with other bits than one in a single process.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+ALIGNED = 64  # bytes; what torch's own allocator keeps to
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """Return a tensor row by row in memory from a multiple of 64 bytes on; a copy only if needed.
+
+    Example:
+        >>> eight = torch.arange(8)
+        >>> aligned(eight) is eight, aligned(eight[1:]).data_ptr() % 64
+        (True, 0)
+    """
+    if tensor.layout != torch.strided:
+        return tensor
+    if tensor.is_contiguous() and tensor.data_ptr() % ALIGNED == 0:
+        return tensor
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def all_aligned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Do so with tensors by name."""
+    return {name: aligned(tensor) for name, tensor in tensors.items()}
