@@ -60,6 +60,16 @@ def test_written_settings_are_read_back_the_same(tmp_path):
         ("cohort_size = 2\ncohort_fraction = 0.5", r"not both"),
         ("partition = { clients = 3 }", r"partition\.kind is required"),
         ("rounds = ", r"mine\.toml: not valid TOML"),
+        ("name = ''", r"name = '': expected a name for the run's folder: 1 to 200 bytes"),
+        ("name = '../esc'", r"name = '\.\./esc': .* no slash"),
+        ("name = '..'", r"name = '\.\.': .* no dot or space at either end"),
+        ("name = 'a\\b'", r"name = .*backslash"),
+        ('name = "a\\u001b[31m"', r"name = 'a\\x1b\[31m': .*control character"),
+        (f"name = '{'ä' * 101}'", r"1 to 200 bytes"),
+        ("cohort_size = 11", r"cohort_size = 11: expected at most .* clients, which is 10"),
+        ("quorum = 11", r"quorum = 11: expected at most .* which are 10 of 10"),
+        ("quorum = 4\ncohort_size = 3", r"quorum = 4: expected at most .* which are 3 of 10"),
+        ("quorum = 6\ncohort_fraction = 0.5", r"quorum = 6: .* which are 5 of 10"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(tmp_path, text, said):
@@ -89,6 +99,23 @@ def test_overrides_are_toml_or_text_and_reach_into_shorthands(tmp_path):
 def test_overrides_of_another_form_are_refused(tmp_path, text):
     with pytest.raises(SettingsError, match="--set"):
         from_text(tmp_path, "seed = 1", [text])
+
+
+@pytest.mark.parametrize("text", ["criteria=[label_count]", "model={kind=mlp}"])
+def test_a_list_whose_quotes_the_shell_took_is_told_how_to_be_written(tmp_path, text):
+    with pytest.raises(SettingsError, match=r"need quotes.* --set 'criteria=\[\"label_count\"\]'"):
+        from_text(tmp_path, "", [text])
+
+
+def test_a_run_may_be_called_whatever_a_folder_can():
+    for name in ("a", "lr=0.01, seed 3 (again)", "häuser", "v1.2", "<x>", "ä" * 100):
+        assert make_settings({"name": name}).name == name
+
+
+def test_the_quorum_may_be_the_whole_cohort():
+    document = {"cohort_size": 10, "quorum": 10, "partition": {"kind": "iid", "clients": 10}}
+    assert make_settings(document).cohort(10) == 10
+    assert make_settings({"partition": "natural", "cohort_size": 99}).cohort_size == 99
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -17,7 +17,8 @@ from polyrank.loading import load_split
 from polyrank.model_card import model_card
 from polyrank.partitioners import PARTITIONERS
 from polyrank.progress import round_line
-from polyrank.report.comparison import comparison, run_names
+from polyrank.report.arms import arms_of, run_names
+from polyrank.report.comparison import comparison
 from polyrank.report.headline import headline
 from polyrank.report.outcome import outcome
 from polyrank.report.parts import Sheet
@@ -94,7 +95,7 @@ def test_settings_of_a_control_survive_their_file(run, tmp_path):
         ({"rounds": 6}, 6),
         ({"rounds": 6, "cohort_fraction": 0.5}, 3),
         ({"rounds": 8, "cohort_size": 1}, 2),  # of four clients
-        ({"rounds": 6, "cohort_size": 9}, 6),
+        ({"rounds": 6, "cohort_size": 4, "quorum": 3}, 6),
         ({"rounds": 1, "cohort_fraction": 0.1}, 1),
     ],
 )
@@ -237,7 +238,8 @@ def test_the_printed_table_of_alone_has_no_global_model(folders):
 
 def test_the_report_shows_alone_by_its_personal_models(folders):
     runs = [read_run(folder.path) for folder in folders.values()]
-    section = comparison(runs, run_names(runs))
+    arms = arms_of(runs)
+    section = comparison(runs, run_names(runs, arms), arms)
     (sheet,) = (p for p in section.parts if isinstance(p, Sheet) and p.key == "runs")
     titles = [column.title for column in sheet.columns]
     rows = {row[0]: dict(zip(titles, row, strict=True)) for row in sheet.rows}

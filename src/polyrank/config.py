@@ -68,8 +68,13 @@ def override(document: dict[str, Any], text: str) -> None:
         raise SettingsError(f"--set {text!r}: expected key=value, such as training.epochs=3")
     try:
         value = tomllib.loads(f"value = {given}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
         value = given.strip()
+        if value[:1] in ("[", "{"):
+            raise SettingsError(
+                f"--set {text!r}: not valid TOML: texts in lists and tables need quotes, and all "
+                """of it other quotes around it, such as --set 'criteria=["label_count"]'"""
+            ) from error
     *tables, last = [part.strip() for part in dotted.split(".")]
     place = document
     for table in tables:

@@ -84,6 +84,7 @@ def _pooled(run: Settings, where: str) -> Changes:
     return {
         **PLAIN,
         "rounds": _turns(run, where),
+        "quorum": 1,
         "partition": {"kind": "iid", "clients": 1},
         "allocator": {"kind": "uniform"},
         "ranks": {**run.ranks.model_dump(), "budget": None, "caps": {}},
@@ -117,7 +118,7 @@ def _turns(run: Settings, where: str) -> int:
     share = run.cohort_fraction or 1.0
     if run.cohort_size:
         share = run.cohort_size / _clients(run, where, "cohort_size, to know how often each trains")
-    return max(1, round(run.rounds * min(share, 1.0)))
+    return max(1, round(run.rounds * share))
 
 
 def _clients(run: Settings, where: str, why: str) -> int:

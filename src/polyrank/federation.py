@@ -292,11 +292,7 @@ class Federation:
         }
 
     def _cohort(self, number: int, attempt: int) -> list[str]:
-        size = len(self.roster)
-        if self.settings.cohort_size:
-            size = min(size, self.settings.cohort_size)
-        elif self.settings.cohort_fraction:
-            size = max(1, round(size * self.settings.cohort_fraction))
+        size = self.settings.cohort(len(self.roster))
         rng = numpy_stream(self.settings.seed, "cohort", number, attempt)
         drawn = sorted(rng.choice(len(self.roster), size, replace=False))
         return [self.roster[place] for place in drawn]

@@ -8,7 +8,12 @@ from polyrank.splits import Splits, split
 
 
 def load_split(settings: Settings) -> tuple[Data, Splits]:
-    """Load the data and split it as the settings say."""
+    """Load the data and split it as the settings say.
+
+    Raises:
+        DataError: the data cannot be used.
+        SettingsError: an option does not fit, or there are fewer clients than a round takes.
+    """
     source = settings.data
     data = datasets.load(
         source.source, seed=settings.seed, test=source.test, options=source.options
@@ -23,4 +28,5 @@ def load_split(settings: Settings) -> tuple[Data, Splits]:
         client_test=source.client_test,
         seed=settings.seed,
     )
+    settings.check_cohort(len(splits.clients))
     return data, splits

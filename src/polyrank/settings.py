@@ -7,6 +7,7 @@ beside the method's name and are checked against its signature by ``polyrank.tab
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +21,7 @@ from pydantic import (
 from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS
 from polyrank.criteria import CRITERIA
+from polyrank.errors import SettingsError
 from polyrank.head_inits import HEAD_INITS
 from polyrank.models import MODELS
 from polyrank.partitioners import PARTITIONERS
@@ -33,6 +35,18 @@ SAFE = {
 }
 Share = Annotated[float, Field(ge=0, lt=1)]
 CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "device", "trackers"})
+NAME_BYTES = 200  # of 255 that a file name may have; a number and endings are added
+
+
+def _as_folder(name: str) -> str:
+    """Return a run's name, which becomes a folder, if every system can make it."""
+    fits = 0 < len(name.encode(errors="replace")) <= NAME_BYTES and name == name.strip(" .")
+    if not (fits and name.isprintable() and not set(name) & set("/\\")):
+        raise ValueError(
+            f"expected a name for the run's folder: 1 to {NAME_BYTES} bytes, no slash, backslash "
+            "or control character, and no dot or space at either end"
+        )
+    return name
 
 
 _NAMED = BeforeValidator(lambda v: name_of(v) if callable(v) else v)
@@ -200,7 +214,7 @@ class EvaluationSettings(Strict):
 class Settings(Strict):
     """All settings of a run."""
 
-    name: str = "run"
+    name: Annotated[str, AfterValidator(_as_folder)] = "run"
     seed: int = 0
     rounds: PositiveInt = 20
     workers: PositiveInt = 1
@@ -251,6 +265,8 @@ class Settings(Strict):
     def _one_cohort(self) -> "Settings":
         if self.cohort_size and self.cohort_fraction:
             raise ValueError("give cohort_size or cohort_fraction, not both")
+        if self.partition.clients:
+            self.check_cohort(self.partition.clients)
         return self
 
     @model_validator(mode="after")
@@ -285,3 +301,27 @@ class Settings(Strict):
         for table, name in tables:
             table.check(name)
         return self
+
+    def cohort(self, clients: int) -> int:
+        """Return how many of the clients take part in a round."""
+        if self.cohort_size:
+            return min(clients, self.cohort_size)
+        return max(1, round(clients * (self.cohort_fraction or 1.0)))
+
+    def check_cohort(self, clients: int) -> None:
+        """Check that rounds can have the cohort and the quorum that are asked for.
+
+        Raises:
+            SettingsError: there are too few clients.
+        """
+        if self.cohort_size and self.cohort_size > clients:
+            raise SettingsError(
+                f"cohort_size = {self.cohort_size}: expected at most the number of clients, "
+                f"which is {clients}"
+            )
+        size = self.cohort(clients)
+        if self.quorum > size:
+            raise SettingsError(
+                f"quorum = {self.quorum}: expected at most the clients of a round, which are "
+                f"{size} of {clients}"
+            )
