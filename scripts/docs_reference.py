@@ -74,7 +74,7 @@ SETTINGS = {
     "training.autocast": "Mixed precision of training and evaluation.",
     "training.checkpointing": "Compute activations twice, to hold fewer; `hf` models only.",
     "training.schedule": "How the learning rate falls over the rounds.",
-    "probe.epochs": "Epochs that a client trains to measure criteria that read losses.",
+    "probe.steps": "Steps that every client trains to measure criteria that read losses.",
     "probe.epsilon": "Laplace noise of scale 1/epsilon on label counts; left out, none.",
     "pretrain.share": "Share of the training rows that is public and trains the base.",
     "pretrain.epochs": "Passes over the public rows.",

@@ -145,6 +145,7 @@ def test_a_path_is_a_text_wherever_it_stands():
             r"modules_to_save.*here it is adapter\.extras",
         ),
         ({"adapter": {"target_modules": "all"}}, r"target_modules.*here it is adapter\.targets"),
+        ({"probe": {"epochs": 3}}, r"probe\.epochs = 3 \(here it is probe\.steps: a probe"),
         ({"training": {"bf16": True}}, r"bf16.*here it is training\.autocast"),
     ],
 )

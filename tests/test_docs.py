@@ -311,7 +311,7 @@ def run(tmp_path_factory) -> RunFolder:
     settings = small(
         rounds=2,
         evaluation={"target_accuracy": 0.9},
-        criteria=["loss_entropy"],
+        criteria=["loss_entropy_examples"],
         allocator={"kind": "autorank", "refresh_every": 1},
     )
     return RunFolder(polyrank.run(settings, out=tmp_path_factory.mktemp("docs") / "run").folder)

@@ -94,18 +94,28 @@ def test_fedprox_adds_mu_times_the_way_from_the_start():
     torch.testing.assert_close(ours.weight, model.weight)
 
 
-def test_kept_losses_are_one_per_example_and_change_nothing():
-    settings = TrainingSettings(optimizer="sgd", epochs=2, batch_size=8)
+def test_a_schedule_stands_in_for_epochs_and_each_group_has_its_loss():
+    """Two groups of two and one batch of five rows, in the order given."""
     model, examples = problem()
-    generator = torch.Generator().manual_seed(2)
-    rows = torch.arange(30)
+    settings = TrainingSettings(optimizer="sgd", epochs=7, batch_size=3)
+    batches = torch.arange(15).split(5)
+    schedule = [batches[:2], batches[2:]]
     outcome = fit(
-        model, list(model.parameters()), examples, rows, settings, 0.1, generator, keep_losses=True
+        model,
+        list(model.parameters()),
+        examples,
+        torch.arange(30),
+        settings,
+        1e-9,
+        torch.Generator(),
+        schedule=schedule,
     )
-    assert outcome.example_losses is not None
-    assert outcome.example_losses.shape == (30,)
-    assert np.mean(outcome.example_losses) == pytest.approx(outcome.epoch_losses[-1], rel=1e-5)
-    torch.testing.assert_close(model.weight, trained(settings).weight)
+    inputs, labels = examples.batch(torch.arange(15))
+    each = functional.cross_entropy(model(inputs), labels, reduction="none").detach()
+    assert outcome.steps == 3
+    assert outcome.epoch_losses == pytest.approx(
+        [float(each[:10].mean()), float(each[10:].mean())], rel=1e-5
+    )
 
 
 def test_a_batch_in_parts_gives_the_step_of_the_whole_batch():

@@ -4,7 +4,7 @@ A ``Trainer`` lives in each process that stands in for clients. It holds one mod
 examples, and who owns which rows; each task loads what it needs into the model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from polyrank.messages import (
 from polyrank.models import build_shell
 from polyrank.models.weights import put_weights, share_weights
 from polyrank.peft_bridge import Bridge
+from polyrank.probing import losses_of, probe_batches, probe_training
 from polyrank.seeding import derive, numpy_stream
 from polyrank.settings import Settings, TrainingSettings
 from polyrank.training import Outcome, choose_device, count_answers, fit
@@ -154,18 +155,15 @@ class Trainer:
             return Measured(task.id, {}, 0, features=self._features(task, rows))
         labels = self.workload.train.labels[rows]
         counts = np.bincount(labels.numpy(), minlength=self.workload.classes)
-        outcome = Outcome()
+        outcome, example_losses, token_losses = Outcome(), None, None
         if needs_probe(task.wanted.criteria):
-            training = self.settings.training.model_copy(
-                update={"epochs": self.settings.probe.epochs, "steps": None}
-            )
-            outcome = self._fit(task, rows, training, keep_losses=True)
+            outcome, example_losses, token_losses = self._trained_probe(task, rows)
         view = ClientView(
             label_counts=counts.astype(np.float64),
             examples=float(len(rows)),
             epoch_losses=np.array(outcome.epoch_losses) if outcome.epoch_losses else None,
-            example_losses=outcome.example_losses,
-            token_losses=outcome.token_losses,
+            example_losses=example_losses,
+            token_losses=token_losses,
             token_counts=self._token_counts(rows),
         )
         if self.settings.probe.epsilon is not None:
@@ -173,6 +171,21 @@ class Trainer:
             view = noisy_view(view, self.settings.probe.epsilon, rng)
         criteria = measure(task.wanted.criteria, view)
         return Measured(task.id, criteria, outcome.steps, outcome.seconds, self._spectra(task))
+
+    def _trained_probe(
+        self, task: ProbeTask, rows: Tensor
+    ) -> tuple[Outcome, np.ndarray, np.ndarray | None]:
+        """Train the probe; return its losses while it trained, and by row and token after.
+
+        Those after are of as many rows as it was trained on, or of all if there are fewer.
+        """
+        training, steps = probe_training(self.settings.training), self.settings.probe.steps
+        generator = torch.Generator().manual_seed(self._seed("probe", task.id))
+        sample = rows[torch.randperm(len(rows), generator=generator)[: steps * training.batch_size]]
+        batches = probe_batches(len(rows), steps, training.batch_size, generator)
+        outcome = self._fit(task, rows, training, batches)
+        model, examples = self.bridge.model, self.workload.train
+        return outcome, *losses_of(model, examples, sample, self.device, training.autocast)
 
     def _spectra(self, task: ProbeTask) -> dict[str, list[float]]:
         """Explained-variance ratios of the base's modules, on a sample of the client's rows."""
@@ -233,12 +246,11 @@ class Trainer:
         task: TrainTask | ProbeTask,
         rows: Tensor,
         training: TrainingSettings,
-        *,
-        keep_losses: bool = False,
+        schedule: Iterable[Sequence[Tensor]] | None = None,
     ) -> Outcome:
         rule = self._load(task)
         generator = torch.Generator().manual_seed(self._seed("batches", task.id))
-        pairs, added = self.bridge.factor_pairs, rule.penalty
+        pairs, added = self.bridge.factor_pairs, None if schedule else rule.penalty
         return fit(
             self.bridge.model,
             self.bridge.trainable(),
@@ -248,7 +260,7 @@ class Trainer:
             task.learning_rate,
             generator,
             head=self.bridge.extra_parameters(),
-            keep_losses=keep_losses,
+            schedule=schedule,
             penalty=(lambda: added(pairs())) if added else None,
         )
 

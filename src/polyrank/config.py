@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from polyrank.errors import SettingsError, nearest
 from polyrank.settings import Settings
 
-CALLED_OTHERWISE = {  # keys of PEFT and transformers
+CALLED_OTHERWISE = {  # keys of PEFT and transformers, and one of an older version
     "target_modules": "adapter.targets",
     "modules_to_save": "adapter.extras",
     "lora_alpha": "adapter.scaling, of the update itself whatever the rank",
@@ -21,6 +21,7 @@ CALLED_OTHERWISE = {  # keys of PEFT and transformers
     "gradient_checkpointing": "training.checkpointing",
     "bf16": 'training.autocast = "bf16"',
     "fp16": 'training.autocast = "fp16"',
+    "probe.epochs": "probe.steps: a probe is as long on every client",
 }
 
 
@@ -121,7 +122,7 @@ def _line(loc: tuple[int | str, ...], error: ErrorDetails) -> str:
     key = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
         known = _known_keys(loc[:-1])
-        meant = CALLED_OTHERWISE.get(str(loc[-1]))
+        meant = CALLED_OTHERWISE.get(str(loc[-1])) or CALLED_OTHERWISE.get(key)
         hint = f" (here it is {meant})" if meant else nearest(str(loc[-1]), known)
         return f"unknown key {key} = {error['input']!r}{hint}; allowed: {', '.join(known)}"
     if error["type"] == "missing":

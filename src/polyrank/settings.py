@@ -184,9 +184,12 @@ class TrainingSettings(Strict):
 
 
 class ProbeSettings(Strict):
-    """How criteria are measured; ``epsilon`` adds Laplace noise to the label counts."""
+    """How criteria are measured; ``epsilon`` adds Laplace noise to the label counts.
 
-    epochs: Annotated[int, Field(ge=2)] = 2
+    ``steps`` are as many on every client, since a loss after few of them is high whatever the data.
+    """
+
+    steps: Annotated[int, Field(ge=2)] = 40
     epsilon: PositiveFloat | None = None
 
 

@@ -1,19 +1,18 @@
 """Local training and evaluation of one model on some rows."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from polyrank.errors import TrainingError
 from polyrank.examples import ExampleSet, Inputs
-from polyrank.losses import calibrated, log_shares, means_by_row, predictions, targets
+from polyrank.losses import calibrated, log_shares, predictions, targets
 from polyrank.settings import TrainingSettings
 
 
@@ -34,15 +33,11 @@ class Outcome:
 
     Args:
         epoch_losses: mean training loss of each epoch.
-        example_losses: (n,) losses in the last epoch, by example, if asked for.
-        token_losses: (m,) the same by token, in language modelling.
         steps: optimiser steps taken.
         seconds: wall time.
     """
 
     epoch_losses: list[float] = field(default_factory=list)
-    example_losses: np.ndarray | None = None
-    token_losses: np.ndarray | None = None
     steps: int = 0
     seconds: float = 0.0
 
@@ -57,7 +52,7 @@ def fit(
     generator: torch.Generator,
     *,
     head: Sequence[nn.Parameter] = (),
-    keep_losses: bool = False,
+    schedule: Iterable[Sequence[Tensor]] | None = None,
     penalty: Callable[[], Tensor] | None = None,
 ) -> Outcome:
     """Train ``parameters`` of ``model`` on some rows with cross-entropy.
@@ -71,7 +66,8 @@ def fit(
         learning_rate: of this round.
         generator: source of the shuffling.
         head: those of ``parameters`` that train at the head's learning rate.
-        keep_losses: keep the last epoch's loss of each example.
+        schedule: batches of places in ``rows`` in place of epochs; each group of them has its
+            mean loss among the epochs'.
         penalty: added to the loss of every batch; the losses in the outcome are without it.
 
     Raises:
@@ -88,8 +84,8 @@ def fit(
     prior = log_shares(examples.labels[rows]) if training.local_loss == "calibrated" else None
     cost = call_cost(model, device)
     outcome = Outcome()
-    for batches in _epochs(len(rows), training, generator):
-        total, seen, losses, tokens = torch.zeros(()), 0, [], []
+    for batches in schedule or _epochs(len(rows), training, generator):
+        total, seen = torch.zeros(()), 0
         for places in batches:
             cut = examples.parts(rows[places], training.accumulate, cost)
             parts = [examples.batch(part) for part in cut]
@@ -97,26 +93,17 @@ def fit(
             for (inputs, labels), count in zip(parts, counts, strict=True):
                 with casting(training.autocast, device):
                     logits = answers(model, inputs, device)
-                each = _losses(logits, labels.to(device), prior, keep_losses)
-                loss = each.mean() if keep_losses else each
+                loss = _loss(logits, labels.to(device), prior)
                 if len(parts) > 1:
                     loss = loss * (count / sum(counts))
                 scaler.scale(loss).backward()
                 total += loss.detach().cpu() * sum(counts)
-                if keep_losses:
-                    losses.append(means_by_row(each.detach().cpu(), labels))
-                if keep_losses and labels.dim() == 2:
-                    tokens.append(each.detach().cpu())
             if penalty and (added := penalty()).requires_grad:  # of one slot there is no tail
                 scaler.scale(added).backward()
             step()
             seen += sum(counts)
             outcome.steps += 1
         outcome.epoch_losses.append(float(total) / seen)
-        if losses:
-            outcome.example_losses = torch.cat(losses).double().numpy()
-        if tokens:
-            outcome.token_losses = torch.cat(tokens).double().numpy()
     outcome.seconds = time.perf_counter() - started
     return outcome
 
@@ -133,12 +120,12 @@ def call_cost(model: nn.Module, device: torch.device) -> float:
     return 7e8 / max(1, sum(layer.in_features * layer.out_features for layer in layers))
 
 
-def _losses(logits: Tensor, labels: Tensor, prior: Tensor | None, each: bool) -> Tensor:
-    """Return the loss of each target (m,), or their mean, which is quicker."""
+def _loss(logits: Tensor, labels: Tensor, prior: Tensor | None) -> Tensor:
+    """Return the mean loss of the targets."""
     chosen = predictions(logits, labels)
     if prior is not None:
         chosen = calibrated(chosen, prior)
-    return functional.cross_entropy(chosen, targets(labels), reduction="none" if each else "mean")
+    return functional.cross_entropy(chosen, targets(labels))
 
 
 def casting(name: str, device: torch.device) -> AbstractContextManager[object]:

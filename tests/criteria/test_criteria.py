@@ -115,8 +115,8 @@ def test_single_example_has_no_spread():
 @pytest.mark.parametrize(
     ("name", "of", "said"),
     [
-        ("loss_entropy", view(), "at least 2 epochs, got none"),
-        ("loss_entropy", view(epochs=[1.0]), "at least 2 epochs, got 1"),
+        ("loss_entropy", view(), "at least 2 parts of a probe, got none"),
+        ("loss_entropy", view(epochs=[1.0]), "at least 2 parts of a probe, got 1"),
         ("loss_entropy_examples", view(), "loss of each example"),
         ("loss_entropy_examples", view(each=[]), "loss of each example"),
         ("label_entropy", view([]), "needs labels"),

@@ -13,7 +13,7 @@ from polyrank.errors import DataError
 
 @reads_losses
 def token_loss_spread(view: ClientView) -> float:
-    """Standard deviation of the losses of single tokens in the probe's last epoch, in nats.
+    """Standard deviation of the losses of single tokens under the trained probe, in nats.
 
     Raises:
         DataError: no token losses: the task is not language modelling.

@@ -18,9 +18,10 @@ class ClientView:
         label_counts: (classes,) examples per label, 0 where absent; floats, for counts that
             were noised. (0,) for a task without labels.
         examples: number of training examples.
-        epoch_losses: (E,) mean training loss of each epoch of the probe, or None.
-        example_losses: (n,) loss of each example under one model, or None.
-        token_losses: (m,) loss of each token that is predicted, in language modelling, or None.
+        epoch_losses: (E,) mean loss in each of E equal parts of the probe's steps, or None.
+        example_losses: (n,) loss of each of the client's examples, or of a sample of them, under
+            the trained probe, or None.
+        token_losses: (m,) the same of each token that is predicted, in language modelling.
         token_counts: (vocabulary,) occurrences of each token in the client's texts, or None.
 
     Raises:
