@@ -54,7 +54,7 @@ def test_a_run_with_changing_ranks_resumes_to_the_same_bits(tmp_path, allocator,
     )
     polyrank.run(settings, out=tmp_path / "whole")
     polyrank.run(settings.model_copy(update={"rounds": 3}), out=tmp_path / "cut")
-    polyrank.resume(tmp_path / "cut", overrides=["rounds=5"])
+    polyrank.resume(tmp_path / "cut", overrides=["rounds=5"], trust=True)
     assert states(tmp_path / "cut") == states(tmp_path / "whole")
 
 

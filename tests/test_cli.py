@@ -139,7 +139,7 @@ def test_ctrl_c_stops_at_once_keeps_the_rounds_and_says_how_to_go_on(tmp_path, w
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert f"polyrank run --resume {tmp_path / 'r'}" in said
+    assert f"polyrank run --resume {tmp_path / 'r'} --trust" in said  # its data are own code
     assert "Traceback" not in said
     assert not (tmp_path / "r" / "summary.json").exists()
 

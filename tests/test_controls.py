@@ -221,7 +221,7 @@ def test_a_control_can_be_resumed(folders, tmp_path):
     settings = control(small(rounds=2), "pooled")
     polyrank.run(settings, out=tmp_path / "once")
     polyrank.run(settings.model_copy(update={"rounds": 1}), out=tmp_path / "twice")
-    polyrank.resume(tmp_path / "twice", overrides=["rounds=2"])
+    polyrank.resume(tmp_path / "twice", overrides=["rounds=2"], trust=True)
     for file in ("rounds.jsonl", "clients.jsonl", "summary.json", "config.toml"):
         assert (tmp_path / "once" / file).read_bytes() == (tmp_path / "twice" / file).read_bytes()
 

@@ -110,7 +110,7 @@ def test_every_method_goes_on_from_the_disk_with_the_same_bits(tmp_path, aggrega
     settings = every_help(aggregator, rounds=4)
     polyrank.run(settings, out=tmp_path / "whole")
     polyrank.run(settings.model_copy(update={"rounds": 2}), out=tmp_path / "cut")
-    polyrank.resume(tmp_path / "cut", overrides=["rounds=4"])
+    polyrank.resume(tmp_path / "cut", overrides=["rounds=4"], trust=True)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
@@ -147,14 +147,14 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, rounds):
     assert not (killed / "summary.json").exists()
     with (killed / "rounds.jsonl").open("a") as file:
         file.write('{"round": 5, "half a li')
-    polyrank.resume(killed)
+    polyrank.resume(killed, trust=True)
     assert contents(killed) == contents(whole)
 
 
 def test_a_finished_run_can_be_given_more_rounds(tmp_path):
     longer = polyrank.run(small(rounds=4), out=tmp_path / "longer")
     polyrank.run(small(rounds=2), out=tmp_path / "run")
-    resumed = polyrank.resume(tmp_path / "run", overrides=["rounds=4"])
+    resumed = polyrank.resume(tmp_path / "run", overrides=["rounds=4"], trust=True)
     assert resumed.summary == longer.summary
     assert contents(tmp_path / "run") == contents(tmp_path / "longer")
 
@@ -163,7 +163,7 @@ def test_changed_settings_are_refused_by_name_on_resume(tmp_path):
     polyrank.run(small(rounds=1), out=tmp_path / "run")
     before = contents(tmp_path / "run")
     with pytest.raises(RunFolderError, match=r"training\.epochs, seed|seed, training\.epochs"):
-        polyrank.resume(tmp_path / "run", overrides=["training.epochs=2", "seed=4"])
+        polyrank.resume(tmp_path / "run", overrides=["training.epochs=2", "seed=4"], trust=True)
     assert contents(tmp_path / "run") == before
 
 
@@ -174,7 +174,7 @@ def test_changed_data_are_refused_on_resume(tmp_path):
     polyrank.run(settings, out=tmp_path / "run")
     write_npz(source, seed=1)
     with pytest.raises(RunFolderError, match="data set is not the one"):
-        polyrank.resume(tmp_path / "run", overrides=["rounds=2"])
+        polyrank.resume(tmp_path / "run", overrides=["rounds=2"], trust=True)
 
 
 def write_npz(path: Path, seed: int) -> None:
@@ -197,7 +197,7 @@ def test_two_processes_cannot_work_in_one_folder(tmp_path):
         RunFolder.open(tmp_path / "run").locked(),
         pytest.raises(RunFolderError, match="another process"),
     ):
-        polyrank.resume(tmp_path / "run")
+        polyrank.resume(tmp_path / "run", trust=True)
 
 
 def test_a_checkpoint_cut_short_is_a_clear_error(tmp_path):
@@ -205,7 +205,7 @@ def test_a_checkpoint_cut_short_is_a_clear_error(tmp_path):
     state = tmp_path / "run" / "checkpoint" / "round-000001.safetensors"
     os.truncate(state, 1000)
     with pytest.raises(RunFolderError, match=r"round-000001\.safetensors"):
-        polyrank.resume(tmp_path / "run")
+        polyrank.resume(tmp_path / "run", trust=True)
 
 
 def test_updates_that_are_not_finite_never_reach_the_global_model(tmp_path):

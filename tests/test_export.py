@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import save_file
 
 import polyrank
 from polyrank.errors import AdapterError, RunFolderError
 from polyrank.export import export, load_base, read_trained
+from polyrank.models import build_model
 from polyrank.preparation import prepare
 from polyrank.results import RunFolder
 from tests.small import small
@@ -192,3 +194,119 @@ def test_a_client_that_missed_rounds_is_exported_on_the_base_that_it_trained_on(
         with torch.no_grad():
             found = torch.nn.functional.cross_entropy(load_base(tmp_path / client)(inputs), labels)
         assert float(found) == pytest.approx(line["personal"]["loss"], rel=1e-4)
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Return a function that writes a base.json and loads it."""
+
+    def load(**changes):
+        document = {
+            "model": {"kind": "mlp", "hidden": [4]},
+            "input_shape": [6],
+            "classes": 3,
+            "weights": "base.safetensors",
+        }
+        if not (tmp_path / "base.safetensors").exists():
+            weights = build_model("mlp", {"hidden": [4]}, (6,), 3, 0).state_dict()
+            save_file(weights, tmp_path / "base.safetensors")
+        (tmp_path / "base.json").write_text(json.dumps({**document, **changes}))
+        return load_base(tmp_path)
+
+    return load
+
+
+def test_a_base_of_a_built_in_kind_is_loaded(told):
+    assert told()(torch.zeros(1, 6)).shape == (1, 3)
+
+
+def test_no_code_that_base_json_names_is_imported_or_called(told, tmp_path):
+    marker = tmp_path / "marker"
+    evil = {"kind": "subprocess:Popen", "args": ["touch", str(marker)]}
+    with pytest.raises(AdapterError, match=r"'subprocess:Popen'.*trust=True"):
+        told(model=evil)
+    assert not marker.exists()
+
+
+def my_model(*, input_shape, classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, classes))
+
+
+def test_a_model_of_one_s_own_is_loaded_when_trusted(told, tmp_path):
+    save_file(
+        {"1.weight": torch.ones(3, 6), "1.bias": torch.zeros(3)}, tmp_path / "base.safetensors"
+    )
+    with pytest.raises(AdapterError, match=r"tests\.test_export:my_model"):
+        told(model={"kind": "tests.test_export:my_model"})
+    with torch.no_grad():
+        assert load_base(tmp_path, trust=True)(torch.ones(1, 6)).tolist() == [[6, 6, 6]]
+
+
+@pytest.mark.parametrize("name", ["/etc", "../x", "./x", "a/../b", "a/b/c", "~/x", "a\\b", "", 3])
+@pytest.mark.parametrize("weights", [None, "base.safetensors"])
+def test_a_pre_trained_model_at_a_path_needs_trust(told, name, weights):
+    with pytest.raises(AdapterError, match=r"at a path, .*trust=True"):
+        told(model={"kind": "hf", "name": name}, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"kind": "mlp", "hidden": [10**9, 10**9]}}, "do not fit"),
+        ({"model": {"kind": "mlp", "hidden": [10**30]}}, "cannot be built"),
+        ({"model": {"kind": "mlp", "hidden": [-1]}}, "cannot be built"),
+        ({"model": {"kind": "mlp", "hidden": "many"}}, "hidden"),
+        ({"model": {"kind": "mlp", "widths": [3]}}, "unknown option 'widths'"),
+        ({"model": {"kind": "cnn", "widths": [10**6] * 3}}, "cnn expects images"),
+        ({"model": {"kind": "hf", "name": "x"}, "weights": "/etc/x.safetensors"}, "weights"),
+        ({"model": ["mlp"]}, "model"),
+        ({"model": {"kind": ["mlp"]}}, "model.kind"),
+        ({"classes": 10**12}, "do not fit|cannot be built"),
+        ({"classes": -1}, "classes"),
+        ({"classes": "3"}, "classes"),
+        ({"input_shape": [10**9, 10**9, 10**9]}, "cannot be built|do not fit"),
+        ({"input_shape": [1] * 10_000}, "input_shape"),
+        ({"weights": "../base.safetensors"}, "weights"),
+        ({"weights": None}, "expected the weights"),
+    ],
+)
+def test_what_base_json_may_not_hold_is_named_and_costs_no_memory(told, changes, said):
+    with pytest.raises(AdapterError, match=said):
+        told(**changes)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, "{" + " " * 70_000 + "}", "\xff"])
+def test_a_base_json_that_is_none_is_a_named_error(tmp_path, text):
+    (tmp_path / "base.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(AdapterError, match=r"base\.json"):
+        load_base(tmp_path)
+
+
+def test_a_base_json_that_never_ends_is_not_read(tmp_path):
+    (tmp_path / "base.json").symlink_to("/dev/zero")
+    with pytest.raises(AdapterError, match="found none"):
+        load_base(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 100, (2**40).to_bytes(8, "little") + b"{}", b"\x80\x02pickle"]
+)
+def test_weights_that_are_no_safetensors_are_a_named_error(told, tmp_path, content):
+    (tmp_path / "base.safetensors").write_bytes(content)
+    with pytest.raises(AdapterError):
+        told()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"peft_type": "LORA", "megatron_config": {"a": 1}, "megatron_core": "evil"}, "Megatron"),
+        ({"peft_type": "XLORA", "adapters": {"0": "/x"}}, "plain LoRA"),
+        ({"peft_type": "LORA"}, "adapter's safetensors"),  # PEFT would take adapter_model.bin
+    ],
+)
+def test_an_adapter_beside_the_base_that_peft_would_trust_is_refused(told, tmp_path, config, said):
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "adapter_model.bin").write_bytes(b"pickle")
+    with pytest.raises(AdapterError, match=said):
+        told()

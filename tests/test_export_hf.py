@@ -72,17 +72,19 @@ def test_a_base_that_aggregation_has_changed_is_exported_with_it(tmp_path):
     wanted = logits(read_trained(run, None).bridge().model)
     export(run, tmp_path / "out")
     assert (tmp_path / "out" / "base.safetensors").exists()
-    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out", trust=True), tmp_path / "out")
     torch.testing.assert_close(logits(loaded), wanted, rtol=1e-5, atol=1e-5)
     export(run, tmp_path / "merged", merge=True)
-    torch.testing.assert_close(logits(load_base(tmp_path / "merged")), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        logits(load_base(tmp_path / "merged", trust=True)), wanted, rtol=1e-4, atol=1e-4
+    )
     ended = RunFolder.open(run).read_summary()
     assert evaluate_run(run)["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-4)
 
 
 def test_load_base_gives_the_model_for_peft(run, expected, tmp_path):
     export(run, tmp_path / "out")
-    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out", trust=True), tmp_path / "out")
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -123,7 +125,9 @@ def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
     assert loaded.config.id2label == {0: "card", 1: "exchange", 2: "pin"}
     assert loaded.config.label2id == {"card": 0, "exchange": 1, "pin": 2}
-    torch.testing.assert_close(logits(load_base(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        logits(load_base(tmp_path / "out", trust=True)), expected, rtol=1e-4, atol=1e-4
+    )
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("card")["input_ids"] == [101, 4003, 102]
 
 
@@ -132,7 +136,7 @@ def test_biases_of_adapted_modules_come_with_the_base(tmp_path):
     adapter = {"targets": ["query"], "extras": ["classifier", "*query.bias"]}
     run = polyrank.run(text_settings(tmp_path, adapter=adapter), out=tmp_path / "run").folder
     export(run, tmp_path / "out")
-    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out", trust=True), tmp_path / "out")
     torch.testing.assert_close(
         logits(loaded), logits(read_trained(run, None).bridge().model), rtol=1e-5, atol=1e-5
     )

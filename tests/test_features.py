@@ -155,7 +155,7 @@ def test_resumed_runs_have_the_head_that_they_began_with(tmp_path):
     settings = small(rounds=3, head_init="lda", **HEAD)
     polyrank.run(settings, out=tmp_path / "whole")
     polyrank.run(settings.model_copy(update={"rounds": 1}), out=tmp_path / "cut")
-    polyrank.resume(tmp_path / "cut", overrides=["rounds=3"])
+    polyrank.resume(tmp_path / "cut", overrides=["rounds=3"], trust=True)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 

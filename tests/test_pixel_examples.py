@@ -84,7 +84,7 @@ def test_a_vision_transformer_learns_and_is_exported(folder, tmp_path):
     with torch.no_grad():
         expected = trained.bridge().model(**inputs).logits
         torch.testing.assert_close(
-            load_base(tmp_path / "out")(**inputs).logits, expected, rtol=1e-4, atol=1e-4
+            load_base(tmp_path / "out", trust=True)(**inputs).logits, expected, rtol=1e-4, atol=1e-4
         )
     kept = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
     assert kept["image_std"] == [0.25, 0.25, 0.25]

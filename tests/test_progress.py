@@ -25,7 +25,9 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
 def test_bytes_go_on_after_a_resume(tmp_path):
     whole = shown(lambda w: polyrank.run(small(rounds=3), out=tmp_path / "whole", watcher=w))
     polyrank.run(small(rounds=2), out=tmp_path / "run")
-    rest = shown(lambda w: polyrank.resume(tmp_path / "run", overrides=["rounds=3"], watcher=w))
+    rest = shown(
+        lambda w: polyrank.resume(tmp_path / "run", overrides=["rounds=3"], watcher=w, trust=True)
+    )
     assert rest == whole[-1:]
 
 

@@ -372,7 +372,9 @@ def test_a_watched_run_finds_its_folder_as_an_unwatched_one_does(tmp_path, monke
     code, out, err = command("run", settings, "--watch")
     assert code == 0, err
     assert f"report: {Path('runs/small-2/report.html')}" in out
-    code, _, err = command("run", "--resume", "runs/small-2", "--set", "rounds=2", "--watch")
+    code, _, err = command(
+        "run", "--resume", "runs/small-2", "--set", "rounds=2", "--watch", "--trust"
+    )
     assert code == 0, err
     assert json.loads(Path("runs/small-2/summary.json").read_text())["rounds"] == 2
 

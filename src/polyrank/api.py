@@ -13,6 +13,7 @@ from polyrank.partitioners import PARTITIONERS
 from polyrank.progress import Watcher
 from polyrank.results import RunFolder
 from polyrank.settings import CHANGEABLE_ON_RESUME, Settings
+from polyrank.trust import refuse_own_code
 
 if TYPE_CHECKING:
     from polyrank.experiment import Result
@@ -56,7 +57,11 @@ def run(
 
 
 def resume(
-    path: str | Path, *, overrides: Sequence[str] = (), watcher: Watcher | None = None
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+    trust: bool = False,
 ) -> "Result":
     """Go on with an interrupted run; it ends with the same bits as an uninterrupted one.
 
@@ -64,12 +69,16 @@ def resume(
         path: the run folder.
         overrides: only of rounds, workers, device and trackers.
         watcher: is told of the progress.
+        trust: import and call what the folder's settings name beside PolyRank's own methods.
 
     Raises:
-        RunFolderError: there is no run, or another setting was changed.
+        RunFolderError: there is no run, another setting was changed, or the settings name code
+            of one's own and ``trust`` is not given.
     """
     folder = RunFolder.open(Path(path))
     old = folder.settings
+    if not trust:
+        refuse_own_code(old, folder.path, "run --resume")
     new = load_settings(folder.path / "config.toml", overrides)
     refused = [key for key in changed_keys(old, new) if key not in CHANGEABLE_ON_RESUME]
     if refused:

@@ -33,6 +33,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port of the live view; else a free one.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Import and call code that the run's settings name."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 
@@ -50,12 +54,15 @@ def run(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the page as it grows.")] = False,
     port: Port = None,
+    trust: Trust = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Run a federation, or go on with an interrupted one."""
     if (config is None) == (resume is None) or (resume and out):
         raise SettingsError("expected a settings file, with --out or not, or --resume DIR alone")
+    if trust and not resume:
+        raise SettingsError("expected --trust with --resume DIR; a settings file is trusted")
     if control and resume:
         raise SettingsError("expected --control with a settings file; a run folder has its own")
     if port is not None and not watch:
@@ -66,6 +73,7 @@ def run(
     from polyrank.config import load_settings
     from polyrank.progress import Shown, Silent, Watcher
     from polyrank.result_table import render
+    from polyrank.trust import own_code
 
     loaded = load_settings(config, settings or []) if config else None
     if loaded and control:
@@ -74,7 +82,7 @@ def run(
     def perform(watcher: Watcher) -> "Result":
         if loaded:
             return api.run(loaded, out=out, watcher=watcher)
-        return api.resume(resume or "", overrides=settings or [], watcher=watcher)
+        return api.resume(resume or "", overrides=settings or [], watcher=watcher, trust=trust)
 
     console = Console(highlight=False)
     if loaded:
@@ -87,7 +95,8 @@ def run(
                 with Shown(console) as watcher:
                     result = perform(watcher)
         except KeyboardInterrupt:
-            _end(f"interrupted; go on with: polyrank run --resume {resume or out}", 130)
+            word = " --trust" if trust or (loaded and own_code(loaded)) else ""
+            _end(f"interrupted; go on with: polyrank run --resume {resume or out}{word}", 130)
         if as_json:
             typer.echo(json.dumps(result.summary))
         elif not quiet:
@@ -159,13 +168,14 @@ def export(
     pad_rank: Annotated[
         int | None, typer.Option(help="One rank for all modules, zero slots added, for vLLM.")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Write a trained adapter as a PEFT folder, or merged into its base."""
     if whole == (client is not None):
         raise SettingsError("expected either --client ID or --global")
     from polyrank.export import export as write
 
-    written = write(run_folder, out, client=client, merge=merge, pad_rank=pad_rank)
+    written = write(run_folder, out, client=client, merge=merge, pad_rank=pad_rank, trust=trust)
     typer.echo(f"written: {written}")
 
 
@@ -176,12 +186,13 @@ def evaluate(
         str | None, typer.Option(help="digits, npz:PATH, ...; else the run's own test rows.")
     ] = None,
     client: Client = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a trained model on the run's test rows, or on other data."""
     from polyrank.evaluation import evaluate_run
 
-    metrics = evaluate_run(run_folder, data, client)
+    metrics = evaluate_run(run_folder, data, client, trust=trust)
     if as_json:
         typer.echo(json.dumps(metrics))
     else:

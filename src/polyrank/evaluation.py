@@ -13,13 +13,15 @@ from polyrank.encoding import check_labels, encode
 from polyrank.errors import DataError
 from polyrank.export import read_trained
 from polyrank.metrics import metrics_of
+from polyrank.results import RunFolder
 from polyrank.settings import Settings
 from polyrank.threads import one_thread
 from polyrank.training import choose_device, count_answers
+from polyrank.trust import refuse_own_code
 
 
 def evaluate_run(
-    path: Path, source: str | None = None, client: str | None = None
+    path: Path, source: str | None = None, client: str | None = None, *, trust: bool = False
 ) -> dict[str, float]:
     """Return the metrics of a run's model on the run's own test rows, or on other data.
 
@@ -29,13 +31,18 @@ def evaluate_run(
             else all rows; labels are told by their names. A file of the run's kind is read with
             the run's options, such as its columns. None for the run's own test rows.
         client: whose model; None for the global one.
+        trust: import and call the model, and the data unless others are given, where the run's
+            settings name code of somebody's own.
 
     Raises:
         DataError: the examples do not fit the model.
-        RunFolderError: nothing is saved, or the client is unknown.
+        RunFolderError: nothing is saved, the client is unknown, or the settings name code of
+            somebody's own and ``trust`` is not given.
     """
+    settings = RunFolder.open(path).settings
+    if not trust:
+        refuse_own_code(settings, path, "eval", "model", *(["data"] if source is None else []))
     trained = read_trained(path, client)
-    settings = trained.settings
     data = _own(settings) if source is None else _other(settings, source)
     inputs, labels = (
         (data.test_x, data.test_y) if len(data.test_y) else (data.train_x, data.train_y)

@@ -5,12 +5,16 @@ trained extras in place. ``load_base`` gives the base back as a module.
 """
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -21,13 +25,23 @@ from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
 from polyrank.files import write_whole
 from polyrank.frozen_base import is_published, whole_base
 from polyrank.model_card import model_card
-from polyrank.models import build_model, build_shell, pretrained_of
+from polyrank.models import MODELS, build_model, build_shell, pretrained_of
 from polyrank.models.packed import packed_modules
 from polyrank.models.weights import put_weights, read_weights
-from polyrank.peft_bridge import Bridge, Published, saved_modules, write_adapter
+from polyrank.outside import read_object
+from polyrank.peft_bridge import (
+    Bridge,
+    Published,
+    check_adapter_folder,
+    saved_modules,
+    write_adapter,
+)
 from polyrank.results import RunFolder
 from polyrank.saved_state import unpack_state
-from polyrank.settings import Settings
+from polyrank.settings import Method, Settings
+from polyrank.trust import refuse_own_code
+
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # no absolute path, no ".."
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,7 @@ def export(
     client: str | None = None,
     merge: bool = False,
     pad_rank: int | None = None,
+    trust: bool = False,
 ) -> Path:
     """Write a trained model so that it can be used without PolyRank's run folder.
 
@@ -150,13 +165,19 @@ def export(
         client: whose model; None for the global one.
         merge: merge the adapter into the base; weights of 4 bits become float32 first.
         pad_rank: pad all modules with zero slots to this one rank, as vLLM wants it.
+        trust: import and call the model where the run's settings name one of somebody's own.
 
     Raises:
         AdapterError: a module has more slots than ``pad_rank``.
-        RunFolderError: nothing is saved, the client is unknown, or ``out`` is not empty.
+        RunFolderError: nothing is saved, the client is unknown, ``out`` is not empty, or the
+            model is code of somebody's own and ``trust`` is not given.
     """
     if merge and pad_rank is not None:
         raise SettingsError("a merged export has no ranks to pad: give merge or pad_rank")
+    if not trust:
+        whose = "--global" if client is None else f"--client {shlex.quote(client)}"
+        command = f"export {whose} --out {shlex.quote(str(out))}" + " --merge" * merge
+        refuse_own_code(RunFolder.open(path).settings, path, command, "model")
     trained = read_trained(path, client)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out}: there is something already; choose another --out")
@@ -217,27 +238,82 @@ def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None)
     write_whole(part / "base.json", json.dumps(about, indent=2).encode())
 
 
-def load_base(folder: str | Path) -> nn.Module:
+class _About(BaseModel):
+    """What ``base.json`` of an export holds."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    model: Method
+    input_shape: Annotated[list[PositiveInt], Field(max_length=8)]
+    classes: PositiveInt
+    weights: Literal["base.safetensors", "model.safetensors"] | None
+
+
+def load_base(folder: str | Path, trust: bool = False) -> nn.Module:
     """Build the model that an export folder describes, in evaluation mode.
 
     Of a folder without ``--merge`` this is the base for ``PeftModel.from_pretrained``; of a
-    merged one it is the whole model.
+    merged one it is the whole model. The folder may have come from anywhere: nothing in it is
+    imported or called, its weights are safetensors, and no memory is taken for a model before
+    the folder holds weights of its size. An adapter beside the base is looked at, too, since
+    PEFT reads it next.
+
+    Args:
+        folder: as ``polyrank export`` wrote it.
+        trust: import and call a model of somebody's own that ``base.json`` names, or load a
+            pre-trained model from the path on this machine that it names.
 
     Raises:
-        AdapterError: the folder was not written by ``polyrank export``.
+        AdapterError: the folder was not written by ``polyrank export``, does not hold together,
+            or needs ``trust``.
     """
     path = Path(folder)
+    found = read_object(path / "base.json", AdapterError, "base.json of 'polyrank export'")
     try:
-        about: dict[str, Any] = json.loads((path / "base.json").read_text("utf-8"))
-    except OSError as error:
-        raise AdapterError(f"{path}: expected base.json of 'polyrank export'") from error
-    kind = dict(about["model"])
-    name, shape, classes = kind.pop("kind"), about["input_shape"], about["classes"]
-    if about["weights"] is None:
-        return build_model(name, kind, shape, classes, seed=0).eval()
-    model = build_shell(name, kind, shape, classes)
-    put_weights(model, load_file(path / about["weights"]))
-    return model.eval()
+        about = _About.model_validate(found)
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]
+        key = ".".join(map(str, said["loc"]))
+        raise AdapterError(f"{path / 'base.json'}: {key}: {said['msg']}") from error
+    if not trust:
+        _refuse_elsewhere(about.model, path)
+    if (path / "adapter_config.json").exists():
+        check_adapter_folder(path)
+    try:
+        return _built(about, path).eval()
+    except (OSError, SafetensorError, SettingsError) as error:
+        raise AdapterError(f"{path}: {error}") from error
+
+
+def _built(about: _About, path: Path) -> nn.Module:
+    kind, options = about.model.kind, about.model.options
+    if about.weights is None:
+        if pretrained_of(kind) is None:
+            raise AdapterError(f"{path}: base.json: expected the weights of model {kind!r}")
+        return build_model(kind, options, about.input_shape, about.classes, seed=0)
+    model = build_shell(kind, options, about.input_shape, about.classes)
+    put_weights(model, load_file(path / about.weights))
+    return model
+
+
+def _refuse_elsewhere(model: Method, path: Path) -> None:
+    """Refuse a model that is code of somebody's own, or a path on this machine.
+
+    Raises:
+        AdapterError: it is; the name is shown.
+    """
+    how = f"if you trust who made this folder: load_base({str(path)!r}, trust=True)"
+    if model.kind not in MODELS.own:
+        raise AdapterError(
+            f"{path}: base.json names a model that is not PolyRank's own, {model.kind!r}, which "
+            f"would be imported and called; {how}"
+        )
+    name = model.options.get("name")
+    if name is not None and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
+        raise AdapterError(
+            f"{path}: base.json names a pre-trained model at a path, {name!r}, and not by its name "
+            f"on the hub; {how}"
+        )
 
 
 def _round_of(folder: RunFolder, header: Mapping[str, Any], client: str) -> int:

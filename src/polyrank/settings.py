@@ -290,18 +290,22 @@ class Settings(Strict):
             )
         return self
 
+    @property
+    def named_methods(self) -> list[tuple[str, Table, str]]:
+        """Every method that is named: the key, the table that it is looked up in, the name."""
+        return [
+            ("partition", PARTITIONERS, self.partition.kind),
+            ("model", MODELS, self.model.kind),
+            ("allocator", ALLOCATORS, self.allocator.kind),
+            ("aggregator", AGGREGATORS, self.aggregator.kind),
+            ("server_optimizer", SERVER_OPTIMIZERS, self.server_optimizer.kind),
+            ("head_init", HEAD_INITS, self.head_init.kind),
+            *(("criteria", CRITERIA, name) for name in self.criteria),
+        ]
+
     @model_validator(mode="after")
     def _known_methods(self) -> "Settings":
-        tables: list[tuple[Table, str]] = [
-            (PARTITIONERS, self.partition.kind),
-            (MODELS, self.model.kind),
-            (ALLOCATORS, self.allocator.kind),
-            (AGGREGATORS, self.aggregator.kind),
-            (SERVER_OPTIMIZERS, self.server_optimizer.kind),
-            (HEAD_INITS, self.head_init.kind),
-            *((CRITERIA, name) for name in self.criteria),
-        ]
-        for table, name in tables:
+        for _, table, name in self.named_methods:
             table.check(name)
         return self
 

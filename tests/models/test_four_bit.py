@@ -263,7 +263,7 @@ def test_peft_puts_the_adapter_on_the_model_in_4_bits_and_on_that_published(run,
     assert not (tmp_path / "out" / "base.safetensors").exists()
     theirs = PeftModel.from_pretrained(as_transformers_loads_it(), tmp_path / "out")
     torch.testing.assert_close(logits(theirs), expected, rtol=1e-5, atol=1e-5)
-    ours = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    ours = PeftModel.from_pretrained(load_base(tmp_path / "out", trust=True), tmp_path / "out")
     torch.testing.assert_close(logits(ours), expected, rtol=1e-5, atol=1e-5)
     plain = AutoModelForSequenceClassification.from_pretrained(model_path(), num_labels=3)
     published = logits(PeftModel.from_pretrained(plain, tmp_path / "out"))
@@ -278,7 +278,9 @@ def test_merged_the_weights_are_what_4_bits_stand_for_in_float32(run, tmp_path):
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(logits(load_base(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        logits(load_base(tmp_path / "out", trust=True)), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_biases_of_packed_layers_are_trained_and_come_with_the_base(tmp_path):
@@ -293,7 +295,7 @@ def test_biases_of_packed_layers_are_trained_and_come_with_the_base(tmp_path):
     assert bias.dtype == torch.float32
     assert not torch.equal(bias, bias.bfloat16().float())
     export(run, tmp_path / "out")
-    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out", trust=True), tmp_path / "out")
     expected = logits(trained.bridge().model)
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
 

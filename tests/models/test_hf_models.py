@@ -1,6 +1,7 @@
 """The real pre-trained model all-MiniLM-L6-v2, offline."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -223,3 +224,22 @@ def test_the_head_moves_faster_with_a_rate_of_its_own(tmp_path):
     assert float(moved.median()) == pytest.approx(0.009, rel=0.01)
     for name, factors in slow.adapter.items():
         assert torch.equal(fast.adapter[name].b, factors.b)
+
+
+def test_no_code_of_a_model_s_folder_is_imported_and_no_pickle_read(tmp_path):
+    marker = tmp_path / "marker"
+    evil = f"from pathlib import Path\nPath({str(marker)!r}).touch()\n"
+    (tmp_path / "evil.py").write_text(evil)
+    names = {"AutoConfig": "evil.Config", "AutoModelForSequenceClassification": "evil.Model"}
+    own = {"model_type": "evil", "auto_map": names}
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    with pytest.raises(SettingsError, match="trust_remote_code"):
+        build_model("hf", {"name": str(tmp_path)}, (), 3, seed=0)
+    with pytest.raises(SettingsError, match="trust_remote_code"):
+        build_shell("hf", {"name": str(tmp_path)}, (), 3)
+    assert not marker.exists()
+    plain = json.loads((Path(model_path()) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(plain))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(SettingsError, match="safetensors"):
+        build_model("hf", {"name": str(tmp_path)}, (), 3, seed=0)

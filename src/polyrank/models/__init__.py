@@ -7,7 +7,8 @@ pre-trained models says more of them with ``@pretrained``.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from polyrank.errors import SettingsError
@@ -41,7 +42,7 @@ def build_model(
     import torch
 
     make, bound = _bind(name, options, input_shape, classes)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _possible(name):
         torch.manual_seed(seed)
         model = make(**bound)
     if not isinstance(model, torch.nn.Module):
@@ -56,16 +57,21 @@ def build_shell(
 ) -> "nn.Module":
     """Build a model whose weights are to be put in by ``weights.put_weights``.
 
-    Of a pre-trained model no weights are read, and its parameters take no memory.
+    No weights are read or drawn, and the parameters take no memory, so that sizes which somebody
+    else has written down cost nothing before the weights are there; only a model of one's own is
+    built as it is.
 
     Raises:
         SettingsError: an option is unknown or of the wrong type, or no module came back.
     """
+    import torch
+
     about = pretrained_of(name)
-    if about is None:
+    if about:
+        _, bound = _bind(name, options, input_shape, classes)
+        return about.shell(**bound)
+    with torch.device("meta") if name in MODELS.own else nullcontext():
         return build_model(name, options, input_shape, classes, 0)
-    _, bound = _bind(name, options, input_shape, classes)
-    return about.shell(**bound)
 
 
 def pretrained_of(name: str) -> Pretrained | None:
@@ -81,6 +87,18 @@ def check_model(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         SettingsError: an option is unknown, missing or of the wrong type.
     """
     return _bind(name, options, (), 1)[1]
+
+
+@contextmanager
+def _possible(name: str) -> Iterator[None]:
+    """Answer sizes that torch cannot make a model of; one's own model speaks for itself."""
+    try:
+        yield
+    except (RuntimeError, OverflowError, MemoryError, TypeError, ValueError) as error:
+        if name not in MODELS.own:
+            raise
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise SettingsError(f"model {name!r}: cannot be built: {said}") from error
 
 
 def _bind(

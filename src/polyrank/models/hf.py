@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from polyrank.models.hf_inputs import encode
-from polyrank.models.hf_library import loading, padding_token
+from polyrank.models.hf_library import NO_CODE, loading, padding_token
 from polyrank.models.packed import need_bitsandbytes
 from polyrank.models.pretrained import Pretrained, pretrained
 from polyrank.models.weights import put_weights, read_weights
@@ -35,9 +35,9 @@ def hf_shell(
     from accelerate import init_empty_weights
 
     with loading(name) as transformers:
-        config = transformers.AutoConfig.from_pretrained(name, **_of_task(task, classes))
+        config = transformers.AutoConfig.from_pretrained(name, **NO_CODE, **_of_task(task, classes))
         with init_empty_weights(include_buffers=False):
-            model = getattr(transformers, _AUTO[task]).from_config(config)
+            model = getattr(transformers, _AUTO[task]).from_config(config, **NO_CODE)
         model.tie_weights()
     return _ready(model)
 
@@ -67,7 +67,9 @@ def describe(
     answer with.
     """
     with loading(name) as transformers:
-        config = transformers.AutoConfig.from_pretrained(name, **_of_task(task, len(labels)))
+        config = transformers.AutoConfig.from_pretrained(
+            name, **NO_CODE, **_of_task(task, len(labels))
+        )
         if task != "causal-lm":
             config.id2label = dict(enumerate(labels))
             config.label2id = {label: number for number, label in enumerate(labels)}
@@ -78,7 +80,7 @@ def describe(
             said, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
             (folder / "preprocessor_config.json").write_text(json.dumps(said, indent=2), "utf-8")
         else:
-            transformers.AutoTokenizer.from_pretrained(name).save_pretrained(folder)
+            transformers.AutoTokenizer.from_pretrained(name, **NO_CODE).save_pretrained(folder)
 
 
 @pretrained(Pretrained(hf_shell, head_modules, new_modules, describe, encode))
@@ -107,7 +109,12 @@ def hf(
         return _four_bit(classes, name, task)
     with loading(name) as transformers:
         made = getattr(transformers, _AUTO[task]).from_pretrained(
-            name, dtype=_DTYPES[dtype], ignore_mismatched_sizes=True, **_of_task(task, classes)
+            name,
+            dtype=_DTYPES[dtype],
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            **NO_CODE,
+            **_of_task(task, classes),
         )
     return _ready(made)
 
@@ -130,6 +137,8 @@ def _four_bit(classes: int, name: str, task: Task) -> nn.Module:
             quantization_config=packing,
             device_map={"": "cpu"},
             ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            **NO_CODE,
             **_of_task(task, classes),
         )
     put_weights(shell, read_weights(made))

@@ -9,7 +9,7 @@ import numpy as np
 from polyrank.causal_texts import encode_causal
 from polyrank.errors import SettingsError
 from polyrank.examples import Encoded, Examples
-from polyrank.models.hf_library import loading, padding_token
+from polyrank.models.hf_library import NO_CODE, loading, padding_token
 from polyrank.pixel_examples import PixelExamples
 from polyrank.tokenizing import encode_texts
 
@@ -30,8 +30,8 @@ def encode(
     take = encode_causal if options.get("task") == "causal-lm" else encode_texts
     name = options["name"]
     with loading(name) as transformers:
-        config = transformers.AutoConfig.from_pretrained(name)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, **NO_CODE)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **NO_CODE)
     length = _max_length(options.get("max_length"), config, tokenizer)
     return take(inputs, labels, tokenizer, length, padding_token(config), cache)
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from polyrank.errors import SettingsError
 
+# said outright: left out, transformers asks the person at the terminal
+NO_CODE = {"trust_remote_code": False}
+
 
 @contextmanager
 def loading(name: str) -> Iterator[Any]:

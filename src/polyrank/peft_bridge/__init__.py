@@ -7,6 +7,7 @@ quiet_bitsandbytes()  # PEFT imports it where it is installed
 from polyrank.peft_bridge.bridge import Bridge  # noqa: E402
 from polyrank.peft_bridge.folder import (  # noqa: E402
     Published,
+    check_adapter_folder,
     place_adapter,
     place_saved,
     read_adapter,
@@ -20,6 +21,7 @@ __all__ = [
     "Bridge",
     "ModuleShape",
     "Published",
+    "check_adapter_folder",
     "find_extras",
     "find_targets",
     "place_adapter",

@@ -9,14 +9,25 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.utils.other import get_pattern_key
+from pydantic import BaseModel, FiniteFloat
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from polyrank.adapter import Adapter, Factors, Tensors, prefix
 from polyrank.errors import AdapterError
+from polyrank.outside import read_object
 
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
+WEIGHTS = "adapter_model.safetensors"
+
+
+class _Read(BaseModel):
+    """What is read of a configuration, by type."""
+
+    lora_alpha: FiniteFloat
+    alpha_pattern: dict[str, FiniteFloat]
+    modules_to_save: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -110,10 +121,15 @@ def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
             (DoRA, rsLoRA), or tensors that would be left over.
     """
     config = _read_config(folder)
-    weights = folder / "adapter_model.safetensors"
+    weights = folder / WEIGHTS
     halves: dict[str, dict[str, Tensor]] = {}
     for key, tensor in _tensors(weights).items():
         match = _KEY.match(key)
+        if match and (tensor.dim() < 2 or not tensor.is_floating_point()):
+            raise AdapterError(
+                f"{weights}: {key!r}: expected a matrix of floats, got {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}"
+            )
         if match:
             halves.setdefault(match["module"], {})[match["factor"]] = tensor.flatten(1)
         elif not _saved_name(key, config):
@@ -131,7 +147,7 @@ def read_saved(folder: Path) -> dict[str, Tensor]:
         AdapterError: see ``read_adapter``.
     """
     config = _read_config(folder)
-    tensors = _tensors(folder / "adapter_model.safetensors")
+    tensors = _tensors(folder / WEIGHTS)
     named = {_saved_name(key, config): tensor for key, tensor in tensors.items()}
     return {name: tensor for name, tensor in named.items() if name}
 
@@ -187,6 +203,9 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
         found: dict[str, Tensor] = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise AdapterError(f"{weights}: expected the adapter's safetensors: {error}") from error
+    for key, tensor in found.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise AdapterError(f"{weights}: {key!r}: expected finite numbers, got NaN or infinity")
     return found
 
 
@@ -212,12 +231,32 @@ def _padded(name: str, factors: Factors, rank: int) -> Factors:
     return Factors(a, b, prefix(rank))
 
 
+def check_adapter_folder(folder: Path) -> None:
+    """Check that PEFT imports nothing, and unpickles nothing, for this adapter.
+
+    Its other kinds of adapter load further ones, and a configuration for Megatron names a module
+    to import; where there is no safetensors file, PEFT takes a pickle.
+
+    Raises:
+        AdapterError: not a LoRA folder with safetensors.
+    """
+    _read_config(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise AdapterError(f"{folder}: expected the adapter's safetensors, {WEIGHTS}, found none")
+
+
 def _read_config(folder: Path) -> LoraConfig:
-    if not (folder / "adapter_config.json").is_file():
-        raise AdapterError(f"{folder}: expected a PEFT folder with adapter_config.json, found none")
+    expected = "a PEFT folder with adapter_config.json"
+    said = read_object(folder / "adapter_config.json", AdapterError, expected, most=2**22)
+    if said.get("peft_type", "LORA") != "LORA" or said.get("megatron_config"):
+        raise AdapterError(
+            f"{folder}: expected a plain LoRA adapter, got peft_type {said.get('peft_type')!r}"
+            + (" for Megatron" if said.get("megatron_config") else "")
+        )
     try:
         config = LoraConfig.from_pretrained(folder)
-    except (ValueError, TypeError) as error:
+        _Read.model_validate(config, from_attributes=True)
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise AdapterError(f"{folder}: not a LoRA adapter: {error}") from error
     if config.use_dora:
         raise AdapterError(f"{folder}: a DoRA adapter; PolyRank reads plain LoRA only")
@@ -231,10 +270,13 @@ def _read_config(folder: Path) -> LoraConfig:
 
 
 def _scaling_of(config: LoraConfig, name: str, pair: Mapping[str, Tensor]) -> float:
-    key = get_pattern_key(list(config.alpha_pattern), name)
+    try:
+        key = get_pattern_key(list(config.alpha_pattern), name)
+    except re.error as error:
+        raise AdapterError(f"alpha_pattern of the adapter, for module {name!r}: {error}") from error
     alpha = config.alpha_pattern.get(key, config.lora_alpha)
     rank = next(iter(pair.values())).shape[0 if "A" in pair else 1]
-    return float(alpha / rank)
+    return float(alpha / max(1, rank))
 
 
 def _factors(weights: Path, name: str, pair: Mapping[str, Tensor], ratio: float) -> Factors:
