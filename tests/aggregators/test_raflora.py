@@ -95,3 +95,25 @@ def test_knowing_who_may_answer_changes_nothing_but_the_memory():
 def test_parts_are_the_slots_that_the_same_clients_own():
     numbers = parts(6, [prefix(2), prefix(5), prefix(5)]).tolist()
     assert numbers[0] == numbers[1] != numbers[2] == numbers[3] == numbers[4] != numbers[5]
+
+
+def test_memory_does_not_grow_with_the_clients_once_they_are_told():
+    """Two sums, of slots 0, 1 and of 2, 3, 4: each 8 x 11 numbers at most, and one block."""
+
+    def held(clients: int) -> int:
+        ranks = [2 if k % 2 else 5 for k in range(clients)]
+        told = AGGREGATORS.make("raflora", {})().expecting(
+            ServerModel({"fc": draw(8, 99)}, {}), [{"fc": prefix(rank)} for rank in ranks]
+        )
+        fold = told.of("fc")
+        state = fold.init(draw(8, 99))
+        for k, rank in enumerate(ranks):
+            state = fold.add(state, draw(rank, k), 1.0)
+        return sum(
+            sum(b.numel() + a.numel() for b, a, _ in one._stack)
+            + (0 if one._dense is None else one._dense.numel())
+            for one in state.products
+        )
+
+    assert held(400) <= 2 * (8 * 11 + 8 * (8 + 11))
+    assert held(400) == held(40)

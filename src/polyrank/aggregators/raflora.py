@@ -12,8 +12,8 @@ weights are the clients' numbers of examples; a slot that nobody owns adds nothi
 of the singular values is balanced unless said otherwise.
 
 How much a slot's owners weigh is known only when all updates are in. Until then slots that the
-same clients own share one sum. A run says before the round who may answer, and memory does
-not grow with their number; otherwise every client's factors are kept to the end.
+same clients own share one sum: a run says before the round who may answer. Otherwise each slot
+has a sum of its own. Either way memory does not grow with the number of clients.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
