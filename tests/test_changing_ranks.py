@@ -6,7 +6,10 @@ import pytest
 
 import polyrank
 from polyrank.allocators.uniform import uniform
+from polyrank.checkpoint import load_tensors
 from polyrank.errors import SettingsError
+from polyrank.export import read_trained
+from polyrank.results import RunFolder
 from tests.small import small
 
 
@@ -72,6 +75,52 @@ def test_hetlora_gives_up_the_slots_that_its_penalty_has_shrunk(tmp_path):
     assert ranks == sorted(ranks, reverse=True)
     # b is zero before round 1, so that no tail can be smaller after it
     assert min(x["round"] for x in events) >= 2
+
+
+@pytest.mark.parametrize(
+    "aggregator", [{"kind": "hetlora", "penalty": 0.5, "decay": 0.8}, "rolora"]
+)
+def test_what_a_client_has_cut_it_neither_sends_nor_keeps(tmp_path, aggregator):
+    """Bytes up are those of the ranks of the next round, bytes down those of the round's own."""
+    settings = small(
+        allocator=PRUNED,
+        aggregator=aggregator,
+        rounds=6,
+        training={"epochs": 3, "optimizer": "adamw", "weight_decay": 0.5},
+    )
+    polyrank.run(settings, out=tmp_path / "run")
+    told = lines(tmp_path / "run", "clients")
+    ranks = {x["client"]: {1: x["ranks"]} for x in told if x["event"] == "profile"}
+    for x in told:
+        if x["event"] == "ranks":
+            ranks[x["client"]][x["round"]] = x["ranks"]
+    changed = {x["round"] for x in told if x["event"] == "ranks"}
+    assert changed, "some tail should have shrunk"
+
+    def at(client, number):
+        return ranks[client][max(n for n in ranks[client] if n <= number)]
+
+    def floats(of, parts):
+        sizes = {"fc1": {"a": 64, "b": 16}, "fc2": {"a": 16, "b": 10}}
+        return sum(r * sum(sizes[m][p] for p in parts) for m, r in of.items()) + 16 + 10
+
+    rolora = aggregator == "rolora"
+    for x in (x for x in told if x["event"] == "update" and x["round"] < 6):
+        client, number = x["client"], x["round"]
+        up = ("b" if number % 2 else "a") if rolora else "ab"
+        fresh = not rolora or number == 1 or number in changed
+        down = "ab" if fresh else ("a" if number % 2 else "b")
+        assert x["bytes"]["up"] == 4 * floats(at(client, number + 1), up)
+        assert x["bytes"]["down"] == 4 * floats(at(client, number), down)
+    header = load_tensors(RunFolder.open(tmp_path / "run").last_state())[1]
+    for client in ranks:
+        kept = read_trained(tmp_path / "run", client).adapter
+        assert {m: f.rank for m, f in kept.items()} == header["observed"][client]
+
+
+def test_a_method_for_equal_ranks_is_refused_where_clients_cut_theirs(tmp_path):
+    with pytest.raises(SettingsError, match="'fedavg' needs the same rank for all clients"):
+        polyrank.run(small(allocator=PRUNED, aggregator="fedavg"), out=tmp_path / "run")
 
 
 def test_eva_gives_modules_ranks_by_the_variance_of_their_inputs(tmp_path):

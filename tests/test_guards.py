@@ -28,6 +28,30 @@ def test_a_good_update_passes():
     assert refusal(UPDATE, TASK, EXPECTED) is None
 
 
+def slots(rank: int) -> Factors:
+    whole = Factors(torch.ones(6, 3), torch.ones(4, 6), prefix(6))
+    return whole.take(prefix(rank))
+
+
+@pytest.mark.parametrize(
+    ("rank", "cut", "good"),
+    [(6, 4, True), (4, 4, True), (5, 4, False), (3, 4, False), (4, None, False)],
+)
+def test_a_client_may_send_all_its_slots_or_just_those_that_a_cut_leaves(rank, cut, good):
+    """A rule of None: this client's allocator cuts nothing."""
+    update = replace(UPDATE, adapter={"fc": slots(rank)})
+    allowed = {} if cut is None else {"fc": cut}
+    reason = refusal(update, TASK, {"fc": slots(6)}, allowed)
+    assert (reason is None) == good
+    assert good or "are not the client's" in reason
+
+
+def test_the_slots_that_a_cut_leaves_are_the_first():
+    later = Factors(torch.ones(4, 3), torch.ones(4, 4), torch.arange(2, 6))
+    reason = refusal(replace(UPDATE, adapter={"fc": later}), TASK, {"fc": slots(6)}, {"fc": 4})
+    assert "are not the client's" in reason
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

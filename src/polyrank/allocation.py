@@ -1,13 +1,11 @@
 """From settings and measured criteria to a plan: who owns which slots."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from polyrank.adapter import Factors, prefix
-from polyrank.aggregators.hetlora import tail_product
+from polyrank.adapter import prefix
 from polyrank.allocators import (
     Budget,
     Choice,
@@ -22,6 +20,7 @@ from polyrank.errors import SettingsError, nearest
 from polyrank.federation import Observed, Plan
 from polyrank.messages import NOTHING, Measured, Wanted
 from polyrank.peft_bridge import ModuleShape
+from polyrank.pruning import Cut
 from polyrank.settings import Settings
 
 
@@ -45,6 +44,16 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
     return ranges
 
 
+def cut_of(settings: Settings, shapes: Mapping[str, ModuleShape]) -> Cut | None:
+    """Return the rule by which clients cut their ranks, None where the allocator has none."""
+    kind = settings.allocator
+    allocator = make_allocator(kind.kind, kind.options)
+    if not mark_of(allocator, "cuts"):
+        return None
+    least = {name: given.r_min for name, given in module_ranges(settings, shapes).items()}
+    return Cut(mark_of(allocator, "decay"), least)
+
+
 class RankChooser:
     """The allocator of a run with its limits.
 
@@ -61,6 +70,7 @@ class RankChooser:
         self.settings, self.clients = settings, clients
         self.allocator = make_allocator(kind.kind, kind.options)
         ranges = module_ranges(settings, shapes)
+        self.cut = cut_of(settings, shapes)
         self.limits = Limits(ranges, _budget(settings), _caps(settings, clients))
         self.smallest = {name: given.r_min for name, given in ranges.items()}
         reads_criteria = mark_of(self.allocator, "reads_criteria")
@@ -70,19 +80,12 @@ class RankChooser:
             max(given.r_max for given in ranges.values()) if reads_spectra else 0,
         )
 
-    @property
-    def observe(self) -> Callable[[Factors], float] | None:
-        """What the allocator wants to know of a module's factors, before and after training."""
-        if mark_of(self.allocator, "observes") != "tail_product":
-            return None
-        return partial(tail_product, decay=mark_of(self.allocator, "decay"))
-
     def wanted_at(self, round: int) -> Wanted:
         """Return what clients measure for the choice after a round.
 
-        One that observes training has measured before the first round for its start alone.
+        One whose clients cut their ranks themselves has measured for its start alone.
         """
-        return NOTHING if round and self.observe else self.wanted
+        return NOTHING if round and self.cut else self.wanted
 
     def due(self, round: int) -> bool:
         """Whether ranks are chosen again after a round, before the next one."""
@@ -102,7 +105,7 @@ class RankChooser:
             state: the allocator's, None at the start.
             measured: what every client has measured, or nothing if nothing was wanted.
             round: rounds finished.
-            observed: what was observed in the last one.
+            observed: how many slots clients sent in the last one, where they may cut them.
         """
         values = {m.id.client: m.criteria for m in measured}
         names = self.wanted.criteria if measured else ()

@@ -19,6 +19,7 @@ from polyrank.adapting import wrap
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.allocation import cut_of
 from polyrank.checkpoint import ClientStore
 from polyrank.client_state import ClientState, Start
 from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
@@ -116,6 +117,7 @@ class Trainer:
         )
         kind = self.settings.aggregator
         self.aggregator: Aggregator = AGGREGATORS.make(kind.kind, kind.options)()
+        self.cut = cut_of(self.settings, self.bridge.shapes)
 
     def perform(self, task: Task) -> Answer:
         """Carry out one task; an error in it becomes a ``Failure`` with its reason."""
@@ -135,8 +137,10 @@ class Trainer:
         rows, _ = self.workload.clients[task.id.client]
         outcome = self._fit(task, rows, self.settings.training)
         adapter, extras = self.bridge.read()
+        if self.cut:
+            adapter = self.cut.apply(self.bridge.loaded, adapter)
         if self.state.store:
-            whole = self.bridge.read_whole()
+            whole = self.bridge.with_frozen(adapter)
             self.state.store.save(task.id.client, task.id.round, whole, extras)
         sends = self.aggregator.local(task.id.round).sends
         return Update(

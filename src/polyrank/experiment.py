@@ -90,6 +90,11 @@ class _Run:
         self.fingerprint = fingerprint(self.prepared.data)
         clients = [client.name for client in self.prepared.splits.clients]
         self.ranks = RankChooser(settings, clients, self.prepared.shapes)
+        if self.aggregator.equal_ranks and self.ranks.cut:
+            raise SettingsError(
+                f"aggregator {settings.aggregator.kind!r} needs the same rank for all clients, and "
+                f"with allocator {settings.allocator.kind!r} they cut theirs one by one"
+            )
         classes = self.prepared.workload.classes
         self.head_path = folder.checkpoint / "head.safetensors"
         self.head = starting_head(settings, self.prepared.extras, classes)
@@ -110,7 +115,7 @@ class _Run:
                 validation_rows=len(self.prepared.splits.validation),
                 test_rows=len(self.prepared.data.test_y),
                 optimizer=self.optimizer,
-                observe=self.ranks.observe,
+                cut=self.ranks.cut,
                 on_turn=self.watcher.turn,
             )
             state, facts = self._resumed() or self._started(federation)

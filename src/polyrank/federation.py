@@ -33,6 +33,7 @@ from polyrank.messages import (
     Wanted,
 )
 from polyrank.metrics import pooled_metrics
+from polyrank.pruning import Cut
 from polyrank.round_record import Metrics, RoundRecord, Turn, turn_of
 from polyrank.seeding import derive, numpy_stream
 from polyrank.server_optimizers.optimizer import Memory, ServerOptimizer, advance
@@ -43,7 +44,7 @@ EVALUATION_BLOCK = 2500
 Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 
 
-Observed: TypeAlias = Mapping[str, Mapping[str, tuple[float, float]]]
+Observed: TypeAlias = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ServerState:
         round: rounds finished.
         trained: client -> the last finished round in which its update was accepted.
         planned: the round after which the plan was last changed.
-        observed: what the allocator wanted to know of the last round.
+        observed: how many slots clients sent in the last round, where they may cut them.
         memory: of the server's optimiser.
         average: the exported average, if one is kept.
         allocator: the allocator's own state, as JSON holds it.
@@ -89,8 +90,7 @@ class Federation:
         validation_rows: number of the server's validation rows.
         test_rows: number of test rows.
         optimizer: of the server; None takes the aggregated model as it is.
-        observe: what an allocator wants to know of a module, from its factors as they were sent
-            and as they came back.
+        cut: by which clients cut their ranks before they send; None where they do not.
         on_turn: told of each client that has answered: its name, how many have, of how many.
     """
 
@@ -100,7 +100,7 @@ class Federation:
     validation_rows: int
     test_rows: int
     optimizer: ServerOptimizer | None = None
-    observe: Callable[[Factors], float] | None = None
+    cut: Cut | None = None
     on_turn: Callable[[str, int, int], None] = lambda client, done, total: None
 
     @cached_property
@@ -241,18 +241,21 @@ class Federation:
 
         fold = self.aggregator.fold
         if self.aggregator.expecting:
-            fold = self.aggregator.expecting(state.model, [state.plan[c] for c in cohort])
+            plans = [state.plan[c] for c in cohort]
+            plans += [self.cut.slots(plan) for plan in plans] if self.cut else []
+            fold = self.aggregator.expecting(state.model, plans)
         folded = fold.init(state.model)
         turns: list[Turn] = []
-        observed: dict[str, Mapping[str, tuple[float, float]]] = {}
+        observed: dict[str, Mapping[str, int]] = {}
         for answer in self.engine.run(tasks()):
             task = sent.pop(0)
             expected = _expected(state.model.adapter, state.plan[task.id.client], rule)
-            turn = turn_of(task, answer, expected)
+            cut = {m: self.cut.rank(m, f.rank) for m, f in expected.items()} if self.cut else {}
+            turn = turn_of(task, answer, expected, cut)
             if turn.accepted and isinstance(answer, Update):
                 folded = fold.add(folded, answer)
-                if self.observe:
-                    observed[turn.client] = self._observed(task.download, answer)
+                if self.cut:
+                    observed[turn.client] = {m: f.rank for m, f in answer.adapter.items()}
             turns.append(turn)
             self.on_turn(turn.client, len(turns), len(cohort))
         model = fold.finish(folded, state.model) if any(t.accepted for t in turns) else state.model
@@ -283,13 +286,6 @@ class Federation:
         if self.settings.average:
             average = averaged(state.average, model, number, self.settings.average)
         return replace(state, model=model, memory=memory, average=average)
-
-    def _observed(self, sent: Download, update: Update) -> dict[str, tuple[float, float]]:
-        assert self.observe
-        return {
-            module: (self.observe(sent.adapter[module]), self.observe(after))
-            for module, after in update.adapter.items()
-        }
 
     def _cohort(self, number: int, attempt: int) -> list[str]:
         size = self.settings.cohort(len(self.roster))

@@ -43,13 +43,14 @@ class RoundRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def turn_of(task: TrainTask, answer: object, expected: Adapter) -> Turn:
+def turn_of(task: TrainTask, answer: object, expected: Adapter, cut: Mapping[str, int]) -> Turn:
     """Judge a client's answer: accepted, refused by the guards, or failed.
 
     Args:
         task: what the client was asked.
         answer: what came back.
         expected: has the names, shapes, types and slots that the update's adapter must have.
+        cut: module -> the smaller number of slots to which its client may have cut it.
     """
     down = task.download.nbytes
     if isinstance(answer, Failure):
@@ -64,7 +65,7 @@ def turn_of(task: TrainTask, answer: object, expected: Adapter) -> Turn:
         answer.loss if math.isfinite(answer.loss) else None,
         answer.steps,
         answer.seconds,
-        refused=refusal(answer, task, expected),
+        refused=refusal(answer, task, expected, cut),
     )
 
 

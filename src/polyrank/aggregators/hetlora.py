@@ -4,7 +4,7 @@ Cho et al., "Heterogeneous LoRA for Federated Fine-tuning of On-Device Foundatio
 2024, https://arxiv.org/abs/2401.06432
 
 The third part, clients that give up slots whose product the penalty has shrunk, is the
-allocator of the same name.
+allocator of the same name with ``polyrank.pruning``.
 
 Ours, where the paper is silent: one weight a client and module (public code has this, and one
 a client over all modules, too); numbers of examples do not count, except for the extras; a

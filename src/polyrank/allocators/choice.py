@@ -24,8 +24,8 @@ class Evidence:
         seed: the run's root seed.
         spectra: client -> module -> (k,) explained-variance ratios of the module's inputs,
             falling (``polyrank.activations``); empty unless the allocator reads them.
-        observed: client -> module -> what the allocator ``observes``, at download and after
-            training, of the clients that trained last; see ``polyrank.allocators.marks``.
+        observed: client -> module -> how many slots it sent, of the clients that trained last;
+            empty unless the allocator ``cuts``, see ``polyrank.allocators.marks``.
 
     Raises:
         SettingsError: no clients, or one twice.
@@ -38,7 +38,7 @@ class Evidence:
     round: int = 0
     seed: int = 0
     spectra: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    observed: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    observed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = self.clients

@@ -4,14 +4,13 @@ Cho, Liu, Xu, Fahrezi, Joshi, "Heterogeneous LoRA for Federated Fine-tuning of O
 Foundation Models", 2024, https://arxiv.org/abs/2401.06432
 
 The tail of rank r is the slots from floor(decay * r) on. Where the product of the norms of
-its two factors is smaller after a client's training than at download, the rank falls to
-floor(decay * r). The paper's penalty on this product in the clients' loss and its
-aggregation are the aggregator of the same name, ``polyrank.aggregators.hetlora``.
+its two factors is smaller after a client's training than at download, the client cuts the tail
+before it sends (``polyrank.pruning``), and its rank is floor(decay * r) from then on. The paper's
+penalty on this product in the clients' loss and its aggregation are the aggregator of the same
+name, ``polyrank.aggregators.hetlora``.
 
-Ours: the server decides, from the same numbers, and the lower rank holds from the next round
-on, while the paper's client cuts before it sends; the start is any other chooser's, by default
-random; floors are those of the decimal that the user wrote; r_min is kept, and ranks below it
-from the start are never raised.
+Ours: the start is any other chooser's, by default random; floors are those of the decimal that
+the user wrote; r_min is kept, and ranks below it from the start are never raised.
 """
 
 import math
@@ -45,7 +44,7 @@ def kept_rank(rank: int, decay: float) -> int:
 
 @dataclass(frozen=True)
 class HetLora:
-    """Start from another chooser's ranks; cut a rank where the client's training shrank its tail.
+    """Start from another chooser's ranks; clients whose training shrank their tail cut it off.
 
     Args:
         start: the allocator that gives the first ranks, by its name in the table.
@@ -59,7 +58,7 @@ class HetLora:
     """
 
     refresh_every: ClassVar[int] = 1
-    observes: ClassVar[str] = "tail_product"
+    cuts: ClassVar[bool] = True
 
     start: str = "random"
     start_options: Mapping[str, Any] | None = None
@@ -86,7 +85,7 @@ class HetLora:
     def step(
         self, state: State | None, evidence: Evidence, limits: Limits
     ) -> tuple[Choice, dict[str, dict[str, int]]]:
-        """Choose the first ranks, or cut those of the state by what was observed.
+        """Choose the first ranks, or lower those of the state to what the clients have kept.
 
         Args:
             state: client -> module -> rank, or None at the start.
@@ -96,7 +95,7 @@ class HetLora:
         Raises:
             SettingsError: the state is not of these clients and modules.
             UnknownNameError: an observation of a client or module that is not there.
-            DataError: an observation that is not two finite numbers from 0 up.
+            DataError: an observed number of slots that is below 1, or above the client's rank.
             BudgetError: the ranks cost more than the budget.
         """
         if state is None:
@@ -107,17 +106,19 @@ class HetLora:
 
     def _cut(self, state: State, evidence: Evidence, limits: Limits) -> Choice:
         ranks = _ranks_of(state, evidence, limits)
-        lower, upper = limits.bounds(evidence.clients)
+        _, upper = limits.bounds(evidence.clients)
         places = {client: k for k, client in enumerate(evidence.clients)}
         rows = {module: row for row, module in enumerate(limits.modules)}
         for client, modules in evidence.observed.items():
             k = _place(client, places, "client")
-            for module, numbers in modules.items():
+            for module, slots in modules.items():
                 row = _place(module, rows, "module")
-                before, after = _checked(client, module, numbers)
-                if after < before:
-                    cut = max(int(lower[row, k]), kept_rank(int(ranks[row, k]), self.decay))
-                    ranks[row, k] = min(ranks[row, k], cut)
+                if not 1 <= slots <= ranks[row, k]:
+                    raise DataError(
+                        f"hetlora: client {client!r}, module {module!r}: expected 1 to "
+                        f"{ranks[row, k]} slots, got {slots!r}"
+                    )
+                ranks[row, k] = slots
         held = np.minimum(ranks, upper)
         limits.check_cost(held, evidence.clients, "the ranks of the last round")
         return Choice(
@@ -158,13 +159,3 @@ def _place(name: str, places: Mapping[str, int], what: str) -> int:
             f"there are {', '.join(list(places)[:20])}"
         )
     return places[name]
-
-
-def _checked(client: str, module: str, numbers: tuple[float, float]) -> tuple[float, float]:
-    before, after = numbers
-    if not (math.isfinite(before) and math.isfinite(after) and min(before, after) >= 0):
-        raise DataError(
-            f"hetlora: client {client!r}, module {module!r}: expected two finite tail products "
-            f"from 0 up, got {before!r} and {after!r}"
-        )
-    return before, after

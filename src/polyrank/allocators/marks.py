@@ -4,10 +4,9 @@ The decorators here mark functions. An allocator that is a class has them as att
 the class or, where they depend on its options, on the instance; ``mark_of`` reads both.
 
 - ``reads_criteria``, ``reads_spectra``, ``by_hand``: see the decorators.
-- ``observes``: what the caller computes from the factors of each client and module that
-  trained, once as downloaded and once as trained, and gives as ``Evidence.observed``; for an
-  allocator knows no torch. There is ``"tail_product"``: the function of that name in
-  ``polyrank.aggregators.hetlora``, with the allocator's attribute ``decay``.
+- ``cuts``: clients cut their last slots before they send them, by the rule of
+  ``polyrank.pruning`` with the allocator's attribute ``decay``, and ``Evidence.observed`` says how
+  many slots came; for an allocator knows no torch.
 """
 
 from typing import Any, TypeVar

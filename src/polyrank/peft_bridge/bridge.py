@@ -121,9 +121,13 @@ class Bridge:
         }
         return adapter, {n: t.detach().cpu() for n, t in self._extras().items()}
 
-    def read_whole(self) -> dict[str, Factors]:
-        """Return the adapter with the slots that were loaded as frozen."""
-        adapter, _ = self.read()
+    @property
+    def loaded(self) -> Adapter:
+        """What ``load`` was given to work with, which training leaves as it was."""
+        return self._loaded
+
+    def with_frozen(self, adapter: Adapter) -> dict[str, Factors]:
+        """Return an adapter with the slots that were loaded as frozen."""
         rest = {name: f for name, f in self._frozen.items() if f.rank}
         return {n: f.with_slots(rest[n]) if n in rest else f for n, f in adapter.items()}
 
