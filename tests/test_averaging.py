@@ -59,3 +59,9 @@ def test_a_base_that_had_not_changed_before_counts_as_zeros():
 def test_without_an_average_it_is_the_model():
     last = model(2)
     assert averaged(model(1), last, 5, 0.0) is last
+
+
+def test_buffers_are_those_of_the_model():
+    first, second = model(1), model(2)
+    average = averaged(first, second, 1, 0.9, buffers={"bias"})
+    assert torch.equal(average.extras["bias"], second.extras["bias"])

@@ -5,6 +5,8 @@ idea; the exponential form with a warm-up is ours. Late rounds of a federation j
 above all when few clients take part in each, and their mean is better than the last.
 """
 
+from collections.abc import Collection
+
 from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.base_change import BaseChange
@@ -12,25 +14,30 @@ from polyrank.low_rank import FactoredSum, as_factors, leading_triples
 
 
 def averaged(
-    average: ServerModel | None, model: ServerModel, round: int, most: float
+    average: ServerModel | None,
+    model: ServerModel,
+    round: int,
+    most: float,
+    buffers: Collection[str] = (),
 ) -> ServerModel:
     """Return ``theta average + (1 - theta) model``, with ``theta = min(most, t / (t + 3))``.
 
     Products are averaged, not factors, and cut to the server's slots again; extras and the
-    change of the base are averaged as they are; integers are those of ``model``.
+    change of the base are averaged as they are; integers and buffers are those of ``model``.
 
     Args:
         average: after the round before, None before the first.
         model: the global model after round t.
         round: t, from 1.
         most: at least 0 and below 1; 0 gives ``model`` itself.
+        buffers: names of the extras that are no parameters.
     """
     if average is None or not most:
         return model
     theta = min(most, round / (round + 3))
     adapter = {m: _mean(average.adapter[m], f, theta) for m, f in model.adapter.items()}
     extras = {
-        n: average.extras[n].lerp(t, 1 - theta) if t.is_floating_point() else t
+        n: average.extras[n].lerp(t, 1 - theta) if t.is_floating_point() and n not in buffers else t
         for n, t in model.extras.items()
     }
     base = model.base

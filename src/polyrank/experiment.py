@@ -114,6 +114,7 @@ class _Run:
                 engine,
                 validation_rows=len(self.prepared.splits.validation),
                 test_rows=len(self.prepared.data.test_y),
+                buffers=self.prepared.buffers,
                 optimizer=self.optimizer,
                 cut=self.ranks.cut,
                 on_turn=self.watcher.turn,

@@ -89,6 +89,7 @@ class Federation:
         engine: where clients are.
         validation_rows: number of the server's validation rows.
         test_rows: number of test rows.
+        buffers: names of the extras that are statistics and no parameters.
         optimizer: of the server; None takes the aggregated model as it is.
         cut: by which clients cut their ranks before they send; None where they do not.
         on_turn: told of each client that has answered: its name, how many have, of how many.
@@ -99,6 +100,7 @@ class Federation:
     engine: Engine
     validation_rows: int
     test_rows: int
+    buffers: frozenset[str] = frozenset()
     optimizer: ServerOptimizer | None = None
     cut: Cut | None = None
     on_turn: Callable[[str, int, int], None] = lambda client, done, total: None
@@ -280,11 +282,13 @@ class Federation:
         """Let the server's optimiser step to the aggregated model; start dead slots anew."""
         memory = state.memory
         if self.optimizer:
-            model, memory = advance(self.optimizer, memory, state.model, model, self.aggregator)
+            model, memory = advance(
+                self.optimizer, memory, state.model, model, self.aggregator, self.buffers
+            )
         model = self._restarted(model, number)
         average = None
         if self.settings.average:
-            average = averaged(state.average, model, number, self.settings.average)
+            average = averaged(state.average, model, number, self.settings.average, self.buffers)
         return replace(state, model=model, memory=memory, average=average)
 
     def _cohort(self, number: int, attempt: int) -> list[str]:

@@ -49,6 +49,7 @@ class Prepared:
         workload: for the engine.
         shapes: the adapted modules.
         extras: the extras of the base model.
+        buffers: those of them that are statistics, such as batch norm's, and no parameters.
         texts: how many texts there are and how many were cut at ``max_length`` tokens; None
             where the examples are no texts.
     """
@@ -58,6 +59,7 @@ class Prepared:
     workload: Workload
     shapes: Mapping[str, ModuleShape]
     extras: Tensors
+    buffers: frozenset[str] = frozenset()
     texts: Mapping[str, int] | None = None
 
     @property
@@ -119,8 +121,9 @@ def prepare(
         start=start,
     )
     extras = find_extras(model, parts.shapes, parts.extras)
+    buffers = frozenset(extras.keys() & dict(model.named_buffers()).keys())
     texts = cut_texts(encoded, tested)
-    return Prepared(data, splits, workload, parts.shapes, extras, texts)
+    return Prepared(data, splits, workload, parts.shapes, extras, buffers, texts)
 
 
 def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, Factors]:

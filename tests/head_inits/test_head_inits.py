@@ -77,14 +77,28 @@ def test_at_the_means_the_own_logit_is_log_classes_above_one_in_the_middle(name)
 
 
 @METHODS
-def test_a_label_without_rows_has_logit_zero_and_changes_no_other_answer(name):
+def test_a_label_without_rows_is_never_the_answer_and_changes_no_other(name):
+    """Neither near the data nor far off, where a fixed logit would win some of the time."""
     features, labels = problem()
-    weight, bias = solved(name, sums_of(features, labels, CLASSES + 1))
-    assert not weight[-1].any()
-    assert bias[-1] == 0
+    sums = sums_of(features, labels, CLASSES + 2)
+    weight, bias = solved(name, sums)
+    means = np.stack([features[labels == c].mean(0) for c in range(CLASSES)])
+    rng = np.random.default_rng(1)
+    far = 1000 * rng.normal(size=(500, D))
+    for x in (features, means, far, 10 + far / 100):
+        assert (x @ weight.T + bias).argmax(1).max() < CLASSES
+    at_means = means @ weight.T + bias
+    assert (at_means[:, CLASSES:] < at_means[:, :CLASSES].min(1, keepdims=True)).all()
     without, _ = solved(name, sums_of(features, labels))
-    ratio = math.log(CLASSES + 1) / math.log(CLASSES)
-    np.testing.assert_allclose(weight[:-1], ratio * without)
+    ratio = math.log(CLASSES + 2) / math.log(CLASSES)
+    np.testing.assert_allclose(weight[:CLASSES], ratio * without)
+
+
+@METHODS
+def test_of_labels_with_the_same_mean_those_that_have_rows_are_answered(name):
+    weight, bias = solved(name, sums_of(np.ones((8, D)), np.arange(8) % 2 + 1))
+    assert not weight.any()
+    assert bias[0] < bias[1] == bias[2] > bias[3]
 
 
 @METHODS

@@ -124,6 +124,37 @@ def test_a_factor_that_the_round_did_not_touch_keeps_its_value():
     assert not torch.equal(current.adapter["fc"].b, only_b.b)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_slots_that_the_round_did_not_change_keep_value_and_memory(name):
+    """Slots 3 and 4 have no owner in rounds 2 to 4; in round 5 they go on from where they were."""
+    rule, method, memory = optimizer(name), aggregator("rbla"), {}
+    current, memory = advance(rule, memory, model(0), model(1), method)
+    before, kept = current.adapter["fc"], memory
+    for seed in range(2, 5):
+        new, old = model(seed).adapter["fc"], current.adapter["fc"]
+        a, b = torch.cat([new.a[:3], old.a[3:]]), torch.cat([new.b[:, :3], old.b[:, 3:]], dim=1)
+        target = ServerModel({"fc": Factors(a, b, new.slots)}, model(seed).extras)
+        current, memory = advance(rule, memory, current, target, method)
+        assert torch.equal(current.adapter["fc"].a[3:], before.a[3:])
+        assert torch.equal(current.adapter["fc"].b[:, 3:], before.b[:, 3:])
+        assert not torch.equal(current.adapter["fc"].a[:3], old.a[:3])
+    for key in (k for k in memory if k.startswith(("m/fc", "v/fc"))):
+        assert torch.equal(memory[key][3:], kept[key][3:])
+        assert not torch.equal(memory[key][:3], kept[key][:3])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_buffers_become_what_was_aggregated(name):
+    current, memory = model(0), {}
+    for seed in range(1, 4):
+        target = model(seed)
+        current, memory = advance(
+            optimizer(name), memory, current, target, aggregator("rbla"), buffers={"bias"}
+        )
+        assert torch.equal(current.extras["bias"], target.extras["bias"])
+    assert not [key for key in memory if "bias" in key]
+
+
 def test_no_momentum_at_rate_1_is_the_aggregated_model():
     rule = optimizer("fedavgm", momentum=0.0)
     result, _ = advance(rule, {}, model(0), model(1), aggregator("rbla"))

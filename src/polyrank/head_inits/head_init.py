@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -60,7 +59,9 @@ class HeadInit:
 def nearest_mean(sums: FeatureSums, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Return the linear classifier that answers the label with the nearest mean.
 
-    Distances are ``(x - m)ᵀ P (x - m)``. A label without rows has its mean at that of all rows.
+    Distances are ``(x - m)ᵀ P (x - m)``. A label without rows has no mean; its logit is that of
+    the others' average less a gap, so that it is never the answer, whatever the features, and the
+    least of all at the mean of every label.
     Ours: logits are scaled so that at the mean of its label a row's own logit is on average
     ``ln(classes)`` above that of a label in the middle: as likely as all of those together, which
     training can sharpen, and not so sure that training would first have to unlearn it.
@@ -74,11 +75,16 @@ def nearest_mean(sums: FeatureSums, directions: Tensor) -> tuple[Tensor, Tensor]
     """
     squared = (directions * sums.centred_means).sum(1)
     spread = (squared * sums.counts).sum() / sums.counts.sum()
-    if not spread > 0:  # all labels have the same mean
-        return torch.zeros_like(directions), torch.zeros_like(squared)
-    scale = 2 * math.log(max(2, len(squared))) / spread
+    sharpness = 2 * math.log(max(2, len(squared)))
+    scale = sharpness / spread if spread > 0 else 0.0  # 0: all labels have the same mean
     weight = scale * directions
-    return weight, -weight @ sums.mean - scale * squared / 2
+    bias = -weight @ sums.mean - scale * squared / 2
+    seen = sums.counts > 0
+    if not seen.all():
+        weight[~seen], bias[~seen] = weight[seen].mean(0), bias[seen].mean()
+        at_means = (sums.sums[seen] / sums.counts[seen, None]) @ weight.T + bias
+        bias[~seen] -= (at_means[:, ~seen] - at_means.amin(1, keepdim=True)).max() + sharpness
+    return weight, bias
 
 
 def without_bias(weight: Tensor, bias: Tensor, mean: Tensor) -> Tensor:

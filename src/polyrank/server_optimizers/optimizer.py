@@ -7,13 +7,15 @@ Where slot j of one round is slot j of the next, x are the numbers of the factor
 extras. A method that decomposes a product turns its factors every round; there x is the
 product ``b a``, as a sum of factors, never multiplied out below full rank. A method that
 changes the base keeps its aggregated factors, and the base takes up the rest, as one dense
-step. A factor that the round did not touch keeps its value and its memory.
+step. What the round did not touch keeps its value and its memory: a factor that rests, a slot
+that no client owned. Buffers, such as batch norm's running variance, are statistics and not
+parameters: they become what was aggregated, for a step beyond it can make a variance negative.
 
 Ours, as no paper says it: for products, v is one number a module, the mean of d² over its
 d_in x d_out entries, because single entries of a sum of factors cannot be had cheaply.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -59,6 +61,7 @@ def advance(
     previous: ServerModel,
     aggregated: ServerModel,
     aggregator: Aggregator,
+    buffers: Collection[str] = (),
 ) -> tuple[ServerModel, dict[str, Tensor]]:
     """Return the next model and the next memory, which holds named tensors.
 
@@ -68,6 +71,7 @@ def advance(
         previous: the server's model.
         aggregated: what the aggregator made of it.
         aggregator: by which it is known what x is.
+        buffers: names of the extras that are no parameters.
     """
     step = _Step(optimizer, memory)
     adapter = dict(aggregated.adapter)
@@ -77,10 +81,12 @@ def advance(
             if aggregator.rejoin:
                 adapter[module] = step.product(module, old, new, aggregator.rejoin)
             else:
-                a = step.numbers(f"{module}/a", old.a, new.a)
-                adapter[module] = Factors(a, step.numbers(f"{module}/b", old.b, new.b), new.slots)
+                a = step.slots(f"{module}/a", old.a, new.a)
+                b = step.slots(f"{module}/b", old.b.T, new.b.T).T
+                adapter[module] = Factors(a, b.contiguous(), new.slots)
     extras = {
-        n: step.numbers(f"extra/{n}", previous.extras[n], t) for n, t in aggregated.extras.items()
+        n: t if n in buffers else step.numbers(f"extra/{n}", previous.extras[n], t)
+        for n, t in aggregated.extras.items()
     }
     model = replace(aggregated, adapter=adapter, extras=extras)
     if aggregated.base is not None:
@@ -102,6 +108,18 @@ class _Step:
             return new
         move = self._move(key, (new - old).to(torch.promote_types(old.dtype, torch.float32)))
         return (old + move).to(old.dtype)
+
+    def slots(self, key: str, old: Tensor, new: Tensor) -> Tensor:
+        """Step number by number in the slots, (r, d) one a row, that the round has changed."""
+        resting = (new == old).all(dim=1, keepdim=True)
+        if resting.all():
+            return new
+        stepped = self.numbers(key, old, new)
+        for name, start in ((f"m/{key}", 0.0), (f"v/{key}", self.optimizer.tau**2)):
+            if name in self.after:
+                kept = self.before.get(name, torch.full_like(self.after[name], start))
+                self.after[name] = torch.where(resting, kept, self.after[name])
+        return torch.where(resting, new, stepped)
 
     def product(self, module: str, old: Factors, new: Factors, rejoin: Rejoin) -> Factors:
         """Step in ``b a``; what m was follows from the last two models and the last rate."""
