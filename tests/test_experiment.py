@@ -234,7 +234,7 @@ def test_pretraining_on_a_public_share_helps_the_start(tmp_path):
         {"ranks": {"budget": 3, "caps": {"1": 2}, "modules": {"fc2": {"r_max": 3}}}},
         {"model": {"kind": "cnn", "widths": [4, 6]}, "training": {"prox_mu": 0.01}},
         {"adapter": {"targets": ["fc1"], "extras": "none"}, "allocator": "random"},
-        {"criteria": ["loss_entropy_examples", "label_count"], "probe": {"epsilon": 1.0}},
+        {"criteria": ["gini_simpson", "label_count"], "probe": {"epsilon": 1.0}},
         {"data": {"validation": 0.0, "client_test": 0.0}, "partition": "iid"},
     ],
     ids=lambda change: "-".join(change),

@@ -10,6 +10,7 @@ from polyrank.config import changed_keys, load_settings, make_settings, override
 from polyrank.datasets.load import check_source
 from polyrank.errors import DataError, RunFolderError, SettingsError
 from polyrank.partitioners import PARTITIONERS
+from polyrank.privacy import check_epsilon
 from polyrank.progress import Watcher
 from polyrank.results import RunFolder
 from polyrank.settings import CHANGEABLE_ON_RESUME, Settings
@@ -119,3 +120,4 @@ def _check_methods(settings: Settings) -> None:
     check_source(settings.data.source, settings.data.options)
     PARTITIONERS.make(settings.partition.kind, settings.partition.options)
     make_allocator(settings.allocator.kind, settings.allocator.options)
+    check_epsilon(settings)

@@ -38,6 +38,7 @@ from polyrank.messages import (
     TrainTask,
     Update,
 )
+from polyrank.metrics import right_and_all
 from polyrank.models import build_shell
 from polyrank.models.weights import put_weights, share_weights
 from polyrank.peft_bridge import Bridge
@@ -236,6 +237,8 @@ class Trainer:
             self.device,
             self.settings.training.autocast,
         )
+        if task.part == "client" and self.settings.probe.epsilon is not None:
+            counts = right_and_all(counts)  # the rows of the confusion are the label counts
         return Counted(task.id, counts, loss)
 
     def _part(self, task: EvaluateTask) -> tuple[ExampleSet, Tensor]:

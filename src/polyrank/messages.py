@@ -188,8 +188,9 @@ class Counted:
 
     Args:
         id: the task's.
-        confusion: (classes, classes) int64, rows by true label, columns by answer; of a language
-            model (2,), tokens predicted rightly and all.
+        confusion: (classes, classes) int64, rows by true label, columns by answer; (1, 2) where
+            labels are not to be told apart, right answers and all; of a language model (2,),
+            tokens predicted rightly and all.
         loss: sum of the losses over the rows.
     """
 

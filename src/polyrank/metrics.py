@@ -44,10 +44,27 @@ def token_metrics(counts: Tensor, loss: float) -> dict[str, float]:
     return {"perplexity": perplexity(mean), "loss": mean, "accuracy": right / tokens}
 
 
+def right_and_all(counts: Tensor) -> Tensor:
+    """Return of confusion counts (1, 2) only how many answers are right, and how many there are.
+
+    A language model's (2,) are that already.
+    """
+    if counts.dim() == 1:
+        return counts
+    return torch.stack([counts.diag().sum(), counts.sum()])[None]
+
+
 def metrics_of(counts: Tensor, loss: float) -> dict[str, float]:
-    """Compute the metrics of a classifier's confusion counts, or of a language model's (2,)."""
-    compute = token_metrics if counts.dim() == 1 else classification_metrics
-    return compute(counts, loss)
+    """Compute the metrics of a classifier's confusion counts, or of a language model's (2,).
+
+    Of a classifier's ``right_and_all`` (1, 2) there are accuracy and loss alone.
+    """
+    if counts.dim() == 1:
+        return token_metrics(counts, loss)
+    if counts.shape == (1, 2):
+        right, rows = counts[0].tolist()
+        return {"accuracy": right / rows, "loss": loss / rows}
+    return classification_metrics(counts, loss)
 
 
 def pooled_metrics(blocks: Iterable[Counted]) -> dict[str, float] | None:

@@ -15,6 +15,7 @@ from polyrank.criteria import (
     noisy_counts,
     noisy_view,
     reads_losses,
+    without_noise,
 )
 from polyrank.errors import DataError, SettingsError, ShapeError, UnknownNameError
 
@@ -190,11 +191,24 @@ def test_noisy_counts_are_never_negative_and_input_is_kept():
     assert not given.any()
 
 
-def test_noisy_view_takes_examples_from_the_noisy_counts_and_keeps_losses():
-    clean = view([30, 0, 5], 35, epochs=[2, 1])
+def test_noisy_view_takes_examples_from_the_noisy_counts_and_shows_nothing_else():
+    clean = view([30, 0, 5], 35, epochs=[2, 1], each=[1, 2])
+    clean = replace(clean, token_losses=np.array([1.0]), token_counts=np.array([2.0]))
     noisy = noisy_view(clean, 1.0, np.random.default_rng(0))
     assert noisy.examples == noisy.label_counts.sum() != 35
-    assert noisy.epoch_losses.tolist() == [2, 1]
+    others = (noisy.epoch_losses, noisy.example_losses, noisy.token_losses, noisy.token_counts)
+    assert others == (None, None, None, None)
+
+
+def test_every_criterion_gets_the_noise_or_is_told_as_one_that_does_not():
+    """On a view with nothing but noisy counts a criterion answers, or it is marked."""
+    noisy = noisy_view(view([30, 5], 35, epochs=[2, 1]), 1.0, np.random.default_rng(0))
+    for name in CRITERIA.own:
+        if without_noise([name]):
+            with pytest.raises(DataError):
+                one(name, noisy)
+        else:
+            assert one(name, noisy) >= 0
 
 
 def test_noisy_view_without_labels_noises_the_number_of_examples():

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 
 from polyrank.criteria.noise import noisy_counts, noisy_view
-from polyrank.criteria.probe import reads_losses
+from polyrank.criteria.probe import reads_losses, reads_tokens
 from polyrank.criteria.view import ClientView
 from polyrank.errors import DataError
 from polyrank.table import Table
@@ -21,6 +21,8 @@ __all__ = [
     "noisy_counts",
     "noisy_view",
     "reads_losses",
+    "reads_tokens",
+    "without_noise",
 ]
 
 CRITERIA = Table(
@@ -62,3 +64,13 @@ def needs_probe(names: Iterable[str]) -> bool:
         UnknownNameError: no such criterion.
     """
     return any(getattr(CRITERIA.load(name), "reads_losses", False) for name in names)
+
+
+def without_noise(names: Iterable[str]) -> list[str]:
+    """Return those criteria that noise on the counts does not reach: they read losses or tokens.
+
+    Raises:
+        UnknownNameError: no such criterion.
+    """
+    marks = ("reads_losses", "reads_tokens")
+    return [n for n in names if any(getattr(CRITERIA.load(n), mark, False) for mark in marks)]

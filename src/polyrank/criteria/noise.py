@@ -5,7 +5,6 @@ Analysis", TCC 2006: the Laplace mechanism.
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +19,7 @@ def noisy_counts(counts: Floats, epsilon: float, rng: np.random.Generator) -> Fl
     epsilon-differentially private for the presence of one example, as far as the counts,
     and what is computed from them alone, go. It does NOT protect:
 
-    - the losses: criteria that read them, and the model updates, are released as they are;
+    - the model updates, and the mean loss that is sent with them;
     - the true number of examples, unless it is replaced by the noisy sum (``noisy_view``
       does) and is no longer used as the client's weight in aggregation;
     - repeated releases: k of them cost k epsilon, so draw once and keep the result;
@@ -46,13 +45,13 @@ def noisy_counts(counts: Floats, epsilon: float, rng: np.random.Generator) -> Fl
 
 
 def noisy_view(view: ClientView, epsilon: float, rng: np.random.Generator) -> ClientView:
-    """Return the view with noisy label counts, and their sum as the number of examples.
+    """Return a view of noisy label counts, with their sum as the number of examples.
 
-    Without labels, the number of examples is the one count that gets the noise. See
-    ``noisy_counts`` for what this does not protect: losses and token counts stay as they are.
+    Without labels, the number of examples is the one count that gets the noise. Losses and
+    token counts get none, so they are not in the view: no criterion can let them out.
     """
     if view.label_counts.size == 0:
         examples = noisy_counts(np.array([view.examples]), epsilon, rng)
-        return replace(view, examples=float(examples[0]))
+        return ClientView(view.label_counts, float(examples[0]))
     counts = noisy_counts(view.label_counts, epsilon, rng)
-    return replace(view, label_counts=counts, examples=float(counts.sum()))
+    return ClientView(counts, float(counts.sum()))

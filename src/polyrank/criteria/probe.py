@@ -1,4 +1,4 @@
-"""Mark criteria that need a probe: losses of a first local training on the client."""
+"""Mark criteria that read more than counts: losses of a probe on the client, or its tokens."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,4 +13,10 @@ def reads_losses(criterion: CriterionT) -> CriterionT:
     does. It works the same on a criterion of one's own.
     """
     criterion.reads_losses = True  # type: ignore[attr-defined]
+    return criterion
+
+
+def reads_tokens(criterion: CriterionT) -> CriterionT:
+    """Mark a criterion that reads ``token_counts`` of its view."""
+    criterion.reads_tokens = True  # type: ignore[attr-defined]
     return criterion

@@ -6,10 +6,12 @@ labels to count. The form is ours.
 
 import numpy as np
 
+from polyrank.criteria.probe import reads_tokens
 from polyrank.criteria.view import ClientView, entropy
 from polyrank.errors import DataError
 
 
+@reads_tokens
 def token_entropy(view: ClientView) -> float:
     """Shannon entropy of the shares of token types in the client's texts, in nats.
 
