@@ -26,6 +26,7 @@ SETTINGS = {
     "seed": "Root of every random stream of the run.",
     "rounds": "Rounds in all.",
     "workers": "Processes that train clients, of one thread each; the result does not change.",
+    "task_timeout": "Seconds that a worker has for a task before another one does it again.",
     "device": "Where clients train; `auto` takes a GPU if torch sees one.",
     "trackers": "Experiment trackers to log to; needs `polyrank[track]`.",
     "cohort_size": "Clients drawn in each round; all if neither this nor the fraction is given.",

@@ -15,6 +15,7 @@ from polyrank.controls import CONTROLS
 from polyrank.errors import SettingsError, UnknownNameError
 from polyrank.loading import load_split
 from polyrank.model_card import model_card
+from polyrank.new_folder import new_folder
 from polyrank.partitioners import PARTITIONERS
 from polyrank.progress import round_line
 from polyrank.report.arms import arms_of, run_names
@@ -86,7 +87,8 @@ def test_alone_starts_from_no_head_that_others_helped_to_make():
 def test_settings_of_a_control_survive_their_file(run, tmp_path):
     for kind in CONTROLS:
         settings = control(run, kind)
-        assert RunFolder.create(tmp_path / kind, settings).settings == settings
+        with new_folder(tmp_path / kind, settings) as folder:
+            assert folder.settings == settings
 
 
 @pytest.mark.parametrize(

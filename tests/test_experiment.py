@@ -1,6 +1,7 @@
 """Whole runs, a second each."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from polyrank.errors import QuorumError, RunFolderError
 from polyrank.models import build_shell
 from polyrank.models.weights import put_weights
 from polyrank.preparation import prepare
+from polyrank.progress import Silent
 from polyrank.results import RunFolder
 from tests.small import small
 
@@ -251,3 +253,84 @@ def test_settings_take_effect(tmp_path, change):
     other = polyrank.run(small(**change), out=tmp_path / "other")
     assert other.summary["rounds"] == 3
     assert other.summary["loss"] != plain.summary["loss"]
+
+
+class Saboteur(Silent):
+    """Send a signal to one of a run's workers when the first client of a round has answered."""
+
+    def __init__(self, round: int, sent: signal.Signals) -> None:
+        self.round_now, self.at, self.sent = 1, round, sent
+        self.victims: list[int] = []
+
+    def round(self, number, rounds, record, total_bytes):
+        self.round_now = number + 1
+
+    def turn(self, client, done, total):
+        if self.round_now == self.at and not self.victims:
+            victim = multiprocessing.active_children()[0]
+            os.kill(victim.pid, self.sent)
+            self.victims.append(victim.pid)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_stands_still_changes_no_bit(tmp_path, sent):
+    """FedSA, where a training starts from what the client has kept of the round before."""
+    settings = small(aggregator="fedsa", rounds=3, task_timeout=4)
+    polyrank.run(settings, out=tmp_path / "whole")
+    saboteur = Saboteur(2, sent)
+    two = settings.model_copy(update={"workers": 2})
+    polyrank.run(two, out=tmp_path / "disturbed", watcher=saboteur)
+    assert saboteur.victims
+    assert contents(tmp_path / "disturbed", but=("config.toml",)) == contents(
+        tmp_path / "whole", but=("config.toml",)
+    )
+
+
+def test_what_a_killed_run_left_before_its_first_state_can_be_used(tmp_path):
+    """Killed as its settings were to be written, and again as the base had been."""
+    for name in ("config.toml", "base.safetensors"):
+        code = (
+            "import os, sys\n"
+            "from pathlib import Path\n"
+            "import polyrank\n"
+            "from polyrank import files\n"
+            "from tests.small import small\n"
+            "real = Path.replace\n"
+            "def replace(self, target):\n"
+            f"    if Path(target).name == {name!r}: os._exit(9)\n"
+            "    return real(self, target)\n"
+            "Path.replace = replace\n"
+            "polyrank.run(small(rounds=1), out=sys.argv[1])\n"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / "run")]
+        assert subprocess.run(command, cwd=ROOT).returncode == 9
+        assert not (tmp_path / "run" / "checkpoint" / name).exists()
+        assert (tmp_path / "run" / "checkpoint").exists()
+    polyrank.run(small(rounds=1), out=tmp_path / "run")
+    polyrank.run(small(rounds=1), out=tmp_path / "other")
+    assert contents(tmp_path / "run") == contents(tmp_path / "other")
+
+
+def test_a_run_that_fails_before_its_first_state_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr("polyrank.experiment.LocalEngine", lambda *_: 1 / 0)
+    for out in ("mine", "new/run"):
+        with pytest.raises(ZeroDivisionError):
+            polyrank.run(small(rounds=1), out=tmp_path / out)
+    assert [p.name for p in tmp_path.rglob("*")] == ["mine"]
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "checkpoint/round-000000.safetensors"])
+def test_only_what_no_state_and_nobody_else_is_in_is_used_again(tmp_path, foreign):
+    polyrank.run(small(rounds=1), out=tmp_path / "run")
+    run = tmp_path / "run"
+    for path in [*run.glob("*.json"), *run.glob("*.html"), *run.glob("checkpoint/round*")]:
+        path.unlink()
+    (run / foreign).write_text("mine")
+    with pytest.raises(RunFolderError, match="already"):
+        polyrank.run(small(rounds=1), out=run)
+    assert (run / foreign).read_text() == "mine"
+    (run / foreign).unlink()
+    (run / ".lock").unlink()  # then it may be a settings file of the user's
+    with pytest.raises(RunFolderError, match="already"):
+        polyrank.run(small(rounds=1), out=run)

@@ -1,6 +1,5 @@
 """What the command line does, from Python. Nothing slow is imported before it is needed."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from polyrank.allocators import make_allocator
 from polyrank.config import changed_keys, load_settings, make_settings, override
 from polyrank.datasets.load import check_source
-from polyrank.errors import DataError, RunFolderError, SettingsError
+from polyrank.errors import RunFolderError
+from polyrank.new_folder import new_folder
 from polyrank.partitioners import PARTITIONERS
 from polyrank.privacy import check_epsilon
 from polyrank.progress import Watcher
@@ -31,30 +31,23 @@ def run(
 
     Args:
         settings: a settings file, a mapping such as the file would hold, or ``Settings``.
-        out: the run folder, new or empty; by default a new one below ``runs``.
+        out: the run folder, new, empty, or left by a run that was killed before it had saved
+            anything; by default a new one below ``runs``.
         overrides: ``"dotted.key=value"``, for a settings file or a mapping.
         watcher: is told of the progress.
 
     Raises:
         SettingsError: the settings are impossible; nothing was started, nothing is left.
-        PolyRankError: the run failed; what was saved stays in the run folder.
+        PolyRankError: the run failed; the last state stays in the run folder, and without any
+            nothing is left.
     """
     checked = _checked(settings, overrides)
     _check_methods(checked)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)
-    new_parent = not path.parent.exists()
-    folder = RunFolder.create(path, checked)
-    try:
-        with folder.locked():
-            from polyrank.experiment import perform
+    with new_folder(path, checked) as folder:
+        from polyrank.experiment import perform
 
-            return perform(folder, checked, watcher)
-    except (SettingsError, DataError):
-        if folder.last_state() is None:
-            shutil.rmtree(path)
-            if new_parent:
-                path.parent.rmdir()
-        raise
+        return perform(folder, checked, watcher)
 
 
 def resume(
@@ -68,7 +61,7 @@ def resume(
 
     Args:
         path: the run folder.
-        overrides: only of rounds, workers, device and trackers.
+        overrides: only of rounds, workers, task_timeout, device and trackers.
         watcher: is told of the progress.
         trust: import and call what the folder's settings name beside PolyRank's own methods.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from polyrank.causes import own_place, told
 from polyrank.errors import PolyRankError, SettingsError
 
 if TYPE_CHECKING:
@@ -274,6 +275,10 @@ def _exit_codes() -> Iterator[None]:
         _end(str(error), 2)
     except PolyRankError as error:
         _end(str(error), 1)
+    except Exception as error:
+        if own_place(error) is None:
+            raise
+        _end(told(error), 1)
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -20,6 +20,7 @@ from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.allocation import cut_of
+from polyrank.causes import told
 from polyrank.checkpoint import ClientStore
 from polyrank.client_state import ClientState, Start
 from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
@@ -132,7 +133,7 @@ class Trainer:
                 torch.manual_seed(self._seed("torch", task.id))
                 return todo[type(task)](task)
         except Exception as error:
-            return Failure(task.id, f"{type(error).__name__}: {error}")
+            return Failure(task.id, told(error))
 
     def _train(self, task: TrainTask) -> Update:
         rows, _ = self.workload.clients[task.id.client]

@@ -35,6 +35,7 @@ from polyrank.summary import summarize
 from polyrank.table import Table
 from polyrank.threads import one_thread
 from polyrank.tracking import Trackers
+from polyrank.training import choose_device
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class _Run:
         self.sent = 0
         self.aggregator: Aggregator = _made(AGGREGATORS, settings.aggregator)
         self.optimizer: ServerOptimizer | None = _made(SERVER_OPTIMIZERS, settings.server_optimizer)
+        choose_device(settings.device)
         watcher.stage("data and model")
         base_path = folder.checkpoint / "base.safetensors"
         base = whole_base(settings, *load_tensors(base_path)) if base_path.exists() else None

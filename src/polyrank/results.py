@@ -19,34 +19,16 @@ from polyrank.files import lock, sync_folder, write_whole
 from polyrank.settings import Settings
 
 RECORDS = ("rounds", "clients")  # timings differ from run to run and are kept apart
+LOCK = ".lock"
 
 
 class RunFolder:
-    """One run's folder; make it with ``create`` or ``open``."""
+    """One run's folder; get it from ``open``, or ``polyrank.new_folder``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint = path / "checkpoint"
         self.clients = self.checkpoint / "clients"
-
-    @classmethod
-    def create(cls, path: Path, settings: Settings) -> "RunFolder":
-        """Make a new folder and write the resolved settings into it.
-
-        Raises:
-            RunFolderError: there is already something, or the folder cannot be made.
-        """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunFolderError(
-                f"{path}: there is something already; choose another --out, or --resume {path}"
-            )
-        folder = cls(path)
-        try:
-            folder.clients.mkdir(parents=True)
-        except OSError as error:
-            raise RunFolderError(f"{path}: cannot be made: {error.strerror}") from error
-        folder.write_settings(settings)
-        return folder
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -66,7 +48,7 @@ class RunFolder:
         Raises:
             RunFolderError: another process is at work in it.
         """
-        with (self.path / ".lock").open("w") as file:
+        with (self.path / LOCK).open("w") as file:
             try:
                 lock(file)
             except OSError as error:

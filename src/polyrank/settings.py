@@ -34,7 +34,7 @@ SAFE = {
     "average": 0.8,
 }
 Share = Annotated[float, Field(ge=0, lt=1)]
-CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "device", "trackers"})
+CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "task_timeout", "device", "trackers"})
 NAME_BYTES = 200  # of 255 that a file name may have; a number and endings are added
 
 
@@ -221,6 +221,7 @@ class Settings(Strict):
     seed: int = 0
     rounds: PositiveInt = 20
     workers: PositiveInt = 1
+    task_timeout: PositiveFloat = 3600.0
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     trackers: list[Literal["tensorboard"]] = []
     cohort_size: PositiveInt | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyrank.errors import TrainingError
+from polyrank.errors import SettingsError, TrainingError
 from polyrank.examples import ExampleSet, Inputs
 from polyrank.losses import calibrated, log_shares, predictions, targets
 from polyrank.settings import TrainingSettings
@@ -20,10 +20,10 @@ def choose_device(name: str) -> torch.device:
     """Return the device of that name; ``"auto"`` takes a GPU where there is one.
 
     Raises:
-        TrainingError: a GPU was asked for and there is none.
+        SettingsError: a GPU was asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
+        raise SettingsError("device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

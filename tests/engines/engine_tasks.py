@@ -1,0 +1,58 @@
+"""What engines are asked to do in these tests, and parts of a run that break on purpose."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
+
+import torch
+
+from polyrank.adapter import prefix, start_factors
+from polyrank.aggregators.aggregator import ServerModel
+from polyrank.checkpoint import join_model
+from polyrank.examples import Examples
+from polyrank.messages import Download, TaskId, TrainTask, Update
+from polyrank.models.mlp import mlp
+
+
+def first_model(prepared) -> ServerModel:
+    adapter = {n: start_factors((s.d_in, s.d_out), 6, 0, n) for n, s in prepared.shapes.items()}
+    return ServerModel(adapter, prepared.extras)
+
+
+def tasks(prepared, clients, rate=0.01):
+    model = first_model(prepared)
+    download = Download({m: f.take(prefix(3)) for m, f in model.adapter.items()}, model.extras)
+    return [TrainTask(TaskId("small", 1, client), download, rate) for client in clients]
+
+
+def bits(answer):
+    """All that a training says, to compare; the order of names does not count."""
+    if not isinstance(answer, Update):
+        return answer
+    tensors = join_model(answer.adapter, answer.extras)
+    return answer.id, {n: t.tolist() for n, t in tensors.items()}, answer.loss, answer.steps
+
+
+def not_in_workers(*, input_shape: tuple[int, ...], classes: int):
+    """A model that can be built in the first process only."""
+    if multiprocessing.parent_process():
+        raise ValueError("no weights here")
+    return mlp(input_shape=input_shape, classes=classes, hidden=(16,))
+
+
+@dataclass(frozen=True)
+class Deadly(Examples):
+    """Kill the process that trains on row 0."""
+
+    def batch(self, rows):
+        if (rows == 0).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(rows)
+
+    def share_memory(self):
+        shared = super().share_memory()
+        return Deadly(shared.inputs, shared.labels)
+
+
+NOTHING = torch.arange(0)
