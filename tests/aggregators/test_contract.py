@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from polyrank.adapter import Factors, prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator, ServerModel, aggregate
-from polyrank.errors import ShapeError
+from polyrank.errors import SettingsError, ShapeError
 from polyrank.messages import TaskId, Update
 
 SHAPES = {"fc": (5, 7), "conv": (18, 4)}  # conv: 2 channels of 3 x 3, flattened
@@ -209,6 +209,21 @@ def test_extras_are_the_weighted_mean_and_counters_are_not_averaged(name):
     torch.testing.assert_close(extras["bias"], torch.full((3,), 3.25, dtype=torch.float64))
     assert extras["steps"] == 40
     assert extras["steps"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("name", ["fedex", "rolora", "fedsa"])
+def test_clients_weigh_the_same_where_that_is_asked_for(name):
+    """As the papers have it; factors, extras and the change of the base alike."""
+    ranks, examples = (2, 6, 3), (1.0, 30.0, 400.0)
+    unlike = [update(name, k, *pair) for k, pair in enumerate(zip(ranks, examples, strict=True))]
+    alike = [replace(u, examples=1.0) for u in unlike]
+    equal = combine(name, unlike, client_weights="equal")
+    expected = combine(name, alike)
+    assert_close(effective(equal), effective(expected))
+    torch.testing.assert_close(equal.extras["bias"], expected.extras["bias"])
+    assert not close(effective(equal), effective(combine(name, unlike)))
+    with pytest.raises(SettingsError, match=r"client_weights = 'mean': .*'examples' or 'equal'"):
+        combine(name, unlike, client_weights="mean")
 
 
 @EVERY

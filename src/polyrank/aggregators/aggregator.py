@@ -7,7 +7,7 @@ of clients. Most methods treat each module by itself: they write a ``ModuleFold`
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -19,6 +19,8 @@ from polyrank.low_rank import Product
 from polyrank.messages import Update
 
 S = TypeVar("S")
+
+ClientWeights: TypeAlias = Literal["examples", "equal"]
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,13 @@ class PerModule:
     Args:
         module: the fold of a module.
         own: module -> a fold of its own.
+        client_weights: a client's weight in the means of factors and extras: its number of
+            training examples, or the same for all.
     """
 
     module: ModuleFold[Any]
     own: Mapping[str, ModuleFold[Any]] = field(default_factory=dict)
+    client_weights: ClientWeights = "examples"
 
     def of(self, name: str) -> ModuleFold[Any]:
         """Return the fold of a module."""
@@ -156,11 +161,10 @@ class PerModule:
     def add(self, state: dict[str, Any], update: Update) -> dict[str, Any]:
         """Take in one update."""
         modules = state["modules"]
+        weight = 1.0 if self.client_weights == "equal" else update.examples
         for name in modules:
-            modules[name] = self.of(name).add(
-                modules[name], update.adapter.get(name), update.examples
-            )
-        state["extras"].add(update.extras, update.examples)
+            modules[name] = self.of(name).add(modules[name], update.adapter.get(name), weight)
+        state["extras"].add(update.extras, weight)
         return state
 
     def finish(self, state: dict[str, Any], previous: ServerModel) -> ServerModel:

@@ -3,16 +3,24 @@
 Singhal, Ponkshe, Vepakomma, "FedEx-LoRA: Exact Aggregation for Federated and Efficient
 Fine-Tuning of Foundation Models", 2024, https://arxiv.org/abs/2410.09432
 
-Ours, as the paper has equal ranks: factors are averaged as if absent slots were zeros, and the
-residual is that of the clients' own products, so that base and full adapter together are the
-exact mean whatever the ranks. A client of rank r works with the first r slots of the mean.
+Ours: clients weigh by their numbers of training examples, as with the other methods here;
+``client_weights = "equal"`` is the paper's mean. And as the paper has equal ranks: factors are
+averaged as if absent slots were zeros, and the residual is that of the clients' own products, so
+that base and full adapter together are the exact mean whatever the ranks. A client of rank r
+works with the first r slots of the mean.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from polyrank.adapter import Factors
-from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule, fold_moved
+from polyrank.aggregators.aggregator import (
+    Aggregator,
+    ClientWeights,
+    Moved,
+    PerModule,
+    fold_moved,
+)
 from polyrank.aggregators.sums import SlotSums
 from polyrank.aggregators.zero_padding import ZeroPaddedMean
 from polyrank.low_rank import FactoredSum, scaled
@@ -63,8 +71,15 @@ class _MeanAndResidual:
         return Moved(mean, scaled(state.products.product(), 1 / total if total else 0.0))
 
 
-def fedex() -> Aggregator:
-    """Average the factors, and add the rest of the mean product to the base."""
+def fedex(*, client_weights: ClientWeights = "examples") -> Aggregator:
+    """Average the factors, and add the rest of the mean product to the base.
+
+    Args:
+        client_weights: a client's weight in the means: ``examples``, its number of training
+            examples, or ``equal``, as in the paper.
+    """
     return Aggregator(
-        PerModule(_MeanAndResidual()), frozenset({"exact", "basis_free"}), changes_base=True
+        PerModule(_MeanAndResidual(), client_weights=client_weights),
+        frozenset({"exact", "basis_free"}),
+        changes_base=True,
     )

@@ -7,11 +7,12 @@ The factor that rests is the same on all clients, so the mean of the other is th
 products. A client that took part in the round before is sent the factor that this changed;
 others get both.
 
-Ours, as the paper has equal ranks: slots that a client lacks count as zeros, which keeps the
-mean exact.
+Ours: clients weigh by their numbers of training examples, as with the other methods here;
+``client_weights = "equal"`` is the paper's mean. And as the paper has equal ranks: slots that a
+client lacks count as zeros, which keeps the mean exact.
 """
 
-from polyrank.aggregators.aggregator import Aggregator, PerModule
+from polyrank.aggregators.aggregator import Aggregator, ClientWeights, PerModule
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.zero_padding import ZeroPaddedMean
 
@@ -21,8 +22,15 @@ def _alternate(round: int) -> LocalRule:
     return LocalRule(trains=now, sends=now, changed=before, absent="own")
 
 
-def rolora() -> Aggregator:
-    """Train and average ``b`` in odd rounds and ``a`` in even ones."""
+def rolora(*, client_weights: ClientWeights = "examples") -> Aggregator:
+    """Train and average ``b`` in odd rounds and ``a`` in even ones.
+
+    Args:
+        client_weights: a client's weight in the means: ``examples``, its number of training
+            examples, or ``equal``, as in the paper.
+    """
     return Aggregator(
-        PerModule(ZeroPaddedMean()), frozenset({"exact", "linear_sum"}), local=_alternate
+        PerModule(ZeroPaddedMean(), client_weights=client_weights),
+        frozenset({"exact", "linear_sum"}),
+        local=_alternate,
     )
