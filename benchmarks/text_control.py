@@ -118,6 +118,7 @@ def through_polyrank(train: Rows, test: Rows, seed: int) -> float:
             },
             "partition": {"kind": "iid", "clients": 1},
             "model": {"kind": "hf", "name": MODEL, "max_length": MAX_LENGTH},
+            "head_init": "none",
             "adapter": {"targets": ["query", "value"]},
             "allocator": {"kind": "uniform", "rank": RANK},
             "ranks": {"r_min": RANK, "r_max": RANK},

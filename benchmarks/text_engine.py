@@ -55,6 +55,7 @@ def settings(**training: int) -> Settings:
         {
             "seed": SEED,
             "model": {"kind": "hf", "name": MODEL, "max_length": MAX_LENGTH},
+            "head_init": "none",
             "adapter": {"targets": ["query", "value"]},
             "training": {"batch_size": BATCH, "learning_rate": RATE, "epochs": 1, **training},
         }

@@ -80,6 +80,7 @@ def settings_of(
         "adapter": {"targets": ["query", "value"]},
         "ranks": {"r_min": 2, "r_max": 16, "budget": {"mean_rank": 8}},
         "allocator": "uniform",
+        "head_init": "none",
         "training": training,
         "evaluation": {"every": 2},
     }

@@ -58,7 +58,7 @@ SETTINGS = {
     "allocator.kind": "Rule that gives each client its ranks.",
     "aggregator.kind": "Rule that makes the next global model from the updates.",
     "server_optimizer.kind": "What the server does with the step to the aggregated model.",
-    "head_init.kind": "Where the head of a classifier starts.",
+    "head_init.kind": "Where a classifier's head starts; `auto`: a new one from sums of features.",
     "average": "Share of the exported running mean that a round leaves; 0: the last model itself.",
     "training.optimizer": "Optimiser of the clients; it starts afresh in each round.",
     "training.learning_rate": "Step size, before the schedule.",

@@ -25,7 +25,7 @@ from tests.test_experiment import contents
 from tests.texts import needs_demo, text_settings
 
 HEAD = {"adapter": {"targets": ["fc1"], "extras": ["fc2"]}}  # d = 16 features
-METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n != "none"])
+METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n not in ("auto", "none")])
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

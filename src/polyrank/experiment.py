@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.filesize import decimal
 from torch import Tensor
 
 from polyrank.aggregators import AGGREGATORS
@@ -20,6 +21,7 @@ from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError, SettingsError
 from polyrank.federation import Federation, Plan, ServerState
 from polyrank.frozen_base import kept_part, whole_base
+from polyrank.label_skew import skew_warning
 from polyrank.messages import Measured
 from polyrank.preparation import fingerprint, first_adapter, first_extras, prepare
 from polyrank.progress import Silent, Watcher
@@ -30,7 +32,7 @@ from polyrank.saved_state import pack_state, unpack_state
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import ServerOptimizer
 from polyrank.settings import Method, Settings
-from polyrank.starting_head import starting_head
+from polyrank.starting_head import has_new_head, starting_head
 from polyrank.summary import summarize
 from polyrank.table import Table
 from polyrank.threads import one_thread
@@ -72,7 +74,8 @@ class _Run:
         choose_device(settings.device)
         watcher.stage("data and model")
         base_path = folder.checkpoint / "base.safetensors"
-        base = whole_base(settings, *load_tensors(base_path)) if base_path.exists() else None
+        kept, header = load_tensors(base_path) if base_path.exists() else ({}, {})
+        base = whole_base(settings, kept, header) if header else None
         start_path = folder.checkpoint / "start.safetensors"
         start = split_model(load_tensors(start_path)[0])[0] if start_path.exists() else None
         self.prepared = prepare(settings, folder.clients, base, start, folder.checkpoint / "tokens")
@@ -84,11 +87,15 @@ class _Run:
             )
         if base is None:
             workload = self.prepared.workload
-            about = {"input_shape": workload.train.input_shape, "classes": workload.classes}
+            header = {
+                "input_shape": workload.train.input_shape,
+                "classes": workload.classes,
+                "drawn": list(self.prepared.drawn),
+            }
             if workload.start:
                 save_tensors(start_path, join_model(workload.start, {}), {})
-            kept, header = kept_part(settings, workload.base, workload.classes)
-            save_tensors(base_path, kept, {**about, **header})
+            new, about = kept_part(settings, workload.base, workload.classes)
+            save_tensors(base_path, new, {**header, **about})
         self.fingerprint = fingerprint(self.prepared.data)
         clients = [client.name for client in self.prepared.splits.clients]
         self.ranks = RankChooser(settings, clients, self.prepared.shapes)
@@ -99,7 +106,8 @@ class _Run:
             )
         classes = self.prepared.workload.classes
         self.head_path = folder.checkpoint / "head.safetensors"
-        self.head = starting_head(settings, self.prepared.extras, classes)
+        self.new_head = has_new_head(self.prepared.extras, classes, header["drawn"])
+        self.head = starting_head(settings, self.prepared.extras, classes, new=self.new_head)
         if settings.init_adapter and self.aggregator.local(1).absent == "fresh":
             raise SettingsError(
                 f"init_adapter: aggregator {settings.aggregator.kind!r} starts every round with "
@@ -162,12 +170,23 @@ class _Run:
     ) -> tuple[ServerState, dict[str, int]]:
         """Make the head, if the settings say how, and keep it; return also what it cost."""
         if self.head is None:
+            self._warn_of_skew()
             return state, {"up": 0, "down": 0, "steps": 0}
         self.watcher.stage("making the head")
         made, cost = self.head.made(federation, state)
+        self.watcher.note(
+            f"the head starts from sums of features ({self.head.by.name}): each client sends up to "
+            f"{decimal(cost['most'])} once: label counts and sums of features"
+        )
         save_tensors(self.head_path, made, {})
         extras = {**state.model.extras, **made}
         return replace(state, model=replace(state.model, extras=extras)), cost
+
+    def _warn_of_skew(self) -> None:
+        counts = self._label_counts().values()
+        private = self.settings.probe.epsilon is not None
+        if self.new_head and (said := skew_warning([*counts], private=private)):
+            self.watcher.note(said)
 
     def _start_model(self) -> ServerModel:
         adapter = self.prepared.workload.start or first_adapter(self.settings, self.prepared.shapes)
@@ -225,20 +244,28 @@ class _Run:
         extras = sum(t.numel() for t in self.prepared.extras.values())
         return {
             "criterion_weights": dict(criterion_weights),
+            "head_init": self.head.by.name if self.head else "none",
             "label_names": list(self.prepared.data.label_names),
             **({"texts": dict(self.prepared.texts)} if self.prepared.texts else {}),
             "parameters": {"base": self.prepared.base_parameters, "trained": slots + extras},
         }
 
-    def _profiles(self, told: Mapping[str, Mapping[str, object]]) -> list[dict[str, Any]]:
+    def _label_counts(self) -> dict[str, list[int]]:
         labels = torch.from_numpy(self.prepared.data.train_y)
         classes = len(self.prepared.data.label_names)
+        return {
+            client.name: torch.bincount(labels[client.train], minlength=classes).tolist()
+            for client in self.prepared.splits.clients
+        }
+
+    def _profiles(self, told: Mapping[str, Mapping[str, object]]) -> list[dict[str, Any]]:
+        counts = self._label_counts()
         return [
             {
                 "event": "profile",
                 "client": client.name,
                 "examples": {"train": len(client.train), "test": len(client.test)},
-                "label_counts": torch.bincount(labels[client.train], minlength=classes).tolist(),
+                "label_counts": counts[client.name],
                 "cap": self.settings.ranks.caps.get(client.name),
                 **told[client.name],
             }

@@ -12,23 +12,29 @@ from polyrank.head_inits.head_init import FeatureSums
 from polyrank.training import answers, casting
 
 
+def find_head(extras: Tensors, classes: int) -> str | None:
+    """Return the name of the linear layer, trained in full, that gives the logits, if any."""
+    found = [
+        name.removesuffix(".weight")
+        for name, tensor in extras.items()
+        if name.endswith(".weight") and tensor.dim() == 2 and len(tensor) == classes
+    ]
+    return found[-1] if found else None
+
+
 def head_of(extras: Tensors, classes: int, setting: str) -> str:
     """Return the name of the linear layer, trained in full, that gives the logits.
 
     Raises:
         SettingsError: there is none among the extras.
     """
-    found = [
-        name.removesuffix(".weight")
-        for name, tensor in extras.items()
-        if name.endswith(".weight") and tensor.dim() == 2 and len(tensor) == classes
-    ]
-    if not found:
+    found = find_head(extras, classes)
+    if found is None:
         raise SettingsError(
             f"head_init = {setting!r}: expected a last linear layer for {classes} labels that is "
             f"trained in full, came the extras {[*extras] or 'none'}; name it in adapter.extras"
         )
-    return found[-1]
+    return found
 
 
 def feature_sums(

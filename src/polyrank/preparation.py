@@ -1,7 +1,7 @@
 """From settings to all that a run needs: data, split, frozen base, workload."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from polyrank.datasets import Data
 from polyrank.encoding import check_labels, cut_texts, encode
 from polyrank.errors import SettingsError
 from polyrank.examples import ExampleSet
+from polyrank.frozen_base import is_published
 from polyrank.loading import load_split
-from polyrank.models import build_model, build_shell
+from polyrank.models import build_model, build_shell, pretrained_of
 from polyrank.models.packed import count_numbers
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.packed_base import check_packed
@@ -50,6 +51,8 @@ class Prepared:
         shapes: the adapted modules.
         extras: the extras of the base model.
         buffers: those of them that are statistics, such as batch norm's, and no parameters.
+        drawn: names of a pre-trained model's weights that nothing has given a value but the seed;
+            empty if the base was known already.
         texts: how many texts there are and how many were cut at ``max_length`` tokens; None
             where the examples are no texts.
     """
@@ -60,6 +63,7 @@ class Prepared:
     shapes: Mapping[str, ModuleShape]
     extras: Tensors
     buffers: frozenset[str] = frozenset()
+    drawn: Sequence[str] = ()
     texts: Mapping[str, int] | None = None
 
     @property
@@ -95,11 +99,13 @@ def prepare(
     check_labels(data, train)
     classes = len(data.label_names)
     kind, options = settings.model.kind, settings.model.options
+    drawn: Sequence[str] = ()
     if base is None:
         model = build_model(
             kind, options, train.input_shape, classes, derive(settings.seed, "base")
         )
         make_base(model, settings, train, torch.from_numpy(splits.public))
+        drawn = _drawn(settings, model)
     else:
         model = build_shell(kind, options, train.input_shape, classes)
         put_weights(model, base)
@@ -123,7 +129,7 @@ def prepare(
     extras = find_extras(model, parts.shapes, parts.extras)
     buffers = frozenset(extras.keys() & dict(model.named_buffers()).keys())
     texts = cut_texts(encoded, tested)
-    return Prepared(data, splits, workload, parts.shapes, extras, buffers, texts)
+    return Prepared(data, splits, workload, parts.shapes, extras, buffers, drawn, texts)
 
 
 def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, Factors]:
@@ -163,6 +169,15 @@ def make_base(model: nn.Module, settings: Settings, train: ExampleSet, public: T
     check_packed(settings, model)
     if settings.pretrain:
         _pretrain(model, settings, train, public)
+
+
+def _drawn(settings: Settings, model: nn.Module) -> list[str]:
+    """Name the weights of a pre-trained model that neither it nor the settings have given."""
+    about = pretrained_of(settings.model.kind)
+    if about is None or not is_published(settings):
+        return []
+    given = read_saved(Path(settings.init_adapter)) if settings.init_adapter else {}
+    return sorted({*about.drawn(model)} - given.keys())
 
 
 def fingerprint(data: Data) -> str:

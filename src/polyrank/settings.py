@@ -247,7 +247,7 @@ class Settings(Strict):
     allocator: Annotated[Method, _short("kind")] = Method(kind="autorank")
     aggregator: Annotated[Method, _short("kind")] = Method(kind="anchored")
     server_optimizer: Annotated[Method, _short("kind")] = Method(kind="none")
-    head_init: Annotated[Method, _short("kind")] = Method(kind="none")
+    head_init: Annotated[Method, _short("kind")] = Method(kind="auto")
     average: Share = 0.0
     training: TrainingSettings = TrainingSettings()
     probe: ProbeSettings = ProbeSettings()
@@ -275,7 +275,7 @@ class Settings(Strict):
 
     @model_validator(mode="after")
     def _private_counts_stay_private(self) -> "Settings":
-        if self.probe.epsilon is not None and self.head_init.kind != "none":
+        if self.probe.epsilon is not None and self.head_init.kind not in ("auto", "none"):
             raise ValueError(
                 f"head_init = {self.head_init.kind!r} sends every client's label counts as they "
                 "are, and probe.epsilon asks for noise on them; leave one of the two out"

@@ -1,12 +1,12 @@
 """The head of the start model, made from sums over what all clients have."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from polyrank.adapter import Tensors
-from polyrank.features import head_of, unpacked
+from polyrank.features import find_head, head_of, unpacked
 from polyrank.federation import Federation, ServerState
 from polyrank.head_inits import HEAD_INITS
 from polyrank.head_inits.head_init import FeatureSums, HeadInit, without_bias
@@ -35,15 +35,16 @@ class StartingHead:
 
         Returns:
             the head's tensors as the extras of ``state`` have them, and what it cost: bytes both
-            ways, and no optimiser steps.
+            ways, the most that one client sent, and no optimiser steps.
         """
         wanted = Wanted(head=self.name, products=self.by.products)
-        ranks, cost = self._ranks(state), {"up": 0, "down": 0, "steps": 0}
+        ranks, cost = self._ranks(state), {"up": 0, "down": 0, "steps": 0, "most": 0}
         sums: FeatureSums | None = None
         for measured in federation.probe(state, ranks, wanted):
             part = unpacked(measured.features)
             sums = part if sums is None else sums + part
             cost["up"] += measured.nbytes
+            cost["most"] = max(cost["most"], measured.nbytes)
             cost["down"] += federation.probe_download(state, ranks, measured.id.client).nbytes
         assert sums is not None  # a federation has clients
         return self._layer(sums, state.model.extras), cost
@@ -62,20 +63,35 @@ class StartingHead:
         return {n: t.to(extras[n]) for n, t in made.items()}
 
 
-def starting_head(settings: Settings, extras: Tensors, classes: int) -> StartingHead | None:
+def has_new_head(extras: Tensors, classes: int, drawn: Collection[str]) -> bool:
+    """Return whether the layer that gives the logits is trained in full and knows nothing yet.
+
+    Args:
+        extras: of the start model.
+        classes: number of labels.
+        drawn: names of a pre-trained model's weights that nothing has given a value but the seed.
+    """
+    head = find_head(extras, classes)
+    return head is not None and f"{head}.weight" in drawn
+
+
+def starting_head(
+    settings: Settings, extras: Tensors, classes: int, *, new: bool
+) -> StartingHead | None:
     """Return how the settings say that the head is made; None to leave it as it is.
 
     Args:
         settings: of the run.
         extras: of the start model; the head is among them.
         classes: number of labels.
+        new: whether the head is a new one on a pre-trained model.
 
     Raises:
         SettingsError: a head is to be made and none is trained in full.
     """
     kind = settings.head_init
     by: HeadInit | None = HEAD_INITS.make(kind.kind, kind.options)()
-    if by is None:
+    if by is None or (by.only_new and not (new and settings.probe.epsilon is None)):
         return None
     name = head_of(extras, classes, kind.kind)
     return StartingHead(by, name, settings.init_adapter is not None)

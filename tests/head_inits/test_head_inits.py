@@ -12,7 +12,7 @@ from polyrank.head_inits.head_init import FeatureSums, without_bias
 from polyrank.head_inits.lda import shrunk, within
 
 CLASSES, D, ROWS = 4, 6, 90
-METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n != "none"])
+METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n not in ("auto", "none")])
 
 
 def problem(rows: int = ROWS, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 
 from polyrank.report import Run, words
 from polyrank.report.charts import names_axis
-from polyrank.report.clients import clients, distance_from_pool, label_names
+from polyrank.report.clients import clients, label_names
 from polyrank.report.headline import headline
 from polyrank.report.outcome import outcome
 from polyrank.report.parts import Figure
@@ -21,19 +21,6 @@ def run(**fields):
 
 def profile(client, **fields):
     return Profile(event="profile", client=client, **fields)
-
-
-@pytest.mark.parametrize(
-    ("counts", "distance"),
-    [
-        ([[5, 5], [1, 1]], 0.0),
-        ([[4, 0], [0, 4]], 0.5),  # each against (1/2, 1/2): (1/2 + 1/2) / 2
-        ([[4, 0], [0, 12]], 0.5),  # against (1/4, 3/4): (3/4 + 1/4) / 2
-        ([[2], [0, 2]], 0.5),  # a missing label is a count of zero
-    ],
-)
-def test_distance_from_the_pool_by_hand(counts, distance):
-    assert distance_from_pool(counts) == pytest.approx(distance)
 
 
 def test_words_for_numbers():

@@ -9,6 +9,7 @@ from polyrank.table import Table
 HEAD_INITS = Table(
     "head init",
     {
+        "auto": "polyrank.head_inits.auto:auto",
         "none": "polyrank.head_inits.none:none",
         "class_means": "polyrank.head_inits.class_means:class_means",
         "lda": "polyrank.head_inits.lda:lda",

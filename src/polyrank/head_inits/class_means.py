@@ -7,9 +7,15 @@ Ours: the paper takes means of length one and no bias; here the logits are those
 mean in Euclidean distance, so that a mean that all labels share does not matter.
 """
 
-from polyrank.head_inits.head_init import HeadInit, nearest_mean
+from torch import Tensor
+
+from polyrank.head_inits.head_init import FeatureSums, HeadInit, nearest_mean
 
 
 def class_means() -> HeadInit:
     """Answer the label with the nearest mean feature (FedNCM); clients send a mean per label."""
-    return HeadInit(products=False, solve=lambda sums: nearest_mean(sums, sums.centred_means))
+    return HeadInit("class_means", products=False, solve=_solve)
+
+
+def _solve(sums: FeatureSums) -> tuple[Tensor, Tensor]:
+    return nearest_mean(sums, sums.centred_means)

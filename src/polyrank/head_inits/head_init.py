@@ -48,12 +48,16 @@ class HeadInit:
     """A way to make the head.
 
     Args:
+        name: what it is called in a run's output and summary.
         products: whether it needs ``FeatureSums.products``.
         solve: the sums over all clients -> weight (classes, d) and bias (classes,).
+        only_new: whether a head that is not new, or that may not be made, is left as it is.
     """
 
+    name: str
     products: bool
     solve: Callable[[FeatureSums], tuple[Tensor, Tensor]]
+    only_new: bool = False
 
 
 def nearest_mean(sums: FeatureSums, directions: Tensor) -> tuple[Tensor, Tensor]:

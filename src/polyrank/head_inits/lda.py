@@ -16,7 +16,7 @@ from polyrank.head_inits.head_init import FeatureSums, HeadInit, nearest_mean
 
 def lda() -> HeadInit:
     """Answer the label with the nearest mean of whitened features; sends d² / 2 numbers more."""
-    return HeadInit(products=True, solve=_solve)
+    return HeadInit("lda", products=True, solve=_solve)
 
 
 def _solve(sums: FeatureSums) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ loaded with transformers.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +83,12 @@ def describe(
             transformers.AutoTokenizer.from_pretrained(name, **NO_CODE).save_pretrained(folder)
 
 
-@pretrained(Pretrained(hf_shell, head_modules, new_modules, describe, encode))
+def drawn_weights(model: Any) -> frozenset[str]:  # noqa: ANN401 - it carries what loading said
+    """Return the names of the weights that the published model lacks, or has in another shape."""
+    return frozenset(getattr(model, "drawn_weights", ()))
+
+
+@pretrained(Pretrained(hf_shell, head_modules, new_modules, drawn_weights, describe, encode))
 def hf(
     *,
     classes: int,
@@ -108,15 +113,16 @@ def hf(
     if dtype == "nf4":
         return _four_bit(classes, name, task)
     with loading(name) as transformers:
-        made = getattr(transformers, _AUTO[task]).from_pretrained(
+        made, said = getattr(transformers, _AUTO[task]).from_pretrained(
             name,
             dtype=_DTYPES[dtype],
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
             use_safetensors=True,
             **NO_CODE,
             **_of_task(task, classes),
         )
-    return _ready(made)
+    return _with_drawn(_ready(made), said)
 
 
 def _four_bit(classes: int, name: str, task: Task) -> nn.Module:
@@ -131,18 +137,27 @@ def _four_bit(classes: int, name: str, task: Task) -> nn.Module:
             bnb_4bit_use_double_quant=True,
             llm_int8_skip_modules=head_modules(shell),
         )
-        made = getattr(transformers, _AUTO[task]).from_pretrained(
+        made, said = getattr(transformers, _AUTO[task]).from_pretrained(
             name,
             dtype=torch.float32,
             quantization_config=packing,
             device_map={"": "cpu"},
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
             use_safetensors=True,
             **NO_CODE,
             **_of_task(task, classes),
         )
     put_weights(shell, read_weights(made))
-    return shell
+    return _with_drawn(shell, said)
+
+
+def _with_drawn(model: Any, said: Mapping[str, Any]) -> nn.Module:  # noqa: ANN401
+    """Keep which weights were drawn, from what transformers says of loading them."""
+    mismatched = {name for name, *_ in said["mismatched_keys"]}
+    model.drawn_weights = {*said["missing_keys"], *mismatched}
+    made: nn.Module = model
+    return made
 
 
 def _of_task(task: Task, classes: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a factory of pre-trained models can do besides building one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +22,7 @@ class Pretrained:
         shell: builds the same model without its weights, for those who put them in.
         head: names the modules that turn features into answers; without options.
         extras: names the modules that are trained beside LoRA by default; without options.
+        drawn: names the weights of a model just built that did not come with it; without options.
         describe: writes what transformers needs beside the weights into a folder, given the
             names of the labels.
         encode: turns inputs (n, ...) and labels (n,) of a data set into examples, with a
@@ -31,6 +32,7 @@ class Pretrained:
     shell: Callable[..., "nn.Module"]
     head: Callable[["nn.Module"], Sequence[str]]
     extras: Callable[["nn.Module"], Sequence[str]]
+    drawn: Callable[["nn.Module"], Collection[str]]
     describe: Callable[..., None]
     encode: Callable[["np.ndarray", "np.ndarray", Path | None, Mapping[str, Any]], "Encoded"]
 

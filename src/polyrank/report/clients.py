@@ -1,8 +1,8 @@
 """How different the clients are: label distributions and numbers of examples."""
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
+from polyrank.label_skew import distance_from_pool
 from polyrank.report.charts import HEAT, bar, gap, names_axis, plain, sorted_by
 from polyrank.report.parts import Data, Figure, Part, Section, Trace
 from polyrank.report.records import Profile, Run
@@ -25,21 +25,6 @@ def label_names(run: Run, count: int) -> list[str]:
     """Return the names of ``count`` labels; numbers where the run has no names yet."""
     names = list(run.summary.label_names) if run.summary else []
     return names if len(names) == count else [str(index) for index in range(count)]
-
-
-def distance_from_pool(counts: Sequence[Sequence[int]]) -> float:
-    """Return the clients' mean total variation distance from all data pooled.
-
-    It is the share of a client's examples that would have to change their label
-    for its distribution to be that of the pool: 0 if all are alike.
-    """
-    pool = [sum(column) for column in zip_longest(*counts, fillvalue=0)]
-    shares = [[count / sum(row) for count in row] for row in counts]
-    whole = [count / sum(pool) for count in pool]
-    gaps = [
-        sum(abs(a - b) for a, b in zip_longest(row, whole, fillvalue=0.0)) / 2 for row in shares
-    ]
-    return sum(gaps) / len(gaps)
 
 
 def _lead(profiles: Sequence[Profile], known: Sequence[Profile]) -> str:
