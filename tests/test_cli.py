@@ -74,6 +74,9 @@ def test_json_is_the_summary_and_nothing_else(run_folder, tmp_path):
         (["run", "examples/digits.toml", "--set", "model.hiden=[3]"], 2, "mean 'hidden'"),
         (["run", "examples/digits.toml", "--set", "partition.concentration=1"], 2, "concentration"),
         (["run", "examples/digits.toml", "--set", "data=npz:none.npz"], 1, "none.npz"),
+        (["run", "examples/digits.toml", "--set", "base=none.safetensors"], 2, "came nothing"),
+        (["run", "examples/digits.toml", "--set", "base=examples"], 2, "came a folder"),
+        (["run", "examples/digits.toml", "--set", "name="], 2, "a name for the run's folder"),
         (["run", "examples/digits.toml", "--set", "ranks.caps.ten=1"], 2, "no client 'ten'"),
         (["run", "examples/digits.toml", "--set", "ranks.budget=0.5"], 2, "budget of 0.5"),
         (["run", "examples/digits.toml", "--set", "ranks.modules.fc9.r_max=2"], 2, "'fc9'"),
@@ -117,6 +120,19 @@ def test_the_run_folder_is_there_before_torch_is_imported(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "r")], cwd=ROOT)
     assert done.returncode == 7
     assert (tmp_path / "r" / "config.toml").exists()
+
+
+@pytest.mark.parametrize("changed", ["data=none.npz", "base=none.safetensors"])
+def test_a_file_that_is_not_there_is_told_before_torch_is_imported(tmp_path, changed):
+    (tmp_path / "torch.py").write_text("raise SystemExit(7)")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"sys.argv = ['polyrank', 'run', 'examples/digits.toml', '--set', {changed!r}]\n"
+        "from polyrank.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (1, 2)
+    assert "came nothing" in done.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from polyrank.allocators import make_allocator
 from polyrank.config import changed_keys, load_settings, make_settings, override
-from polyrank.datasets.load import check_source
-from polyrank.errors import RunFolderError
+from polyrank.datasets.load import check_files, check_source
+from polyrank.errors import RunFolderError, SettingsError
 from polyrank.new_folder import new_folder
 from polyrank.partitioners import PARTITIONERS
 from polyrank.privacy import check_epsilon
@@ -109,8 +109,15 @@ def _checked(
 
 
 def _check_methods(settings: Settings) -> None:
-    """Check the options of all methods that import without torch."""
+    """Check the options of all methods that import without torch, and that files are there."""
     check_source(settings.data.source, settings.data.options)
+    check_files(settings.data.source, settings.data.options)
+    if settings.base != "random" and not Path(settings.base).is_file():
+        came = "a folder" if Path(settings.base).is_dir() else "nothing"
+        raise SettingsError(
+            f"base = {settings.base!r}: expected 'random' or a file of safetensors, came {came} "
+            f"(in {Path.cwd()})"
+        )
     PARTITIONERS.make(settings.partition.kind, settings.partition.options)
     make_allocator(settings.allocator.kind, settings.allocator.options)
     check_epsilon(settings)

@@ -53,6 +53,16 @@ def check_labels(data: Data, examples: ExampleSet) -> None:
         )
 
 
+def check_several(data: Data, examples: ExampleSet) -> None:
+    """Raise DataError if the model is to tell labels apart and the training rows have only one."""
+    present = np.unique(data.train_y)
+    if len(present) < 2 and not predicts_tokens(examples):
+        name = data.label_names[present[0]] if len(present) else "none"
+        raise DataError(
+            f"{data.source}: expected at least two labels to tell apart, came {name!r} alone"
+        )
+
+
 def cut_texts(*parts: Encoded) -> dict[str, int] | None:
     """Sum up how many texts there are and how many were cut; None if these are no texts."""
     if parts[0].max_length is None:

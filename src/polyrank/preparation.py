@@ -17,7 +17,7 @@ from polyrank.alignment import all_aligned
 from polyrank.allocation import module_ranges
 from polyrank.client import Workload
 from polyrank.datasets import Data
-from polyrank.encoding import check_labels, cut_texts, encode
+from polyrank.encoding import check_labels, check_several, cut_texts, encode
 from polyrank.errors import SettingsError
 from polyrank.examples import ExampleSet
 from polyrank.frozen_base import is_published
@@ -97,6 +97,7 @@ def prepare(
     tested = encode(settings, data.test_x, data.test_y, cache)
     train = encoded.examples
     check_labels(data, train)
+    check_several(data, train)
     classes = len(data.label_names)
     kind, options = settings.model.kind, settings.model.options
     drawn: Sequence[str] = ()
@@ -193,8 +194,15 @@ def fingerprint(data: Data) -> str:
 
 def _read_base(model: nn.Module, path: str) -> None:
     try:
-        put_weights(model, load_file(path))
-    except (OSError, SafetensorError, SettingsError) as error:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SettingsError(
+            f"base = {path!r}: expected a file of safetensors, which save_file of "
+            f"safetensors.torch writes; it cannot be read as one: {error}"
+        ) from error
+    try:
+        put_weights(model, weights)
+    except SettingsError as error:
         raise SettingsError(f"base = {path!r}: does not fit the model: {error}") from error
 
 

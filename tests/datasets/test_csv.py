@@ -16,13 +16,20 @@ def written(tmp_path):
     return write
 
 
-def test_integers_are_the_labels_and_empty_texts_are_texts(written):
+def test_integers_name_the_labels_and_empty_texts_are_texts(written):
     data = csv(written('text,label\nhello,2\n"",0\nNA,0\n"a, ""b""\nc",2\n'))
     assert data.train_x.tolist() == ["hello", "", "NA", 'a, "b"\nc']
-    assert data.train_y.tolist() == [2, 0, 0, 2]
-    assert data.label_names == ("0", "1", "2")
-    assert data.empty_labels == (1,)
+    assert data.train_y.tolist() == [1, 0, 0, 1]
+    assert data.label_names == ("0", "2")
     assert len(data.test_y) == 0
+
+
+def test_numbers_are_sorted_as_numbers_over_both_files(written):
+    data = csv(
+        written("text,label\na,10\nb,0\nc,05\n"), test_path=written("text,label\nd,7\n", "t")
+    )
+    assert data.label_names == ("0", "5", "7", "10")
+    assert (data.train_y.tolist(), data.test_y.tolist()) == ([3, 0, 1], [2])
 
 
 def test_other_labels_are_numbered_in_sorted_order(written):
@@ -106,9 +113,16 @@ def test_gzip_windows_lines_byte_order_mark_and_blank_lines(written):
         ("text,label\na,0,9\n", "line 2: expected 2 fields, came 3"),
         ("text,label\na,0\nb,\n", "column 'label': expected a label in every row, row 1"),
         ("text,label\na,-1\nb,0\n", "column 'label': .* came -1 in row 0"),
-        ("text,label\na,123456789\n", "at most 100,000 labels, came 123456789 in row 0"),
+        ("text,label\na,123456789\n", "0 to 99,999 as labels, came 123456789 in row 0"),
         ('text,label\na,0\n"b,0\nc,1\n', "after line 2: not valid CSV: unexpected end of data"),
-        (b"text,label\nok,0\n\xe4,0\n", "expected UTF-8, came 'utf-8' codec can't decode byte"),
+        ("sentence,label\na,0\n", "came sentence, label: name it with data.text"),
+        ("text;label\na, b;0\n", "'text' .*: expected commas between columns, came ';'"),
+        ("a\ttext\nb\tc\n", r"expected commas between columns, came '\\t'"),
+        (
+            b"text,label\nok,0\n\xe4,0\n",
+            "line 3: expected UTF-8, .* perhaps of Latin-1 .*iconv",
+        ),
+        ("text,label\na,0\n".encode("utf-16"), "line 1: expected UTF-8, .* perhaps of UTF-16"),
     ],
 )
 def test_what_does_not_fit_is_named(written, content, message):

@@ -16,9 +16,9 @@ def test_each_file_is_a_group_named_by_its_file_name(tmp_path):
     files = [save(tmp_path / "oslo.npz", [0, 1, 1]), save(tmp_path / "rome.v2.npz", [4, 4])]
     data = load(files, seed=0, test=0)
     assert data.train_groups.tolist() == ["oslo"] * 3 + ["rome.v2"] * 2
-    assert data.train_y.tolist() == [0, 1, 1, 4, 4]
+    assert data.train_y.tolist() == [0, 1, 1, 2, 2]
     assert data.train_x[:, 0, 0].tolist() == [3, 3, 3, 2, 2]
-    assert data.label_names == ("0", "1", "2", "3", "4")
+    assert data.label_names == ("0", "1", "4")
 
 
 def test_test_parts_are_joined(tmp_path):
@@ -29,9 +29,9 @@ def test_test_parts_are_joined(tmp_path):
         save(tmp_path / "c.npz", [1, 2], **{**brought, "test_y": np.array([2])}),
     ]
     data = load(files, seed=0)
-    assert data.test_y.tolist() == [5, 2]
+    assert data.test_y.tolist() == [3, 2]
     assert data.train_y.tolist() == [0, 1, 1, 1, 2]
-    assert len(data.label_names) == 6
+    assert data.label_names == ("0", "1", "2", "5")
 
 
 def test_files_without_test_parts_share_a_drawn_one(tmp_path):
@@ -49,6 +49,13 @@ def test_named_labels_are_matched_by_name(tmp_path):
     assert data.train_y.tolist() == [0, 2, 1, 0]
     assert data.train_x.tolist() == ["x", "y", "z", "w"]
     assert data.train_groups.tolist() == ["a", "a", "b", "b"]
+
+
+def test_numbers_are_matched_as_numbers_where_each_file_has_some_of_them(tmp_path):
+    files = [save(tmp_path / "a.npz", [2, 10]), save(tmp_path / "b.npz", [10, 9, 0])]
+    data = load(files, seed=0, test=0)
+    assert data.label_names == ("0", "2", "9", "10")
+    assert data.train_y.tolist() == [1, 3, 3, 2, 0]
 
 
 def test_options_go_to_each_file(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from polyrank.datasets import DATASETS, Data, load
-from polyrank.datasets.load import check_source
+from polyrank.datasets.load import check_files, check_source
 from polyrank.errors import DataError, PolyRankError, SettingsError, UnknownNameError
 
 
@@ -69,6 +69,9 @@ def test_a_loader_of_ones_own(tmp_path, monkeypatch):
         "    return Data(x, y, x[:0], y[:0], ('a', 'b'), 'mine')\n"
         "def wrong(argument):\n"
         "    return 3\n"
+        "def gaps(argument):\n"
+        "    x, y = np.ones((2, 2), np.float32), np.array([0, 5])\n"
+        "    return Data(x, y, x[:0], y[:0], ('0', '5'), 'mine')\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     data = load("my_polyrank_data:make", seed=0, test=0, options={"rows": 6})
@@ -76,8 +79,26 @@ def test_a_loader_of_ones_own(tmp_path, monkeypatch):
     assert len(data.train_y) == 6
     with pytest.raises(DataError, match="expected a Data, came int"):
         load("my_polyrank_data:wrong", seed=0)
+    with pytest.raises(DataError, match=r"labels from 0 to 1, .* 2 label_names, came 0 to 5"):
+        load("my_polyrank_data:gaps", seed=0)
     with pytest.raises(UnknownNameError, match="no module 'not_there'"):
         load("not_there:make", seed=0)
+
+
+def test_files_are_looked_for_without_reading_them(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xff")
+    there = str(tmp_path / "a.csv")
+    for source in ("digits", "hf:a/b.csv", there, [there, f"csv:{there}"]):
+        check_files(source, {})
+    for source, options in (
+        ("npz:gone.npz", {}),
+        ([there, "gone.npz"], {}),
+        (there, {"test_path": "gone.npz"}),
+    ):
+        with pytest.raises(
+            DataError, match=r"data file 'gone\.npz': expected a file, came nothing"
+        ):
+            check_files(source, options)
 
 
 @pytest.mark.parametrize("name", list(DATASETS))

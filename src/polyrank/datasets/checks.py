@@ -1,5 +1,7 @@
 """Turn what a file holds into the inputs and labels of ``Data``, or say what is wrong."""
 
+import codecs
+import gzip
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,27 @@ def existing_file(path: str) -> Path:
         came = "a folder" if path and found.is_dir() else "nothing"
         raise DataError(f"data file {path!r}: expected a file, came {came} (in {Path.cwd()})")
     return found
+
+
+def not_utf8(path: Path) -> DataError:
+    """Return what is told of a file of lines, gzipped or not, that is not UTF-8."""
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as lines:
+        bad = ((number, line) for number, line in enumerate(lines, start=1) if not _is_utf8(line))
+        number, line = next(bad, (1, b""))
+    wide = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    perhaps, name = ("UTF-16",) * 2 if wide else ("Latin-1 or Windows-1252", "WINDOWS-1252")
+    return DataError(
+        f"{path}: line {number}: expected UTF-8, came other bytes, perhaps of {perhaps}: "
+        f"'iconv -f {name} -t UTF-8' converts it"
+    )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def inputs(values: np.ndarray, where: str) -> np.ndarray:
@@ -55,7 +78,7 @@ def inputs(values: np.ndarray, where: str) -> np.ndarray:
 
 
 def integer_labels(values: np.ndarray, where: str) -> np.ndarray:
-    """Return labels (n,) as int64.
+    """Return labels (n,) as int64, as they are numbered in the file.
 
     Raises:
         DataError: not integers, of another shape, below 0, or 100,000 and above.
@@ -70,8 +93,8 @@ def integer_labels(values: np.ndarray, where: str) -> np.ndarray:
     for row in (int(np.argmin(values)), int(np.argmax(values))):
         if not 0 <= values[row] < MAX_LABELS:
             raise DataError(
-                f"{where}: expected labels 0..C-1 with at most {MAX_LABELS:,} labels, came "
-                f"{values[row]} in row {row}: number the labels from 0 on"
+                f"{where}: expected whole numbers from 0 to {MAX_LABELS - 1:,} as labels, came "
+                f"{values[row]} in row {row}"
             )
     return values.astype(np.int64)
 
@@ -79,8 +102,7 @@ def integer_labels(values: np.ndarray, where: str) -> np.ndarray:
 def text_labels(values: Sequence[str], where: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return labels (n,) int64 and their names, from labels written as text.
 
-    If all are whole numbers they are the labels; otherwise the labels number the sorted
-    different texts.
+    The labels number the different texts in sorted order; whole numbers by their value.
 
     Raises:
         DataError: an empty label, or numbers that ``integer_labels`` refuses.
@@ -91,15 +113,18 @@ def text_labels(values: Sequence[str], where: str) -> tuple[np.ndarray, tuple[st
             f"{where}: expected a label in every row, row {stripped.index('')} is empty"
         )
     if all(_INTEGER.fullmatch(value) for value in stripped):
-        labels = integer_labels(np.array([int(value) for value in stripped], np.int64), where)
-        return labels, index_names(labels)
+        return numbered(integer_labels(np.array([int(v) for v in stripped], np.int64), where))
     names, labels = np.unique(np.array(stripped), return_inverse=True)
     return labels.astype(np.int64), tuple(str(name) for name in names)
 
 
-def index_names(*labels: np.ndarray) -> tuple[str, ...]:
-    """Return "0", "1", ... up to the largest label."""
-    return tuple(str(c) for c in range(max(int(y.max(initial=-1)) for y in labels) + 1))
+def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Number labels (n,) without gaps, and name each by the number that it had.
+
+    Labels 0, 5 and 10 are three and not eleven: a model would get outputs that nobody trains.
+    """
+    present, places = np.unique(labels, return_inverse=True)
+    return places.astype(np.int64), tuple(str(label) for label in present.tolist())
 
 
 def same_length(where: str, **arrays: np.ndarray) -> None:

@@ -26,10 +26,9 @@ def csv(
 ) -> Data:
     """Read texts, or prompts with completions, and their labels from UTF-8 files with a header.
 
-    Prompts with completions are for language models, which need no labels. Whole numbers in
-    the label column are the labels 0..C-1; anything else is a label name, numbered in sorted
-    order over both files. An empty text is a text, an empty label or group an error. Lines
-    without any field are skipped.
+    Prompts with completions are for language models, which need no labels. The different
+    labels of both files are numbered in sorted order, whole numbers by their value. An empty
+    text is a text, an empty label or group an error. Lines without any field are skipped.
 
     Args:
         path: the training rows; read through gzip if it ends in ``.gz``.
@@ -85,8 +84,9 @@ def _columns(path: Path, wanted: list[str]) -> list[list[str]]:
     header = next(rows, [])
     for name in wanted:
         if header.count(name) != 1:
-            came = "came it twice" if name in header else "came " + (", ".join(header) or "nothing")
-            raise DataError(f"{path}: expected a column {name!r} in the first line, {came}")
+            raise DataError(
+                f"{path}: expected a column {name!r} in the first line, {_came(name, header)}"
+            )
     places = [header.index(name) for name in wanted]
     columns: list[list[str]] = [[] for _ in wanted]
     for row in rows:
@@ -95,6 +95,18 @@ def _columns(path: Path, wanted: list[str]) -> list[list[str]]:
     if not columns[0]:
         raise DataError(f"{path}: expected at least one row below the header, came none")
     return columns
+
+
+def _came(name: str, header: list[str]) -> str:
+    """Say what came in place of a column, and what to do."""
+    if name in header:
+        return "came it twice"
+    came = "came " + (", ".join(header) or "nothing")
+    other = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]]
+    if other:
+        return f"{came}: expected commas between columns, came {other[0]!r}"
+    default = name in ("text", "prompt", "completion", "label")
+    return f"{came}: name it with data.{name}" if default and header else came
 
 
 def _rows(path: Path) -> Generator[list[str]]:
@@ -114,7 +126,7 @@ def _rows(path: Path) -> Generator[list[str]]:
                 if row:
                     yield row
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: after line {line}: expected UTF-8, came {error}") from error
+        raise checks.not_utf8(path) from error
     except csv_format.Error as error:
         raise DataError(f"{path}: after line {line}: not valid CSV: {error}") from error
     except (OSError, EOFError, zlib.error) as error:

@@ -25,8 +25,8 @@ class Data:
         train_y: (n,) int64 labels in 0..C-1.
         test_x: inputs of the m test rows; m = 0 until the test part is made.
         test_y: (m,) int64 labels in 0..C-1.
-        label_names: C names. C is the largest label plus one: labels that no row has keep
-            their place, see ``empty_labels``.
+        label_names: C names, also of labels that no row has, see ``empty_labels``. Labels that
+            were numbers bear them as names: a file with 0, 5 and 10 has three labels.
         source: where the data came from, for people to read.
         train_groups: (n,) strings, to which natural client a row belongs, or None.
         labelled: whether the source has labels; if not, all are 0 and nothing can be classified.
@@ -43,7 +43,7 @@ class Data:
 
     @property
     def empty_labels(self) -> tuple[int, ...]:
-        """Labels without a training row: gaps in the numbering, or test labels never trained."""
+        """Labels without a training row: named but not there, or in the test part alone."""
         counts = np.bincount(self.train_y, minlength=len(self.label_names))
         return tuple(int(label) for label in np.flatnonzero(counts == 0))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polyrank.datasets.checks import index_names, same_kind
+from polyrank.datasets.checks import same_kind
 from polyrank.datasets.data import Data
 from polyrank.errors import DataError
 
@@ -14,9 +14,8 @@ from polyrank.errors import DataError
 def concatenate(files: Mapping[str, Data]) -> Data:
     """Join the data of several files; each file is a group, named by its file name.
 
-    Groups that a file brings itself are replaced. Labels with names are matched by name,
-    labels without by number. Test parts are joined as well; a file without one adds nothing
-    to the test part, unless no file has one.
+    Groups that a file brings itself are replaced. Labels are matched by name. Test parts are
+    joined as well; a file without one adds nothing to the test part, unless no file has one.
 
     Args:
         files: path -> its data.
@@ -62,17 +61,15 @@ def concatenate(files: Mapping[str, Data]) -> Data:
 def _with_common_labels(files: Mapping[str, Data]) -> list[Data]:
     """Number the labels of all files in one way."""
     parts = list(files.values())
-    numbered = [data.label_names == index_names(data.train_y, data.test_y) for data in parts]
-    if all(numbered):
-        longest = max((data.label_names for data in parts), key=len)
-        return [replace(data, label_names=longest) for data in parts]
-    if any(numbered):
+    numbered = [all(name.isdecimal() for name in data.label_names) for data in parts]
+    if any(numbered) and not all(numbered):
         paths = list(files)
         raise DataError(
             f"list of data files: expected all labels to be numbers or all to be names, came "
             f"numbers in {paths[numbered.index(True)]} and names in {paths[numbered.index(False)]}"
         )
-    names = sorted({name for data in parts for name in data.label_names})
+    different = {name for data in parts for name in data.label_names}
+    names = sorted(different, key=int) if all(numbered) else sorted(different)
     return [_renumbered(data, names) for data in parts]
 
 

@@ -97,7 +97,7 @@ def labels(splits: Sequence[Any], column: str, where: str) -> tuple[np.ndarray, 
     if _dtype(feature) in _TEXT:
         return checks.text_labels(values, where)
     found = checks.integer_labels(np.array(values), f"{where} (a split without labels?)")
-    return found, checks.index_names(found) if names is None else tuple(names)
+    return checks.numbered(found) if names is None else (found, tuple(names))
 
 
 def groups(split: Any, column: str, where: str) -> np.ndarray:  # noqa: ANN401

@@ -105,6 +105,6 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: line {number}: not valid JSON: {error}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: after line {number}: expected UTF-8, came {error}") from error
+        raise checks.not_utf8(path) from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: after line {number}: cannot be read: {error}") from error

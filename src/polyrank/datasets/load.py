@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polyrank.datasets.checks import existing_file
 from polyrank.datasets.data import Data, with_test
 from polyrank.datasets.files import concatenate
 from polyrank.errors import DataError, UnknownNameError, nearest
@@ -72,6 +73,20 @@ def check_source(source: str | Sequence[str], options: Mapping[str, Any]) -> Non
         check_options(DATASETS.load(name), options, f"{DATASETS.kind} {item!r}")
 
 
+def check_files(source: str | Sequence[str], options: Mapping[str, Any]) -> None:
+    """Check that the files that a source and its options name are there, without reading them.
+
+    Raises:
+        DataError: one is not.
+    """
+    parsed = map(_parse, [source] if isinstance(source, str) else source)
+    files = [argument for kind, argument in parsed if kind in _SUFFIXES.values()]
+    if files and options.get("test_path"):
+        files.append(options["test_path"])
+    for path in files:
+        existing_file(path)
+
+
 def kind_of(source: str) -> str:
     """Return the loader's name of a source."""
     return _parse(source)[0]
@@ -83,6 +98,13 @@ def _load_one(source: str, options: Mapping[str, Any]) -> Data:
     data = loader(argument, **check_options(loader, options, f"{DATASETS.kind} {source!r}"))
     if not isinstance(data, Data):
         raise DataError(f"data set {source!r}: expected a Data, came {type(data).__name__}")
+    count = len(data.label_names)
+    for labels in (data.train_y, data.test_y):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < count:
+            raise DataError(
+                f"data set {source!r}: expected labels from 0 to {count - 1}, the places of its "
+                f"{count} label_names, came {labels.min()} to {labels.max()}"
+            )
     return data
 
 

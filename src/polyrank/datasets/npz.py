@@ -18,7 +18,8 @@ def npz(path: str) -> Data:
 
     An array ``train_groups`` (strings or integers) names the natural client of each training
     row. Inputs: see ``Data``; uint8 is kept, other numbers become float32, string arrays are
-    texts. Labels are integers from 0 on. Other arrays are ignored; pickles are refused.
+    texts. Labels are integers from 0 on; those that occur are numbered in their order. Other
+    arrays are ignored; pickles are refused.
 
     Raises:
         DataError: the file is missing or damaged, an array is missing, pickled, or of the
@@ -39,8 +40,9 @@ def npz(path: str) -> Data:
     if "train_groups" in arrays:
         groups = checks.group_names(arrays["train_groups"], f"{path}: train_groups")
         checks.same_length(path, train_y=train_y, train_groups=groups)
-    names = checks.index_names(train_y, test_y)
-    return Data(train_x, train_y, test_x, test_y, names, path, groups)
+    labels, names = checks.numbered(np.concatenate([train_y, test_y]))
+    n = len(train_y)
+    return Data(train_x, labels[:n], test_x, labels[n:], names, path, groups)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
