@@ -1,6 +1,7 @@
 """Whether the default collapses: ways to aggregate, where ranks suit the data and where not.
 
-    python benchmarks/safe_default.py --out RUNS --results FILE.json [--data FOLDER] [--seeds N]
+    python benchmarks/safe_default.py --out RUNS --results FILE.json [--seeds N]
+        [--data FOLDER] [--image-seeds N]
 
 Three federations of ten clients for each data set: the staircase of the RBLA paper with ranks
 that grow with the data (0.1 to 1.0 of the full ranks), the same with the ranks reversed, and a
@@ -8,8 +9,9 @@ double imbalance with AutoRank at a mean rank of 16. ``one rank for all`` is of 
 under the default's aggregator and under plain averaging of factors (FedAvg). Every arm has the
 same help: the default's momentum and average.
 
-With ``--data``, a folder that holds ``mnist.npz`` and ``fashion_mnist.npz``, of which 12,000
-training and 4,000 test images are drawn; always the digits of scikit-learn. Finished runs are
+Always the digits of scikit-learn. With ``--data``, a folder that holds ``mnist.npz`` and
+``fashion_mnist.npz``, of which 12,000 training and 4,000 test images are drawn, also these, on
+the two staircases. Finished runs are
 kept and not repeated; the results hold what is finished after each seed. One thread, one process.
 """
 
@@ -37,7 +39,11 @@ ARMS: dict[str, tuple[str, bool]] = {  # aggregator, one rank for all
     "one rank for all, anchored": ("anchored", True),
     "one rank for all, fedavg": ("fedavg", True),
 }
-SCENARIOS = "staircase", "reversed", "double"
+SCENARIOS = {
+    "digits": ("staircase", "reversed", "double"),
+    "mnist": ("staircase", "reversed"),
+    "fashion_mnist": ("staircase", "reversed"),
+}
 UP = [k / 10 for k in range(1, 11)]
 LABELS = ["label_entropy", "gini_simpson", "label_count", "sample_count"]
 DIGITS = {
@@ -101,16 +107,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--data", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--image-seeds", type=int, default=3)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     sources = {"digits": "digits"}
     for name in ("mnist", "fashion_mnist") if given.data else ():
         sources[name] = f"npz:{drawn(given.data / f'{name}.npz', given.out)}"
     grid: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for seed in range(given.seeds):
-        for data, scenario, arm in product(sources, SCENARIOS, ARMS):
+    seeds = {data: given.seeds if data == "digits" else given.image_seeds for data in sources}
+    for seed, data in product(range(max(seeds.values())), sources):
+        for scenario, arm in product(SCENARIOS[data] if seed < seeds[data] else (), ARMS):
             column = grid.setdefault(f"{data}, {scenario}", {}).setdefault(arm, {})
             column[str(seed)] = finished(given.out, data, sources[data], scenario, arm, seed)
         result = {"title": "Does the default collapse? Test accuracy, ten clients", "grid": grid}
