@@ -34,7 +34,7 @@ def shown_is_printed(shown: str, printed: str, where: str, *, vary: bool = False
 def as_printed(shown: str, printed: str) -> str:
     """Return what is shown with the numbers that were printed; lines of other words stay.
 
-    A line is looked for as it is, then with what may vary, then by its words.
+    A line is looked for as it is, then by its words and whole numbers, then by its words.
     """
     came, lines = printed.splitlines(), []
     for line in shown.splitlines():
@@ -53,9 +53,9 @@ def plain(line: str, vary: bool = False) -> str:
     return NUMBER.sub(lambda found: found["exact"] or "#", line) if vary else line
 
 
-def words_of(line: str) -> str:
-    """Return a line without numbers and blanks."""
-    return re.sub(r"[\d.\s]+", "", line)
+def without(pattern: str, line: str) -> str:
+    """Return a line without what fits the pattern, and without blanks."""
+    return re.sub(rf"(?:{pattern})|\s+", "", line)
 
 
-KEYS = (plain, partial(plain, vary=True), words_of)
+KEYS = (plain, partial(without, r"\d+\.\d+"), partial(without, r"[\d.]+"))

@@ -222,9 +222,9 @@ def test_the_numbers_that_were_printed_are_written_down():
     assert as_printed("a 1\n...\n12  0.5\n...\n8  0.1  2\n", printed) == (
         "a 7\n...\n10  0.25\n...\n9  0.5  3\n"
     )
-    last = "...\nround 2/2  loss 0.5  8 B\n"
-    assert as_printed(last, "round 1/2  loss 0.7  4 B\nround 2/2  loss 0.6  8 B\n") == (
-        last.replace("0.5", "0.6")
+    last = "...\nround 2/2  loss 0.5  8.0 kB\n"
+    assert as_printed(last, "round 1/2  loss 0.7  4.0 kB\nround 2/2  loss 0.6  8.5 kB\n") == (
+        last.replace("0.5", "0.6").replace("8.0", "8.5")
     )
     assert as_printed("a 1\nno such line 1\nb 1\n", printed) == "a 7\nno such line 1\nb 2\n"
 
