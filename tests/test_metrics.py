@@ -3,7 +3,8 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from polyrank.metrics import classification_metrics
+from polyrank.messages import Counted, TaskId
+from polyrank.metrics import classification_metrics, pooled_metrics
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -19,3 +20,12 @@ def test_metrics_are_scikit_learn_s(seed):
     assert ours["macro_f1"] == pytest.approx(reference.f1_score(truth, answers, average="macro"))
     recalls = [np.mean(answers[truth == label] == label) for label in np.unique(truth)]
     assert ours["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+
+
+def test_blocks_of_rows_have_the_metrics_of_all_rows():
+    blocks = [torch.tensor([[3, 1], [0, 2]]), torch.tensor([[1, 0], [4, 0]])]
+    counted = [
+        Counted(TaskId("r", 1, ""), b, loss) for b, loss in zip(blocks, (2.0, 9.0), strict=True)
+    ]
+    assert pooled_metrics(counted) == classification_metrics(sum(blocks), 11.0)
+    assert pooled_metrics([]) is None
