@@ -1,14 +1,19 @@
 """The round loop, with an engine that answers at once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+import polyrank.federation
 from polyrank.adapter import Factors, prefix, start_factors
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.aggregator import ServerModel, aggregate
+from polyrank.aggregators.aggregator import ServerModel, aggregate, unchanged
 from polyrank.averaging import averaged
+from polyrank.client_state import Start
+from polyrank.errors import QuorumError
 from polyrank.federation import Federation, ServerState
-from polyrank.messages import Update
+from polyrank.messages import Counted, EvaluateTask, Failure, Update
 from polyrank.pruning import Cut
 from tests.small import small
 
@@ -20,29 +25,39 @@ class Echo:
 
     def __init__(self, aggregator):
         self.aggregator = aggregator
+        self.examples = dict.fromkeys(CLIENTS, 10)
         self.tasks = []
         self.sends = {}  # client -> how many of its slots, if not all
+        self.away = set()
 
     def roster(self):
-        return dict.fromkeys(CLIENTS, 10)
+        return self.examples
 
     def run(self, tasks):
         for task in tasks:
             self.tasks.append(task)
-            slots = task.download.adapter["fc"].slots
-            slots = slots[: self.sends.get(task.id.client)]
-            seed = 100 * task.id.round + ord(task.id.client)
-            drawn = start_factors(SHAPE, SLOTS, seed, "fc").take(slots)
-            b = torch.full_like(drawn.b, seed / 100)
-            sends = self.aggregator.local(task.id.round).sends
-            adapter = {"fc": Factors(drawn.a, b, slots).only(sends)}
-            yield Update(task.id, adapter, task.download.extras, examples=10, loss=1.0)
+            yield self.answer(task)
+
+    def answer(self, task):
+        if isinstance(task, EvaluateTask):
+            return Counted(task.id, torch.eye(2, dtype=torch.int64), 1.0)
+        if task.id.client in self.away:
+            return Failure(task.id, "away")
+        adapter = {m: self.trained(task, m) for m in task.download.adapter}
+        return Update(task.id, adapter, task.download.extras, examples=10, loss=1.0)
+
+    def trained(self, task, module):
+        slots = task.download.adapter[module].slots[: self.sends.get(task.id.client)]
+        seed = 100 * task.id.round + ord(task.id.client)
+        drawn = start_factors(SHAPE, SLOTS, seed, "fc").take(slots)
+        b = torch.full_like(drawn.b, seed / 100)
+        return Factors(drawn.a, b, slots).only(self.aggregator.local(task.id.round).sends)
 
 
-def federation(aggregator="rbla", cut=None, **changes):
+def federation(aggregator="rbla", cut=None, rows=0, **changes):
     made = AGGREGATORS.make(aggregator, {})()
-    settings = small(aggregator=aggregator, rounds=9, **changes)
-    return Federation(settings, made, Echo(made), validation_rows=0, test_rows=0, cut=cut)
+    settings = small(**{"aggregator": aggregator, "rounds": 9, **changes})
+    return Federation(settings, made, Echo(made), validation_rows=rows, test_rows=rows, cut=cut)
 
 
 def start(rank=2):
@@ -117,3 +132,122 @@ def test_raflora_knows_that_owners_of_a_slot_may_cut_it():
     expected = aggregate(loop.aggregator, updates, start(rank=4).model).adapter["fc"]
     found = state.model.adapter["fc"]
     torch.testing.assert_close(found.b @ found.a, expected.b @ expected.a)
+
+
+def cohorts(engine):
+    """(round, attempt) -> the clients that were asked, in order."""
+    found = {}
+    for task in engine.tasks:
+        found.setdefault((task.id.round, task.id.attempt), []).append(task.id.client)
+    return found
+
+
+def test_a_round_that_is_repeated_asks_other_clients():
+    loop = federation(cohort_size=2, attempts=6)
+    loop.engine.away = set(CLIENTS)
+    with pytest.raises(QuorumError, match="0 good updates of 2 in 6 attempts"):
+        loop.next_round(start())
+    drawn = cohorts(loop.engine)
+    assert list(drawn) == [(1, attempt) for attempt in range(6)]
+    assert len({tuple(cohort) for cohort in drawn.values()}) > 1
+
+
+def test_nobody_is_asked_twice_in_a_round_and_those_with_most_examples_first():
+    loop = federation(cohort_size=3)
+    loop.engine.examples = {"a": 5, "b": 30, "c": 30, "d": 8}
+    state = start()
+    for _ in range(5):
+        state, _ = loop.next_round(state)
+    for cohort in cohorts(loop.engine).values():
+        assert cohort == [client for client in "bcda" if client in cohort]
+        assert len(cohort) == 3
+
+
+@pytest.mark.parametrize(("away", "enough"), [("", True), ("ab", True), ("abc", False)])
+def test_just_the_quorum_is_enough(away, enough):
+    loop = federation(quorum=2)
+    loop.engine.away = set(away)
+    if not enough:
+        with pytest.raises(QuorumError, match="1 good updates of 4"):
+            loop.next_round(start())
+        return
+    state, _ = loop.next_round(start())
+    assert set(state.trained) == set(CLIENTS) - set(away)
+
+
+def test_only_clients_whose_update_was_taken_have_trained():
+    loop = federation()
+    loop.engine.away, loop.engine.sends = {"a"}, {"b": 1}
+    state, record = loop.next_round(start())
+    assert [t.client for t in record.turns if t.refused] == ["b"]
+    assert state.trained == {"c": 1, "d": 1}
+    loop.engine.away, loop.engine.sends = {"c"}, {}
+    state, _ = loop.next_round(state)
+    assert state.trained == {"a": 2, "b": 2, "c": 1, "d": 2}
+
+
+def test_every_row_is_evaluated_once_in_blocks(monkeypatch):
+    monkeypatch.setattr(polyrank.federation, "EVALUATION_BLOCK", 10)
+    loop = federation(rows=23)
+    loop.evaluate(start())
+    for part in ("validation", "test"):
+        blocks = [(t.start, t.stop) for t in loop.engine.tasks if t.part == part]
+        assert blocks == [(0, 10), (10, 20), (20, 23)]
+
+
+def test_the_first_and_the_last_model_are_evaluated_also_where_it_is_not_their_turn():
+    loop = federation(rows=5, rounds=5, evaluation={"every": 3})
+    found = [n for n in range(6) if loop.evaluate(replace(start(), round=n)) != (None, None)]
+    assert found == [0, 3, 5]
+
+
+def test_what_is_evaluated_is_the_average_with_its_base():
+    state = start()
+    change = unchanged(state.model.adapter).stepped({"fc": (torch.ones(7, 5),)})
+    extras = {"bias": torch.ones(7)}
+    average = ServerModel(state.model.adapter, extras, change)
+    loop = federation(rows=5, aggregator="fedex")
+    loop.evaluate(replace(state, average=average))
+    for task in loop.engine.tasks:
+        assert task.download.extras is extras
+        assert torch.equal(task.download.base.totals["fc"], torch.ones(7, 5))
+
+
+def test_a_client_is_sent_the_steps_since_the_base_that_it_trained_on():
+    """Who trained in round 2 had the base of round 1; nobody has one before round 1 is over."""
+    loop = federation("fedex")
+    state = start()
+    for away in ("", "", "a", ""):
+        loop.engine.away = set(away)
+        state, _ = loop.next_round(state)
+    since = {
+        (t.id.round, t.id.client): t.download.base and t.download.base.since
+        for t in loop.engine.tasks
+        if t.id.client in "ab"
+    }
+    assert since == {
+        (1, "a"): None, (2, "a"): 0, (3, "a"): 1, (4, "a"): 1,
+        (1, "b"): None, (2, "b"): 0, (3, "b"): 1, (4, "b"): 2,
+    }  # fmt: skip
+
+
+def test_server_and_clients_draw_the_same_new_factors():
+    """FLoRA sends none: for round n each client draws those after round n - 1."""
+    loop = federation("flora")
+    state = start()
+    own = Start(loop.settings.seed, {"fc": SHAPE})
+    for number in (1, 2):
+        state, _ = loop.next_round(state)
+        drawn = own.factors("fc", prefix(SLOTS), number)
+        assert torch.equal(state.model.adapter["fc"].a, drawn.a)
+        assert not state.model.adapter["fc"].b.any()
+
+
+def test_slots_that_are_dead_start_anew_and_unlike_in_each_module():
+    dead = Factors(torch.zeros(SLOTS, SHAPE[0]), torch.zeros(SHAPE[1], SLOTS), prefix(SLOTS))
+    model = ServerModel({"fc": dead, "fc2": dead}, {"bias": torch.zeros(7)})
+    owned = {client: {"fc": prefix(2), "fc2": prefix(2)} for client in CLIENTS}
+    state, _ = federation().next_round(ServerState(model, owned))
+    one, other = (state.model.adapter[m].a[2:] for m in ("fc", "fc2"))
+    assert (one != 0).all()
+    assert not torch.equal(one, other)

@@ -29,6 +29,12 @@ def test_unequal_ranks_are_refused():
         fold([(filled(2, 1.0), 1.0), (filled(1, 1.0), 1.0)], filled(3, 9.0))
 
 
+def test_other_slots_of_the_same_number_are_refused():
+    other = Factors(torch.ones(2, 2), torch.ones(3, 2), torch.tensor([0, 2]))
+    with pytest.raises(ShapeError, match=r"expected slots \[0, 1\] of every client, got \[0, 2\]"):
+        fold([(filled(2, 1.0), 1.0), (other, 1.0)], filled(3, 9.0))
+
+
 def test_a_run_with_unequal_ranks_does_not_start(tmp_path):
     with pytest.raises(SettingsError, match=r"needs the same rank for all clients.*'fc1'.* 1 to 6"):
         polyrank.run(small(aggregator="fedavg"), out=tmp_path / "run")

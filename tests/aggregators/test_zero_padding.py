@@ -1,7 +1,7 @@
 import torch
 
 from polyrank.adapter import Factors, prefix
-from polyrank.aggregators.zero_padding import zero_padded_mean
+from polyrank.aggregators.zero_padding import ZeroPaddedMean, zero_padded_mean
 
 
 def ones(rank: int, value: float) -> Factors:
@@ -13,6 +13,13 @@ def test_absent_slots_count_as_zero():
     result = zero_padded_mean([(ones(1, 2.0), 1.0), (ones(2, 6.0), 3.0)], ones(3, 9.0))
     assert result.a[:, 0].tolist() == [5.0, 4.5, 0.0]
     assert result.b[0].tolist() == [5.0, 4.5, 0.0]
+
+
+def test_a_client_without_the_module_counts_as_zeros_too():
+    """(3 * 6 + 1 * 0) / 4."""
+    fold, previous = ZeroPaddedMean(), ones(2, 9.0)
+    state = fold.add(fold.add(fold.init(previous), None, 1.0), ones(2, 6.0), 3.0)
+    assert fold.finish(state, previous).a[:, 0].tolist() == [4.5, 4.5]
 
 
 def test_without_updates_nothing_changes():
