@@ -1,11 +1,13 @@
 """State on disk: files appear whole or not at all, and nothing read back is unpickled."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -17,24 +19,40 @@ from polyrank.files import write_whole
 
 
 def save_tensors(path: Path, tensors: Tensors, header: Mapping[str, Any]) -> None:
-    """Write named tensors and a JSON header as one safetensors file."""
+    """Write named tensors and a JSON header as one safetensors file, with a hash of both."""
     contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-    write_whole(path, save(contiguous, {"polyrank": json.dumps(header)}))
+    told = [hash_of(contiguous, json.dumps(header)), header]
+    write_whole(path, save(contiguous, {"polyrank": json.dumps(told)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what ``save_tensors`` wrote.
 
     Raises:
-        RunFolderError: the file is missing, cut short, or not ours.
+        RunFolderError: the file is missing, cut short, not ours, or holds something else than
+            what was written.
     """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {n: aligned(file.get_tensor(n)) for n in file.keys()}  # noqa: SIM118
-            header = json.loads((file.metadata() or {}).get("polyrank", "{}"))
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise RunFolderError(f"{path}: cannot be read as safetensors: {error}") from error
+            expected, header = json.loads((file.metadata() or {})["polyrank"])
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read: {error}") from error
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path}: damaged, or not written by PolyRank: {error}") from error
+    found = hash_of(tensors, json.dumps(header))
+    if found != expected:
+        raise RunFolderError(f"{path}: damaged: expected contents of hash {expected}, got {found}")
     return tensors, header
+
+
+def hash_of(tensors: Tensors, text: str = "") -> str:
+    """Return a hash of names, types, shapes and numbers, whatever their order, and of a text."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def join_model(adapter: Adapter, extras: Tensors) -> dict[str, Tensor]:
@@ -79,13 +97,17 @@ class ClientStore:
         """Return what has been added to the base up to a version."""
         return load_tensors(self._base_path(version))[0]
 
-    def keep_only(self, trained: Mapping[str, int]) -> None:
-        """Remove every file but those of each client's last finished round.
+    def keep_only(self, *trained: Mapping[str, int]) -> None:
+        """Remove every file but those that some states need.
 
         A client that trained in a round has the base of the round before.
+
+        Args:
+            trained: of each state, client -> the last finished round in which it trained.
         """
-        wanted = {self._path(client, round).name for client, round in trained.items()}
-        wanted |= {self._base_path(round - 1).name for round in trained.values()}
+        needed = [place for state in trained for place in state.items()]
+        wanted = {self._path(client, round).name for client, round in needed}
+        wanted |= {self._base_path(round - 1).name for _, round in needed}
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if path.name not in wanted:

@@ -21,6 +21,7 @@ from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError, SettingsError
 from polyrank.federation import Federation, Plan, ServerState
 from polyrank.frozen_base import kept_part, whole_base
+from polyrank.kept_states import check_settings, keep_state, lasting, newest_whole
 from polyrank.label_skew import skew_warning
 from polyrank.messages import Measured
 from polyrank.preparation import fingerprint, first_adapter, first_extras, prepare
@@ -69,6 +70,10 @@ class _Run:
         self.settings = settings
         self.watcher = watcher
         self.sent = 0
+        self.kept: list[Mapping[str, int]] = []  # of the states on the disk, who trained when
+        self.saved = newest_whole(folder, watcher.note)
+        if self.saved:
+            check_settings(folder, settings, self.saved[1]["settings"])
         self.aggregator: Aggregator = _made(AGGREGATORS, settings.aggregator)
         self.optimizer: ServerOptimizer | None = _made(SERVER_OPTIMIZERS, settings.server_optimizer)
         choose_device(settings.device)
@@ -130,13 +135,13 @@ class _Run:
                 on_turn=self.watcher.turn,
             )
             state, facts = self._resumed() or self._started(federation)
-            engine.commit(state.trained)
+            engine.commit(*self.kept)
             while state.round < self.settings.rounds:
                 self.watcher.stage(f"round {state.round + 1}/{self.settings.rounds}")
                 state, probed = self._refreshed(federation, state)
                 state, record = federation.next_round(state)
                 self._keep(state, record, facts, probed)
-                engine.commit(state.trained)
+                engine.commit(*self.kept)
                 trackers.log(record)
             self._finish(federation, state)
         finally:
@@ -284,27 +289,30 @@ class _Run:
         self.folder.append("rounds", [line])
         self.folder.append("clients", update_lines(record))
         self.folder.append("timings", [{"round": record.round, "seconds": dict(record.seconds)}])
+        self.kept = [*self.kept[-1:], dict(state.trained)]
         tensors, header = pack_state(state)
         header |= {
             "facts": dict(facts),
             "data": self.fingerprint,
             "lengths": self.folder.lengths(),
+            "settings": lasting(self.settings),
+            "kept": self.kept,
         }
-        save_tensors(self.folder.state_path(state.round), tensors, header)
-        self.folder.forget_states_before(state.round)
+        keep_state(self.folder, state.round, tensors, header)
         self.sent += sum(line["bytes"].values())
         if record.round:
             self.watcher.round(record.round, self.settings.rounds, line, self.sent)
 
     def _resumed(self) -> tuple[ServerState, dict[str, Any]] | None:
-        path = self.folder.last_state()
-        if path is None:
+        if self.saved is None:
             return None
-        tensors, header = load_tensors(path)
+        tensors, header = self.saved
+        self.saved = None  # not held for the whole run
         if header["data"] != self.fingerprint:
             raise RunFolderError(
                 f"{self.folder.path}: the data set is not the one that the run began with"
             )
+        self.kept = header["kept"]
         self.folder.cut(header["round"], header["lengths"])
         self.sent = sum(sum(r["bytes"].values()) for r in self.folder.read("rounds"))
         return unpack_state(tensors, header), header["facts"]

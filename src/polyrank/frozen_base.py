@@ -4,13 +4,13 @@ A pre-trained model that is used as it was published is not copied into the run 
 hash is kept, so that another model under the same name is noticed.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from polyrank.adapter import Tensors
+from polyrank.checkpoint import hash_of
 from polyrank.errors import RunFolderError
 from polyrank.models import build_model, build_shell, pretrained_of
 from polyrank.models.weights import read_weights
@@ -28,7 +28,7 @@ def kept_part(settings: Settings, base: Tensors, classes: int) -> tuple[Tensors,
     if not is_published(settings):
         return base, {}
     new = _new_tensors(settings, base, classes)
-    return new, {"published": _hash({n: t for n, t in base.items() if n not in new})}
+    return new, {"published": hash_of({n: t for n, t in base.items() if n not in new})}
 
 
 def whole_base(settings: Settings, kept: Tensors, header: Mapping[str, Any]) -> Tensors:
@@ -42,7 +42,7 @@ def whole_base(settings: Settings, kept: Tensors, header: Mapping[str, Any]) -> 
     kind = settings.model
     model = build_model(kind.kind, kind.options, header["input_shape"], header["classes"], 0)
     published = {n: t for n, t in read_weights(model).items() if n not in kept}
-    if _hash(published) != header["published"]:
+    if hash_of(published) != header["published"]:
         raise RunFolderError(
             f"model {kind.options.get('name')!r} is not the one that the run began with: its "
             "weights have changed"
@@ -50,18 +50,10 @@ def whole_base(settings: Settings, kept: Tensors, header: Mapping[str, Any]) -> 
     return {**published, **kept}
 
 
-def _new_tensors(settings: Settings, base: Tensors, classes: int) -> dict[str, torch.Tensor]:
+def _new_tensors(settings: Settings, base: Tensors, classes: int) -> dict[str, Tensor]:
     """Return the tensors of the head that did not come with the model."""
     about = pretrained_of(settings.model.kind)
     assert about is not None
     shell = build_shell(settings.model.kind, settings.model.options, (), classes)
     heads = tuple(f"{name}." for name in about.extras(shell))
     return {n: t for n, t in base.items() if n.startswith(heads)}
-
-
-def _hash(tensors: Tensors) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -219,8 +219,12 @@ class Engine(Protocol):
     def run(self, tasks: Iterable[Task]) -> Iterator[Answer]:
         """Yield one answer for each task, in the order of the tasks, read as they are needed."""
 
-    def commit(self, trained: Mapping[str, int]) -> None:
-        """Keep, of what clients store, only that of their last finished round."""
+    def commit(self, *trained: Mapping[str, int]) -> None:
+        """Keep, of what clients store, only what the states that are kept need.
+
+        Args:
+            trained: of each state, client -> the last finished round in which it trained.
+        """
 
     def close(self) -> None:
         """Free what the engine holds."""

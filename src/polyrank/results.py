@@ -120,10 +120,14 @@ class RunFolder:
 
     def last_state(self) -> Path | None:
         """Return the newest state, or None if no round was saved."""
-        return max(self.checkpoint.glob("round-*.safetensors"), default=None)
+        return next(iter(self.states()), None)
+
+    def states(self) -> list[Path]:
+        """Return the states that are there, the newest first."""
+        return sorted(self.checkpoint.glob("round-*.safetensors"), reverse=True)
 
     def forget_states_before(self, round: int) -> None:
-        """Remove all states but that of a round, and what an interrupted write left."""
+        """Remove all states before that of a round, and what an interrupted write left."""
         for path in self.checkpoint.glob("round-*.safetensors"):
             if path < self.state_path(round):
                 path.unlink()

@@ -38,10 +38,10 @@ class LocalEngine:
         elif self.pool:
             yield from self.pool.run(tasks)
 
-    def commit(self, trained: Mapping[str, int]) -> None:
-        """Keep, of what clients store, only that of their last finished round."""
+    def commit(self, *trained: Mapping[str, int]) -> None:
+        """Keep, of what clients store, only what the states that are kept need."""
         if self._store:
-            self._store.keep_only(trained)
+            self._store.keep_only(*trained)
 
     def close(self) -> None:
         """End the workers."""
