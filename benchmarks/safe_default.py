@@ -39,6 +39,7 @@ ARMS: dict[str, tuple[str, bool]] = {  # aggregator, one rank for all
     "one rank for all, anchored": ("anchored", True),
     "one rank for all, fedavg": ("fedavg", True),
 }
+TITLE = "Does the default collapse? Test accuracy, ten clients, all arms with the same help"
 SCENARIOS = {
     "digits": ("staircase", "reversed", "double"),
     "mnist": ("staircase", "reversed"),
@@ -121,7 +122,7 @@ def main() -> None:
         for scenario, arm in product(SCENARIOS[data] if seed < seeds[data] else (), ARMS):
             column = grid.setdefault(f"{data}, {scenario}", {}).setdefault(arm, {})
             column[str(seed)] = finished(given.out, data, sources[data], scenario, arm, seed)
-        result = {"title": "Does the default collapse? Test accuracy, ten clients", "grid": grid}
+        result = {"title": TITLE, "grid": grid}
         given.results.write_text(json.dumps(result, indent=1) + "\n")
 
 

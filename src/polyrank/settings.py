@@ -257,7 +257,7 @@ class Settings(Strict):
     @model_validator(mode="before")
     @classmethod
     def _safe_where_nothing_is_said(cls, given: Any) -> Any:  # noqa: ANN401 - whatever came
-        """Without an aggregator: the one that has not collapsed yet, with its help.
+        """Without an aggregator: ours, with the momentum and the average that it is measured with.
 
         A method that is named runs as it was published, unless more is asked for.
         """
