@@ -20,6 +20,7 @@ from polyrank.errors import SettingsError, nearest
 from polyrank.federation import Observed, Plan
 from polyrank.messages import NOTHING, Measured, Wanted
 from polyrank.peft_bridge import ModuleShape
+from polyrank.plain import one_line
 from polyrank.pruning import Cut
 from polyrank.settings import Settings
 
@@ -181,7 +182,7 @@ def _caps(settings: Settings, clients: Sequence[str]) -> np.ndarray | None:
         if client not in clients:
             raise SettingsError(
                 f"ranks.caps: there is no client {client!r}{nearest(client, clients)}; "
-                f"the clients are {', '.join(list(clients)[:20])}"
+                f"the clients are {', '.join(map(one_line, clients[:20]))}"
             )
     if not caps:
         return None

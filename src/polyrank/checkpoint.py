@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from polyrank.adapter import Adapter, Factors, Tensors, flatten_adapter, unflatten_adapter
 from polyrank.alignment import aligned
+from polyrank.client_names import as_file_name
 from polyrank.errors import RunFolderError
 from polyrank.files import write_whole
 
@@ -117,4 +117,4 @@ class ClientStore:
         return self.folder / f"base.{version}"
 
     def _path(self, client: str, round: int) -> Path:
-        return self.folder / f"{quote(client, safe='')}.{round}.safetensors"
+        return self.folder / f"{as_file_name(client)}.{round}.safetensors"

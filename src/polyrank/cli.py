@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from polyrank.causes import own_place, told
 from polyrank.errors import PolyRankError, SettingsError
+from polyrank.plain import Screen, plain
 
 if TYPE_CHECKING:
     from polyrank.experiment import Result
@@ -85,7 +85,7 @@ def run(
             return api.run(loaded, out=out, watcher=watcher)
         return api.resume(resume or "", overrides=settings or [], watcher=watcher, trust=trust)
 
-    console = Console(highlight=False)
+    console = Screen()
     if loaded:
         out = out or api.free_folder(Path("runs"), loaded.name)
     with _live_view((resume or out) if watch else None, port, quiet):
@@ -138,11 +138,11 @@ def plan(
     if out:
         planned.write_csv(out)
     if as_json:
-        typer.echo(planned.to_json())
+        typer.echo(plain(planned.to_json()))
     elif not quiet:
-        planned.render(Console(highlight=False))
+        planned.render(Screen())
         if out:
-            typer.echo(f"written: {out}")
+            typer.echo(plain(f"written: {out}"))
 
 
 @app.command()
@@ -156,7 +156,7 @@ def partition(config: Config, settings: Set = None, as_json: Json = False) -> No
     if as_json:
         typer.echo(json.dumps(partition_table.as_json(splits, data)))
     else:
-        partition_table.render(splits, data, Console(highlight=False))
+        partition_table.render(splits, data, Screen())
 
 
 @app.command()
@@ -177,7 +177,7 @@ def export(
     from polyrank.export import export as write
 
     written = write(run_folder, out, client=client, merge=merge, pad_rank=pad_rank, trust=trust)
-    typer.echo(f"written: {written}")
+    typer.echo(plain(f"written: {written}"))
 
 
 @app.command("eval")
@@ -238,7 +238,7 @@ def list_methods() -> None:
     """List all methods, with what each does and its options."""
     from polyrank.method_list import render
 
-    render(Console(highlight=False))
+    render(Screen())
 
 
 def main() -> NoReturn:
@@ -264,7 +264,7 @@ def _live_view(folder: Path | None, port: int | None, quiet: bool) -> Iterator[N
 
 
 def _warn(text: str) -> None:
-    typer.echo(f"polyrank: {text}", err=True)
+    typer.echo(plain(f"polyrank: {text}"), err=True)
 
 
 @contextmanager
@@ -282,5 +282,5 @@ def _exit_codes() -> Iterator[None]:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    typer.echo(f"polyrank: {message}", err=True)
+    typer.echo(plain(f"polyrank: {message}"), err=True)
     sys.exit(code)

@@ -9,6 +9,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from polyrank.client_names import fault_of_name
 from polyrank.errors import DataError
 
 CLIENT, MAX_RANK = "client", "max_rank"
@@ -122,7 +123,7 @@ def _columns(batch: list[tuple[int, Row]], names: list[str]) -> list[tuple[str, 
 def _take_ids(ids: tuple[str, ...], clients: list[str], seen: set[str]) -> bool:
     """Add ids to ``clients`` and ``seen``; False, with nothing added, where one cannot be."""
     fresh = set(ids)
-    if len(fresh) < len(ids) or not seen.isdisjoint(fresh) or not all(map(str.strip, fresh)):
+    if len(fresh) < len(ids) or not seen.isdisjoint(fresh) or any(map(fault_of_name, fresh)):
         return False
     clients.extend(ids)
     seen |= fresh
@@ -150,6 +151,9 @@ def _fault(batch: list[tuple[int, Row]], names: list[str], seen: set[str], path:
         if len(row) != len(names):
             return DataError(f"{path}, line {line}: expected {len(names)} cells, got {len(row)}")
         for name, cell in zip(names, row, strict=True):
+            wrong = fault_of_name(cell) if name == CLIENT and cell.strip() else None
+            if wrong:
+                return DataError(f"{path}, line {line}, column {name!r}: {wrong}")
             expected = _expected_id(cell, known) if name == CLIENT else _expected_number(cell, name)
             if expected:
                 return DataError(

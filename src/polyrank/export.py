@@ -36,6 +36,7 @@ from polyrank.peft_bridge import (
     saved_modules,
     write_adapter,
 )
+from polyrank.plain import one_line
 from polyrank.results import RunFolder
 from polyrank.saved_state import unpack_state
 from polyrank.settings import Method, Settings
@@ -195,8 +196,9 @@ def export(
             merged=merge,
             summary=run.read_summary() if run.finished else None,
             final=next((c for c in run.read("clients") if _is_final(c, client)), None),
+            folder=out.absolute().name,
         )
-        write_whole(part / "README.md", card.replace("FOLDER", out.absolute().name).encode())
+        write_whole(part / "README.md", card.encode())
         if out.exists():  # an empty folder that may be somebody's current one stays itself
             for file in part.iterdir():
                 file.replace(out / file.name)
@@ -322,7 +324,7 @@ def _round_of(folder: RunFolder, header: Mapping[str, Any], client: str) -> int:
     if client not in plan:
         raise RunFolderError(
             f"{folder.path}: there is no client {client!r}{nearest(client, plan)}; "
-            f"the clients are {', '.join(list(plan)[:20])}"
+            f"the clients are {', '.join(map(one_line, list(plan)[:20]))}"
         )
     if client not in header["trained"]:
         raise RunFolderError(f"{folder.path}: client {client!r} has not trained in any round")

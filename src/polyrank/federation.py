@@ -33,6 +33,7 @@ from polyrank.messages import (
     Wanted,
 )
 from polyrank.metrics import pooled_metrics
+from polyrank.plain import one_line
 from polyrank.pruning import Cut
 from polyrank.round_record import Metrics, RoundRecord, Turn, turn_of
 from polyrank.seeding import derive, numpy_stream
@@ -358,7 +359,7 @@ def _metrics(answers: Sequence[object]) -> Metrics:
 def _too_few(number: int, turns: Sequence[Turn], settings: Settings) -> str:
     good = sum(turn.accepted for turn in turns)
     reasons = {t.client: t.refused or t.failed for t in turns if not t.accepted}
-    shown = "; ".join(f"client {c}: {reason}" for c, reason in list(reasons.items())[:5])
+    shown = "; ".join(f"client {one_line(c)}: {reason}" for c, reason in list(reasons.items())[:5])
     return (
         f"round {number}: {good} good updates of {len(turns)} in {settings.attempts} attempts, "
         f"the quorum is {settings.quorum}; {shown}"

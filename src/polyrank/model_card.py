@@ -1,9 +1,13 @@
 """The README of an exported model: what it is, how it was trained, how good, how to load it."""
 
+import html
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polyrank.measure import judged_by, perplexity_text
+from polyrank.plain import one_line
 from polyrank.settings import Settings
 
 _LOAD = {
@@ -26,6 +30,7 @@ def model_card(
     merged: bool,
     summary: Mapping[str, Any] | None,
     final: Mapping[str, Any] | None = None,
+    folder: str = "FOLDER",
 ) -> str:
     """Write the card.
 
@@ -37,17 +42,21 @@ def model_card(
         merged: the adapter is merged into the base.
         summary: of a finished run; None leaves the metrics out.
         final: the client's own line of ``clients.jsonl``, if it has rows to be tested on.
+        folder: the name of the exported one.
     """
-    whose = f"of client `{client}`" if client is not None else "(global)"
+    whose = f"of client {_code(client)}" if client is not None else "(global)"
     front = ["---", "library_name: peft", "tags: [lora, federated-learning, polyrank]", "---"]
     parts = [
         "\n".join(front),
-        f"# {settings.name}: federated LoRA adapter {whose}",
-        f"Trained with PolyRank for {rounds} rounds: ranks by `{settings.allocator.kind}`, "
-        f"aggregated with `{settings.aggregator.kind}`, seed {settings.seed}.",
-        "## Use\n\n```python\n" + _LOAD[merged] + "\n```",
+        f"# {_text(settings.name)}: federated LoRA adapter {whose}",
+        f"Trained with PolyRank for {rounds} rounds: ranks by {_code(settings.allocator.kind)}, "
+        f"aggregated with {_code(settings.aggregator.kind)}, seed {settings.seed}.",
+        "## Use\n\n```python\n" + _LOAD[merged].replace('"FOLDER"', json.dumps(folder)) + "\n```",
         "## Training\n\n" + _table(_training(settings)),
-        "## Ranks\n\n" + _table([("module", "rank"), *ranks.items()], header=True),
+        "## Ranks\n\n"
+        + _table(
+            [("module", "rank"), *((_text(m), str(r)) for m, r in ranks.items())], header=True
+        ),
         "## Metrics\n\n" + _metrics(summary, client) + _own(final),
         "## Limits\n\nThe metrics hold for data like the run's own. The card says nothing of the "
         "base model's licence or of what its training data held; check both before you publish.",
@@ -60,9 +69,12 @@ def _training(settings: Settings) -> list[tuple[str, object]]:
     training = settings.training
     length = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
     return [
-        ("data", source if isinstance(source, str) else f"{len(source)} files, one a client"),
-        ("partition", settings.partition.kind),
-        ("model", " ".join([settings.model.kind, *_base_name(settings)])),
+        (
+            "data",
+            _text(source) if isinstance(source, str) else f"{len(source)} files, one a client",
+        ),
+        ("partition", _text(settings.partition.kind)),
+        ("model", " ".join([_text(settings.model.kind), *_base_name(settings)])),
         ("local training", f"{training.optimizer}, {length} a round, batch {training.batch_size}"),
         ("learning rate", f"{training.learning_rate:g} ({training.schedule})"),
         ("scaling", f"{settings.adapter.scaling:g}"),
@@ -71,7 +83,7 @@ def _training(settings: Settings) -> list[tuple[str, object]]:
 
 def _base_name(settings: Settings) -> list[str]:
     name = settings.model.options.get("name")
-    return [f"`{name}`"] if name else []
+    return [_code(str(name))] if name else []
 
 
 def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
@@ -117,3 +129,13 @@ def _table(rows: Sequence[tuple[str, object]], *, header: bool = False) -> str:
     named = rows if header else [("", ""), *rows]
     lines = [f"| {left} | {right} |" for left, right in named]
     return "\n".join([lines[0], "| --- | --- |", *lines[1:]])
+
+
+def _text(text: str) -> str:
+    """Return a name as one line that Markdown takes for text, and a browser for no tag."""
+    return html.escape(re.sub(r"([\\`*_{}\[\]#|~!$])", r"\\\1", one_line(text)), quote=False)
+
+
+def _code(text: str) -> str:
+    """Return a name in the type of code, unless something in it could end the code."""
+    return f"`{text}`" if re.fullmatch(r"[\w.:/@ +-]+", text) else _text(text)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polyrank.datasets.data import Data
+from polyrank.plain import one_line
 from polyrank.splits import ClientRows, Splits
 
 MAX_CLIENTS = 40
@@ -113,6 +114,7 @@ def _left_width(names: Sequence[Text], shown: Sequence[ClientRows]) -> int:
 
 
 def _encodable(text: str, ascii_only: bool) -> str:
+    text = one_line(text)
     return text.encode("ascii", "backslashreplace").decode() if ascii_only else text
 
 

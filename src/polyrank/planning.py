@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from polyrank.allocators.reasons import reasons
 from polyrank.client_csv import read_clients
 from polyrank.errors import SettingsError
 from polyrank.mcda import Normalisation
+from polyrank.plain import one_line
 
 MODULE = "all"  # a plan gives one rank per client, whatever the modules
 SHOWN = 40
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Planned:
     def write_csv(self, path: Path) -> None:
         """Write the columns client, score, rank, reason; the file appears whole or not at all.
 
+        A text that a spreadsheet would run as a formula gets an apostrophe before it.
+
         Raises:
             SettingsError: the file cannot be written.
         """
@@ -69,7 +74,8 @@ class Planned:
             with part.open("x", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(("client", "score", "rank", "reason"))
-                writer.writerows(self.rows())
+                for client, score, rank, why in self.rows():
+                    writer.writerow((_no_formula(client), score, rank, _no_formula(why)))
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
@@ -151,6 +157,20 @@ def parse_weights(text: str) -> CriterionWeights:
     return weights
 
 
+def _no_formula(text: str) -> str:
+    """Keep spreadsheets from running a text, as OWASP says, "CSV Injection"; numbers stay.
+
+    A carriage return becomes a line end, which the csv module puts in quotes.
+    """
+    if not (text.lstrip().startswith(_FORMULA) or text.startswith(("\t", "\r", "\n"))):
+        return text.replace("\r", "\n")
+    try:
+        number = math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        number = False
+    return text if number and text.isprintable() else "'" + text.replace("\r", "\n")
+
+
 def _weights_table(choice: Choice) -> Table:
     table = Table(title="Criterion weights", title_justify="left")
     table.add_column("criterion", overflow="fold", max_width=60)
@@ -172,5 +192,5 @@ def _clients_table(rows: list[tuple[str, float, int, str]]) -> Table:
 
 
 def _shown(text: str) -> Text:
-    """Text from a file, without markup, and with control characters escaped."""
-    return Text(text if text.isprintable() else repr(text))
+    """Text from a file, without markup, in one line."""
+    return Text(one_line(text))

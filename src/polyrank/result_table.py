@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polyrank.measure import Judged, judged_by, perplexity_text
+from polyrank.plain import one_line
 
 SHOWN = 20
 
@@ -20,7 +21,7 @@ def render(folder: Path, summary: Mapping[str, Any], console: Console) -> None:
     console.print(_clients(folder, summary))
     outcome = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _outcome(summary):
-        outcome.add_row(name, value)
+        outcome.add_row(name, Text(one_line(value)))
     console.print(outcome)
     console.print(Text(f"run folder: {folder}\nreport: {folder / 'report.html'}"), soft_wrap=True)
 
@@ -43,17 +44,17 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
         "examples",
         *(["labels"] if several else []),
         "score",
-        *(shown or ["mean rank"]),
+        *([one_line(m) for m in shown] or ["mean rank"]),
         *judged,
         "own",
     ]:
-        table.add_column(name, justify="left" if name == "client" else "right")
+        table.add_column(Text(name), justify="left" if name == "client" else "right")
     for profile in profiles[:SHOWN]:
         ranks = profile["ranks"]
         mean = sum(ranks.values()) / len(ranks)
         final = finals.get(profile["client"], {})
         table.add_row(
-            Text(profile["client"]),
+            Text(one_line(profile["client"])),
             str(profile["examples"]["train"]),
             *([str(sum(count > 0 for count in profile["label_counts"]))] if several else []),
             "" if profile["score"] is None else f"{profile['score']:.3f}",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from polyrank.client_names import fault_of_name
 from polyrank.datasets.data import Data
 from polyrank.datasets.stratified import draw
 from polyrank.errors import DataError, EmptyClientError, SettingsError
@@ -77,7 +78,7 @@ def split(
 
     Raises:
         SettingsError: a share or an option is out of range.
-        DataError: the rows do not suffice.
+        DataError: the rows do not suffice, or a group has a name that no client can have.
         EmptyClientError: a client has no rows.
     """
     _check_shares(public, validation, client_test)
@@ -150,7 +151,7 @@ def _names(data: Data, rows: np.ndarray, parts: list[np.ndarray]) -> list[str]:
         inside = np.unique(data.train_groups[part])
         if len(inside) != 1 or sizes[inside[0]] != len(part):
             return numbers
-        names.append(str(inside[0]))
+        names.append(_fit_name(str(inside[0])))
     lost = np.setdiff1d(data.train_groups, data.train_groups[rows])
     if len(lost):
         raise EmptyClientError(
@@ -158,6 +159,13 @@ def _names(data: Data, rows: np.ndarray, parts: list[np.ndarray]) -> list[str]:
             "expected smaller shares public and validation, or data without such small groups"
         )
     return names
+
+
+def _fit_name(name: str) -> str:
+    fault = fault_of_name(name)
+    if fault:
+        raise DataError(fault)
+    return name
 
 
 def _client(name: str, rows: np.ndarray, client_test: float, seed: int) -> ClientRows:
