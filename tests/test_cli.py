@@ -182,7 +182,7 @@ def test_plan_gives_ranks_and_reasons(tmp_path):
 
 
 def test_eval_repeats_the_run_s_own_accuracy(run_folder):
-    metrics = json.loads(polyrank("eval", run_folder, "--json").stdout)
+    metrics = json.loads(polyrank("eval", run_folder, "--json", "--trust").stdout)
     summary = json.loads((run_folder / "summary.json").read_text())
     assert metrics["accuracy"] == summary["accuracy"]["final"]
     assert metrics["loss"] == pytest.approx(summary["loss"]["final"], rel=1e-6)
