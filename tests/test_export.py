@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_padded_to_one_rank_the_logits_stay_the_same(run, tmp_path):
     with pytest.raises(AdapterError, match="padded rank of 2"):
         export(run, tmp_path / "small", pad_rank=2)
     assert not list(tmp_path.glob("*small*"))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_every_file_has_the_mode_that_the_umask_gives(run, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        export(run, tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "out").iterdir()}
+    assert "adapter_model.safetensors" in modes
+    assert set(modes.values()) == {0o666 & ~umask}
 
 
 def test_the_current_folder_is_a_place_like_any_other(run, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What a run on a pre-trained model leaves: no copy of the model, and an adapter for it."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,36 +57,57 @@ def test_the_run_keeps_the_head_of_the_base_and_no_copy_of_the_model(run):
     assert len(read_trained(run, None).base) > 100
 
 
-def test_peft_puts_adapter_and_head_on_the_model_of_that_name(run, expected, tmp_path):
+def test_peft_puts_adapter_and_head_on_the_model_that_was_adapted(run, expected, tmp_path):
     """As somebody does who has never heard of PolyRank."""
     export(run, tmp_path / "out")
     assert not (tmp_path / "out" / "base.safetensors").exists()
     loaded = PeftModel.from_pretrained(plain_model(), tmp_path / "out")
-    assert loaded.peft_config["default"].base_model_name_or_path == model_path()
+    assert loaded.peft_config["default"].base_model_name_or_path is None
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(logits(plain_model()), expected, atol=1e-3)
 
 
 def test_a_base_that_aggregation_has_changed_is_exported_with_it(tmp_path):
-    settings = text_settings(tmp_path, aggregator="flora")
+    """And can be loaded where the model that the run read is not."""
+    (model := tmp_path / "model").symlink_to(model_path())
+    about = {"kind": "hf", "name": str(model), "max_length": 16}
+    settings = text_settings(tmp_path, aggregator="flora", model=about)
     run = polyrank.run(settings, out=tmp_path / "run").folder
     wanted = logits(read_trained(run, None).bridge().model)
     export(run, tmp_path / "out")
-    assert (tmp_path / "out" / "base.safetensors").exists()
-    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out", trust=True), tmp_path / "out")
-    torch.testing.assert_close(logits(loaded), wanted, rtol=1e-5, atol=1e-5)
     export(run, tmp_path / "merged", merge=True)
-    torch.testing.assert_close(
-        logits(load_base(tmp_path / "merged", trust=True)), wanted, rtol=1e-4, atol=1e-4
-    )
+    assert (tmp_path / "out" / "base.safetensors").exists()
+    check_it_tells_nothing_of_this_machine(tmp_path / "out", tmp_path, model_path())
+    model.unlink()
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    torch.testing.assert_close(logits(loaded), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(load_base(tmp_path / "merged")), wanted, rtol=1e-4, atol=1e-4)
+    model.symlink_to(model_path())
     ended = RunFolder.open(run).read_summary()
     assert evaluate_run(run)["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-4)
 
 
-def test_load_base_gives_the_model_for_peft(run, expected, tmp_path):
+def test_load_base_gives_the_model_for_peft_from_where_it_is_here(run, expected, tmp_path):
     export(run, tmp_path / "out")
-    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out", trust=True), tmp_path / "out")
+    with pytest.raises(AdapterError, match="from a folder 'model': expected base, that folder on"):
+        load_base(tmp_path / "out")
+    base = load_base(tmp_path / "out", base=model_path())
+    loaded = PeftModel.from_pretrained(base, tmp_path / "out")
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+    assert 'load_base("out", base="model")' in (tmp_path / "out" / "README.md").read_text()
+
+
+def check_it_tells_nothing_of_this_machine(folder, *places):
+    for path in folder.rglob("*"):
+        for place in (*places, Path.home()):
+            assert str(place).encode() not in path.read_bytes(), (path.name, place)
+
+
+@pytest.mark.parametrize("how", [{}, {"client": "0"}, {"merge": True}], ids=str)
+def test_an_export_tells_no_folder_of_this_machine(run, tmp_path, how):
+    export(run, tmp_path / "out", **how)
+    check_it_tells_nothing_of_this_machine(tmp_path / "out", model_path(), run.parent, tmp_path)
+    assert "csv:questions.csv" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_run_started_from_an_export_starts_where_it_ended(run, expected, tmp_path):
@@ -125,9 +147,7 @@ def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
     assert loaded.config.id2label == {0: "card", 1: "exchange", 2: "pin"}
     assert loaded.config.label2id == {"card": 0, "exchange": 1, "pin": 2}
-    torch.testing.assert_close(
-        logits(load_base(tmp_path / "out", trust=True)), expected, rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(logits(load_base(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4)
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("card")["input_ids"] == [101, 4003, 102]
 
 
@@ -136,7 +156,7 @@ def test_biases_of_adapted_modules_come_with_the_base(tmp_path):
     adapter = {"targets": ["query"], "extras": ["classifier", "*query.bias"]}
     run = polyrank.run(text_settings(tmp_path, adapter=adapter), out=tmp_path / "run").folder
     export(run, tmp_path / "out")
-    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out", trust=True), tmp_path / "out")
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
     torch.testing.assert_close(
         logits(loaded), logits(read_trained(run, None).bridge().model), rtol=1e-5, atol=1e-5
     )

@@ -1,7 +1,8 @@
 """From a run folder to a folder that stands alone: a PEFT adapter with its base, or merged.
 
 ``base.json`` tells what builds the base, ``base.safetensors`` holds its weights with the
-trained extras in place. ``load_base`` gives the base back as a module.
+trained extras in place. ``load_base`` gives the base back as a module. No file tells where
+things lay on this machine.
 """
 
 import json
@@ -42,6 +43,7 @@ from polyrank.saved_state import unpack_state
 from polyrank.settings import Method, Settings
 from polyrank.trust import refuse_own_code
 
+_HERE = "."  # the name of a pre-trained model that the export itself describes
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # no absolute path, no ".."
 
 
@@ -186,7 +188,7 @@ def export(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        _write(part, trained, merge, pad_rank)
+        about = _write(part, trained, merge, pad_rank)
         run = RunFolder(path)
         card = model_card(
             trained.settings,
@@ -197,8 +199,10 @@ def export(
             summary=run.read_summary() if run.finished else None,
             final=next((c for c in run.read("clients") if _is_final(c, client)), None),
             folder=out.absolute().name,
+            base=about.get("folder"),
         )
         write_whole(part / "README.md", card.encode())
+        _open_to_others(part)
         if out.exists():  # an empty folder that may be somebody's current one stays itself
             for file in part.iterdir():
                 file.replace(out / file.name)
@@ -213,9 +217,21 @@ def _is_final(line: Mapping[str, Any], client: str | None) -> bool:
     return bool(line["event"] == "final" and line["client"] == client)
 
 
-def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None) -> None:
-    about = {
-        "model": trained.settings.model.model_dump(),
+def _open_to_others(folder: Path) -> None:
+    """Give every file the mode of one just written, for libraries keep theirs to the owner."""
+    mode = (folder / "base.json").stat().st_mode
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+
+
+def _write(
+    part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None
+) -> Mapping[str, Any]:
+    """Write all but the card, and return what ``base.json`` holds."""
+    model = trained.settings.model.model_dump()
+    about: dict[str, Any] = {
+        "model": model,
         "input_shape": list(trained.input_shape),
         "classes": trained.classes,
         "weights": "model.safetensors" if merge else "base.safetensors",
@@ -223,8 +239,6 @@ def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None)
     settings, about_model = trained.settings, pretrained_of(trained.settings.model.kind)
     if merge:
         weights: Mapping[str, Tensor] = trained.unpacked().bridge().merged_weights()
-        if about_model:
-            about_model.describe(part, trained.label_names, **settings.model.options)
     else:
         base = trained.plain_base()
         weights = {name: tensor.clone() for name, tensor in read_weights(base).items()}
@@ -232,12 +246,23 @@ def _write(part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None)
         saved = saved_modules(trained.adapter, trained.extras) if as_published else None
         if saved is not None:
             about["weights"] = None
-        published = None if saved is None else Published(settings.model.options["name"], saved)
+        published = None if saved is None else Published(_name_for_all(model["name"]), saved)
         write_adapter(part, base, trained.adapter, settings.adapter.scaling, pad_rank, published)
     if about["weights"]:
         content = {n: t.contiguous() for n, t in weights.items()}
         write_whole(part / str(about["weights"]), save(content, {"format": "pt"}))
+        if about_model:
+            about_model.describe(part, trained.label_names, **settings.model.options)
+            model["name"] = _HERE
+    elif Path(model["name"]).is_dir():
+        about["folder"] = Path(model.pop("name")).absolute().name
     write_whole(part / "base.json", json.dumps(about, indent=2).encode())
+    return about
+
+
+def _name_for_all(name: str) -> str | None:
+    """Return a pre-trained model's name on the hub; None for a folder of this machine."""
+    return None if Path(name).is_dir() else name
 
 
 class _About(BaseModel):
@@ -249,9 +274,10 @@ class _About(BaseModel):
     input_shape: Annotated[list[PositiveInt], Field(max_length=8)]
     classes: PositiveInt
     weights: Literal["base.safetensors", "model.safetensors"] | None
+    folder: str | None = None
 
 
-def load_base(folder: str | Path, trust: bool = False) -> nn.Module:
+def load_base(folder: str | Path, trust: bool = False, base: str | Path | None = None) -> nn.Module:
     """Build the model that an export folder describes, in evaluation mode.
 
     Of a folder without ``--merge`` this is the base for ``PeftModel.from_pretrained``; of a
@@ -264,6 +290,8 @@ def load_base(folder: str | Path, trust: bool = False) -> nn.Module:
         folder: as ``polyrank export`` wrote it.
         trust: import and call a model of somebody's own that ``base.json`` names, or load a
             pre-trained model from the path on this machine that it names.
+        base: the folder of the pre-trained model on this machine, for the export of a run that
+            read it from a folder.
 
     Raises:
         AdapterError: the folder was not written by ``polyrank export``, does not hold together,
@@ -278,11 +306,11 @@ def load_base(folder: str | Path, trust: bool = False) -> nn.Module:
         key = ".".join(map(str, said["loc"]))
         raise AdapterError(f"{path / 'base.json'}: {key}: {said['msg']}") from error
     if not trust:
-        _refuse_elsewhere(about.model, path)
+        _refuse_elsewhere(about, path)
     if (path / "adapter_config.json").exists():
         check_adapter_folder(path)
     try:
-        return _built(about, path).eval()
+        return _built(_placed(about, path, base), path).eval()
     except (OSError, SafetensorError, SettingsError) as error:
         raise AdapterError(f"{path}: {error}") from error
 
@@ -298,12 +326,28 @@ def _built(about: _About, path: Path) -> nn.Module:
     return model
 
 
-def _refuse_elsewhere(model: Method, path: Path) -> None:
+def _placed(about: _About, path: Path, base: str | Path | None) -> _About:
+    """Say where the pre-trained model is: where the caller says, or in the export itself."""
+    if about.folder and base is None:
+        raise AdapterError(
+            f"{path}: the run read its pre-trained model from a folder {about.folder!r}: expected "
+            "base, that folder on this machine, got none"
+        )
+    if base is None and about.model.options.get("name") == _HERE:
+        base = path
+    if base is None:
+        return about
+    model = Method(**{**about.model.model_dump(), "name": str(base)})
+    return about.model_copy(update={"model": model})
+
+
+def _refuse_elsewhere(about: _About, path: Path) -> None:
     """Refuse a model that is code of somebody's own, or a path on this machine.
 
     Raises:
         AdapterError: it is; the name is shown.
     """
+    model = about.model
     how = f"if you trust who made this folder: load_base({str(path)!r}, trust=True)"
     if model.kind not in MODELS.own:
         raise AdapterError(
@@ -311,6 +355,8 @@ def _refuse_elsewhere(model: Method, path: Path) -> None:
             f"would be imported and called; {how}"
         )
     name = model.options.get("name")
+    if name == _HERE and about.weights:
+        return
     if name is not None and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
         raise AdapterError(
             f"{path}: base.json names a pre-trained model at a path, {name!r}, and not by its name "

@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from polyrank.measure import judged_by, perplexity_text
@@ -13,11 +14,11 @@ from polyrank.settings import Settings
 _LOAD = {
     True: """from polyrank.export import load_base
 
-model = load_base("FOLDER")  # a torch module with the adapter merged in""",
+model = load_base({loaded})  # a torch module with the adapter merged in""",
     False: """from peft import PeftModel
 from polyrank.export import load_base
 
-model = PeftModel.from_pretrained(load_base("FOLDER"), "FOLDER")""",
+model = PeftModel.from_pretrained(load_base({loaded}), {folder})""",
 }
 
 
@@ -31,6 +32,7 @@ def model_card(
     summary: Mapping[str, Any] | None,
     final: Mapping[str, Any] | None = None,
     folder: str = "FOLDER",
+    base: str | None = None,
 ) -> str:
     """Write the card.
 
@@ -43,7 +45,10 @@ def model_card(
         summary: of a finished run; None leaves the metrics out.
         final: the client's own line of ``clients.jsonl``, if it has rows to be tested on.
         folder: the name of the exported one.
+        base: the name of the folder that has to be at hand for the base, if there is one.
     """
+    named = json.dumps(folder)
+    loaded = f"{named}, base={json.dumps(base)}" if base else named
     whose = f"of client {_code(client)}" if client is not None else "(global)"
     front = ["---", "library_name: peft", "tags: [lora, federated-learning, polyrank]", "---"]
     parts = [
@@ -51,7 +56,7 @@ def model_card(
         f"# {_text(settings.name)}: federated LoRA adapter {whose}",
         f"Trained with PolyRank for {rounds} rounds: ranks by {_code(settings.allocator.kind)}, "
         f"aggregated with {_code(settings.aggregator.kind)}, seed {settings.seed}.",
-        "## Use\n\n```python\n" + _LOAD[merged].replace('"FOLDER"', json.dumps(folder)) + "\n```",
+        "## Use\n\n```python\n" + _LOAD[merged].format(folder=named, loaded=loaded) + "\n```",
         "## Training\n\n" + _table(_training(settings)),
         "## Ranks\n\n"
         + _table(
@@ -69,10 +74,7 @@ def _training(settings: Settings) -> list[tuple[str, object]]:
     training = settings.training
     length = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
     return [
-        (
-            "data",
-            _text(source) if isinstance(source, str) else f"{len(source)} files, one a client",
-        ),
+        ("data", _data_name(source)),
         ("partition", _text(settings.partition.kind)),
         ("model", " ".join([_text(settings.model.kind), *_base_name(settings)])),
         ("local training", f"{training.optimizer}, {length} a round, batch {training.batch_size}"),
@@ -81,9 +83,23 @@ def _training(settings: Settings) -> list[tuple[str, object]]:
     ]
 
 
+def _data_name(source: str | Sequence[str]) -> str:
+    if isinstance(source, str):
+        return _text(_placeless(source))
+    return f"{len(source)} files, one a client"
+
+
 def _base_name(settings: Settings) -> list[str]:
     name = settings.model.options.get("name")
-    return [_code(str(name))] if name else []
+    return [_code(_placeless(str(name)))] if name else []
+
+
+def _placeless(source: str) -> str:
+    """Return a source without where it lies on this machine: ``csv:/a/b.csv`` as ``csv:b.csv``."""
+    if Path(source).is_absolute():
+        return Path(source).name
+    kind, _, place = source.partition(":")
+    return f"{kind}:{Path(place).name}" if Path(place).is_absolute() else source
 
 
 def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:

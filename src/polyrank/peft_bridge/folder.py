@@ -32,14 +32,14 @@ class _Read(BaseModel):
 
 @dataclass(frozen=True)
 class Published:
-    """A base that anyone can load by its name.
+    """A base that is used as it was published.
 
     Args:
-        name: of the model, for ``from_pretrained``.
+        name: of the model, for ``from_pretrained``; None where it has none for everybody.
         saved: modules that were trained in full and are written beside LoRA.
     """
 
-    name: str
+    name: str | None
     saved: Sequence[str]
 
 
@@ -105,8 +105,11 @@ def write_adapter(
             for part, flat in ((layer.lora_A, factors.a), (layer.lora_B, factors.b)):
                 weight = part["default"].weight
                 weight.data.copy_(flat.reshape(weight.shape))
-        if published:
-            wrapped.peft_config["default"].base_model_name_or_path = published.name
+        # without a name PEFT takes the model's own, which may be a folder of this machine
+        vars(wrapped.base_model.model)["name_or_path"] = published.name if published else None
+        wrapped.peft_config["default"].base_model_name_or_path = (
+            published.name if published else None
+        )
         wrapped.save_pretrained(folder, save_embedding_layers=False)
 
 
