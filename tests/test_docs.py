@@ -344,6 +344,8 @@ def run(tmp_path_factory) -> RunFolder:
         evaluation={"target_accuracy": 0.9},
         criteria=["loss_entropy_examples"],
         allocator={"kind": "autorank", "refresh_every": 1},
+        adapter={"targets": ["fc1"], "extras": ["fc2"]},
+        head_init="lda",
     )
     return RunFolder(polyrank.run(settings, out=tmp_path_factory.mktemp("docs") / "run").folder)
 

@@ -17,7 +17,13 @@ def shown(start) -> list[str]:
 
 def test_plain_lines_where_there_is_no_terminal(tmp_path):
     lines = shown(lambda watcher: polyrank.run(small(), out=tmp_path / "run", watcher=watcher))
-    assert [line.split("  ")[0] for line in lines] == ["round 1/3", "round 2/3", "round 3/3"]
+    assert [line.split("  ")[0] for line in lines] == [
+        "data and model",
+        "measuring clients",
+        *(f"round {number}/3" for number in range(4)),
+        "clients' own test rows",
+    ]
+    assert "  before training  " in lines[2]
     assert max(map(len, lines)) <= 80
     assert not any("\x1b" in line for line in lines)
 
@@ -28,7 +34,7 @@ def test_bytes_go_on_after_a_resume(tmp_path):
     rest = shown(
         lambda w: polyrank.resume(tmp_path / "run", overrides=["rounds=3"], watcher=w, trust=True)
     )
-    assert rest == whole[-1:]
+    assert rest == [whole[0], *whole[-2:]]
 
 
 def test_a_terminal_gets_a_live_line_with_the_clients_of_the_round(tmp_path):
@@ -39,4 +45,5 @@ def test_a_terminal_gets_a_live_line_with_the_clients_of_the_round(tmp_path):
     with Shown(console) as watcher:
         polyrank.run(small(rounds=1), out=tmp_path / "run", watcher=watcher)
     assert "round 1/1" in file.getvalue()
+    assert "data and model\n" not in file.getvalue()  # in the live line only
     assert "4/4 clients" in re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())

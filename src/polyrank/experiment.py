@@ -34,6 +34,7 @@ from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import ServerOptimizer
 from polyrank.settings import Method, Settings
 from polyrank.starting_head import has_new_head, starting_head
+from polyrank.stopwatch import Stopwatch
 from polyrank.summary import summarize
 from polyrank.table import Table
 from polyrank.threads import one_thread
@@ -66,6 +67,7 @@ def perform(folder: RunFolder, settings: Settings, watcher: Watcher | None = Non
 
 class _Run:
     def __init__(self, folder: RunFolder, settings: Settings, watcher: Watcher) -> None:
+        self.clock = Stopwatch()
         self.folder = folder
         self.settings = settings
         self.watcher = watcher
@@ -134,12 +136,16 @@ class _Run:
                 cut=self.ranks.cut,
                 on_turn=self.watcher.turn,
             )
-            state, facts = self._resumed() or self._started(federation)
+            resumed = self._resumed()
+            self.clock.lap("start")
+            state, facts = resumed or self._started(federation)
             engine.commit(*self.kept)
             while state.round < self.settings.rounds:
-                self.watcher.stage(f"round {state.round + 1}/{self.settings.rounds}")
+                number = f"{state.round + 1}/{self.settings.rounds}"
+                self.watcher.stage(f"round {number}", told_at_end=True)
                 state, probed = self._refreshed(federation, state)
                 state, record = federation.next_round(state)
+                self.clock.lap("train", {"evaluate": record.seconds["evaluate"]})
                 self._keep(state, record, facts, probed)
                 engine.commit(*self.kept)
                 trackers.log(record)
@@ -164,8 +170,8 @@ class _Run:
         facts = self._facts(choice.criterion_weights)
         self.folder.append("clients", self._profiles(profiles(choice, measured)))
         validation, test = federation.evaluate(state)
-        seconds = {"probe": sum(m.seconds for m in measured)} if measured else {}
-        record = RoundRecord(0, (), validation, test, seconds)
+        self.clock.lap("evaluate")
+        record = RoundRecord(0, (), validation, test)
         cost = self._probe_cost(federation, state, measured)
         self._keep(state, record, facts, {n: cost[n] + head_cost[n] for n in cost})
         return state, facts
@@ -184,6 +190,7 @@ class _Run:
             f"{decimal(cost['most'])} once: label counts and sums of features"
         )
         save_tensors(self.head_path, made, {})
+        self.clock.lap("head")
         extras = {**state.model.extras, **made}
         return replace(state, model=replace(state.model, extras=extras)), cost
 
@@ -228,7 +235,9 @@ class _Run:
         if not wanted:
             return []
         self.watcher.stage("measuring clients")
-        return list(federation.probe(state, self.ranks.smallest, wanted))
+        measured = list(federation.probe(state, self.ranks.smallest, wanted))
+        self.clock.lap("probe")
+        return measured
 
     def _probe_cost(
         self, federation: Federation, state: ServerState, measured: list[Measured]
@@ -288,7 +297,7 @@ class _Run:
         line = round_line(record, probe)
         self.folder.append("rounds", [line])
         self.folder.append("clients", update_lines(record))
-        self.folder.append("timings", [{"round": record.round, "seconds": dict(record.seconds)}])
+        self._keep_time(state.round)
         self.kept = [*self.kept[-1:], dict(state.trained)]
         tensors, header = pack_state(state)
         header |= {
@@ -300,8 +309,11 @@ class _Run:
         }
         keep_state(self.folder, state.round, tensors, header)
         self.sent += sum(line["bytes"].values())
-        if record.round:
-            self.watcher.round(record.round, self.settings.rounds, line, self.sent)
+        self.watcher.round(record.round, self.settings.rounds, line, self.sent)
+        self.clock.lap("save")
+
+    def _keep_time(self, round: int) -> None:
+        self.folder.append("timings", [{"round": round, "seconds": self.clock.take()}])
 
     def _resumed(self) -> tuple[ServerState, dict[str, Any]] | None:
         if self.saved is None:
@@ -318,8 +330,9 @@ class _Run:
         return unpack_state(tensors, header), header["facts"]
 
     def _finish(self, federation: Federation, state: ServerState) -> None:
-        self.watcher.stage("clients' own test rows")
         rows = {client.name: len(client.test) for client in self.prepared.splits.clients}
+        if any(rows.values()):
+            self.watcher.stage("clients' own test rows")
         self.folder.append(
             "clients",
             [
@@ -329,6 +342,8 @@ class _Run:
                 )
             ],
         )
+        self.clock.lap("final")
+        self._keep_time(state.round)
 
 
 def _made(table: Table, method: Method) -> Any:  # noqa: ANN401 - what the table holds

@@ -14,8 +14,8 @@ from polyrank.measure import judged_by, perplexity_text
 class Watcher(Protocol):
     """Is told of a run's progress."""
 
-    def stage(self, text: str) -> None:
-        """Say what begins now."""
+    def stage(self, text: str, *, told_at_end: bool = False) -> None:
+        """Say what begins now; ``told_at_end``: its end is told, too, as that of a round is."""
         ...
 
     def note(self, text: str) -> None:
@@ -29,14 +29,17 @@ class Watcher(Protocol):
     def round(
         self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
     ) -> None:
-        """Say that a round is over: its line in ``rounds.jsonl``, and all bytes sent so far."""
+        """Say that a round is over: its line in ``rounds.jsonl``, and all bytes sent so far.
+
+        Round 0 is what comes before training.
+        """
         ...
 
 
 class Silent:
     """Say nothing."""
 
-    def stage(self, text: str) -> None:
+    def stage(self, text: str, *, told_at_end: bool = False) -> None:
         """Say nothing."""
 
     def note(self, text: str) -> None:
@@ -54,7 +57,8 @@ class Silent:
 class Shown:
     """Show progress on a console; use as a context manager.
 
-    On a terminal one live line counts the clients of the round; a line per round stays.
+    On a terminal one live line counts the clients of the round; a line per round stays. Elsewhere
+    there is a line for every stage.
     """
 
     def __init__(self, console: Console) -> None:
@@ -83,9 +87,11 @@ class Shown:
     ) -> None:
         self._progress.stop()
 
-    def stage(self, text: str) -> None:
+    def stage(self, text: str, *, told_at_end: bool = False) -> None:
         """Show what begins now."""
         self._progress.reset(self._task, description=text, total=None)
+        if not self._console.is_terminal and not told_at_end:
+            self.note(text)
 
     def note(self, text: str) -> None:
         """Print a line."""
@@ -114,6 +120,7 @@ def round_line(number: int, rounds: int, record: Mapping[str, object], total_byt
         parts += [f"{name} {value}", f"loss {test['loss']:.4f}"]
     cohort = record.get("cohort")
     clients = len(cohort) if isinstance(cohort, list) else 0
-    parts += [f"{clients} client{'' if clients == 1 else 's'}", decimal(total_bytes)]
+    parts += [f"{clients} client{'' if clients == 1 else 's'}"] if number else ["before training"]
+    parts.append(decimal(total_bytes))
     lost = sum(len(x) for x in (record.get("refused"), record.get("failed")) if isinstance(x, list))
     return "  ".join(parts) + (f"  {lost} refused or failed" if lost else "")

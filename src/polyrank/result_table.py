@@ -1,7 +1,7 @@
 """What a finished run prints: how good, at what cost, and who got which rank; 80 columns."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ SHOWN = 20
 
 def render(folder: Path, summary: Mapping[str, Any], console: Console) -> None:
     """Print the clients' table, the outcome, and where everything is."""
-    console.print(_clients(folder, summary))
+    title, table = _clients(folder, summary)
+    console.print(Text(title, style="italic"))
+    console.print(table)
     outcome = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _outcome(summary):
         outcome.add_row(name, Text(one_line(value)))
@@ -26,7 +28,7 @@ def render(folder: Path, summary: Mapping[str, Any], console: Console) -> None:
     console.print(Text(f"run folder: {folder}\nreport: {folder / 'report.html'}"), soft_wrap=True)
 
 
-def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
+def _clients(folder: Path, summary: Mapping[str, Any]) -> tuple[str, Table]:
     lines = (folder / "clients.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     finals = {r["client"]: r for r in records if r["event"] == "final"}
@@ -34,39 +36,50 @@ def _clients(folder: Path, summary: Mapping[str, Any]) -> Table:
     modules = list(profiles[0]["ranks"])
     shown = modules if len(modules) <= 4 else []
     several = len(summary["label_names"]) > 1  # texts for a language model may have none
-    title = _title(len(profiles), judged_by(summary))
+    title = _title(len(profiles), judged_by(summary) if finals else None)
     # a classifier's head is new: it knew nothing before
-    before = ["before"] if judged_by(summary) == "perplexity" else []
-    judged = [*before, *([] if _only_personal(summary) else ["global"])]
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in [
+    before = {"before": "before"} if judged_by(summary) == "perplexity" else {}
+    judged = {**before, "global": "global", "own": "personal"}
+    columns = [
         "client",
         "examples",
         *(["labels"] if several else []),
         "score",
         *([one_line(m) for m in shown] or ["mean rank"]),
         *judged,
-        "own",
-    ]:
-        table.add_column(Text(name), justify="left" if name == "client" else "right")
+    ]
+    rows: list[list[str]] = []
     for profile in profiles[:SHOWN]:
         ranks = profile["ranks"]
         mean = sum(ranks.values()) / len(ranks)
         final = finals.get(profile["client"], {})
-        table.add_row(
-            Text(one_line(profile["client"])),
+        row = [
+            one_line(profile["client"]),
             str(profile["examples"]["train"]),
             *([str(sum(count > 0 for count in profile["label_counts"]))] if several else []),
             "" if profile["score"] is None else f"{profile['score']:.3f}",
             *([str(ranks[m]) for m in shown] or [f"{mean:.1f}"]),
-            *(_judged(final.get(whose)) for whose in [*judged, "personal"]),
-        )
+            *(_judged(final.get(whose)) for whose in judged.values()),
+        ]
+        rows.append(row)
+    return title, _table(columns, rows)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Make a table of the columns that hold anything in any row."""
+    table = Table(box=None, pad_edge=False)
+    kept = [k for k in range(len(columns)) if any(row[k] for row in rows)]
+    for k in kept:
+        table.add_column(Text(columns[k]), justify="right" if k else "left")
+    for row in rows:
+        table.add_row(*(Text(row[k]) for k in kept))
     return table
 
 
-def _title(clients: int, judged: Judged) -> str:
+def _title(clients: int, judged: Judged | None) -> str:
     more = f"; the first {SHOWN} of {clients}" if clients > SHOWN else ""
-    return f"Ranks by module; {judged} on the client's own test rows{more}"
+    rows = f"; {judged} on the client's own test rows" if judged else ""
+    return f"Ranks by module{rows}{more}"
 
 
 def _judged(metrics: Mapping[str, float | None] | None) -> str:

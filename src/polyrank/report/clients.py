@@ -101,7 +101,7 @@ def _dominant(profile: Profile) -> tuple[int, float]:
 
 def _sizes(profiles: Sequence[Profile]) -> list[Part]:
     ordered = sorted(profiles, key=lambda p: sum(p.examples.values()), reverse=True)
-    used = dict.fromkeys(part for profile in ordered for part in profile.examples)
+    used = dict.fromkeys(part for p in ordered for part, many in p.examples.items() if many)
     if not used:
         return []
     names = [profile.client for profile in ordered]

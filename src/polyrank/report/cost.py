@@ -36,7 +36,7 @@ def _tiles(run: Run) -> list[Tile]:
         Tile("Sent down", size(numbers.bytes_down), "server to clients"),
     ]
     if run.timings:
-        tiles.append(Tile("Time", duration(_total(run)), "all parts of all rounds"))
+        tiles.append(Tile("Time", duration(_total(run)), "from the start to the last evaluation"))
     parameters = run.summary.parameters if run.summary else {}
     base, trained = parameters.get("base"), parameters.get("trained")
     if trained is not None:

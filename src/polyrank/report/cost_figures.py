@@ -8,7 +8,7 @@ from polyrank.report.parts import Data, Figure, Part, Trace
 from polyrank.report.records import Run
 from polyrank.report.words import byte_unit, readable
 
-PARTS = ("probe", "train", "aggregate", "evaluate", "save")
+PARTS = ("start", "head", "probe", "train", "aggregate", "evaluate", "save", "final")
 
 
 def bytes_figure(run: Run) -> list[Part]:

@@ -65,7 +65,7 @@ def _download(key: str, title: str) -> str:
 
 
 def _sheet(sheet: Sheet, prefix: str, level: int) -> str:
-    key, caption = f"{prefix}{sheet.key}", escape(sheet.caption)
+    sheet, key, caption = sheet.filled, f"{prefix}{sheet.key}", escape(sheet.caption)
     head = "".join(_head(sheet, index) for index in range(len(sheet.columns)))
     body = "".join(_row(sheet.columns, row) for row in sheet.rows)
     return (

@@ -1,7 +1,7 @@
 """What a section of the page is made of, before it becomes HTML."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from polyrank.report.words import NOTHING, number
@@ -58,9 +58,20 @@ class Sheet:
     data: Data | None = None
 
     @property
+    def filled(self) -> "Sheet":
+        """The table without the columns that hold nothing in any row."""
+        empty = (None, NOTHING)
+        kept = [
+            k for k in range(len(self.columns)) if any(row[k] not in empty for row in self.rows)
+        ]
+        rows = [[row[k] for k in kept] for row in self.rows]
+        return replace(self, columns=[self.columns[k] for k in kept], rows=rows)
+
+    @property
     def download(self) -> Data:
         """The table's data, in full precision."""
-        return self.data or Data([column.title for column in self.columns], self.rows)
+        shown = self.filled
+        return self.data or Data([column.title for column in shown.columns], shown.rows)
 
 
 @dataclass(frozen=True)

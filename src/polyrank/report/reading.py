@@ -49,7 +49,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         settings=_text(folder / "config.toml"),
         rounds=_by_round(rounds),
-        timings=_by_round(timings),
+        timings=_summed(timings),
         profiles=_by_client(event for event in events if isinstance(event, Profile)),
         updates=_updates(event for event in events if isinstance(event, ClientUpdate)),
         finals=_by_client(event for event in events if isinstance(event, Final)),
@@ -111,6 +111,16 @@ def _summary(path: Path) -> Summary | None:
 def _by_round(records: Iterable[Any]) -> tuple[Any, ...]:
     last = {record.round: record for record in records}  # a resumed run may repeat a round
     return tuple(last[number] for number in sorted(last))
+
+
+def _summed(timings: Iterable[Timing]) -> tuple[Timing, ...]:
+    """Join the lines of a round: its own, and that of what came after the last one."""
+    seconds: dict[int, dict[str, float]] = {}
+    for timing in timings:
+        of = seconds.setdefault(timing.round, {})
+        for part, spent in timing.seconds.items():
+            of[part] = of.get(part, 0.0) + (spent or 0.0)
+    return tuple(Timing(round=number, seconds=seconds[number]) for number in sorted(seconds))
 
 
 def _by_client(records: Iterable[Any]) -> tuple[Any, ...]:
