@@ -68,7 +68,7 @@ def test_what_each_control_changes(run):
         "pooled": off
         | {"partition.kind", "partition.clients", "ranks.budget", "ranks.caps.3"}
         | {"allocator.kind"},
-        "uniform": {"allocator.kind"},
+        "uniform": {"allocator.kind", "allocator.of", "allocator.of_options"},
     }
     for kind, keys in expected.items():
         changed = control(run, kind)
@@ -77,11 +77,45 @@ def test_what_each_control_changes(run):
     assert control(run, "pooled").training.schedule == "linear"
 
 
-def test_alone_starts_from_no_head_that_others_helped_to_make():
-    head = {"adapter": {"targets": ["fc1"], "extras": ["fc2"]}}
-    settings = small(head_init="lda", ranks={"budget": {"mean_rank": 3}}, **head)
-    made = {kind: control(settings, kind).head_init.kind for kind in CONTROLS}
-    assert made == {"alone": "none", "pooled": "lda", "uniform": "lda"}
+@pytest.mark.parametrize("aggregator", ["ffa", "hetlora", "rolora", "fedsa"])
+def test_alone_and_uniform_start_with_the_head_and_the_measures_of_the_run(tmp_path, aggregator):
+    """Whatever the run has clients train, and with which loss."""
+    settings = small(
+        aggregator=aggregator,
+        rounds=1,
+        head_init="lda",
+        adapter={"targets": ["fc1"], "extras": ["fc2"]},
+        criteria=["loss_entropy", "sample_count"],
+        training={"prox_mu": 0.1, "local_loss": "calibrated"},
+    )
+    made = {"run": settings, **{kind: control(settings, kind) for kind in ("alone", "uniform")}}
+    runs = {kind: polyrank.run(s, out=tmp_path / kind).folder for kind, s in made.items()}
+    for kind in ("alone", "uniform"):
+        head = "checkpoint/head.safetensors"
+        assert (runs[kind] / head).read_bytes() == (runs["run"] / head).read_bytes()
+        own, ours = (RunFolder.open(runs[k]) for k in (kind, "run"))
+        starts = own.read("rounds")[0], ours.read("rounds")[0]
+        assert starts[0]["test"] == starts[1]["test"]
+        measured, known = events(own, "profile"), events(ours, "profile")
+        assert {c: p["criteria"] for c, p in measured.items()} == {
+            c: p["criteria"] for c, p in known.items()
+        }
+        if kind == "alone":
+            assert {c: p["ranks"] for c, p in measured.items()} == {
+                c: p["ranks"] for c, p in known.items()
+            }
+
+
+def test_uniform_without_a_budget_spends_what_the_run_spends(tmp_path):
+    """fc1 is 64 to 16 and fc2 16 to 10: a slot is 80 or 26 parameters."""
+    settings = small(rounds=1)
+    cost = {}
+    for kind, given in (("run", settings), ("uniform", control(settings, "uniform"))):
+        ranks = polyrank.run(given, out=tmp_path / kind).summary["ranks"].values()
+        cost[kind] = sum(80 * of["fc1"] + 26 * of["fc2"] for of in ranks)
+    for module in ("fc1", "fc2"):
+        assert max(of[module] for of in ranks) - min(of[module] for of in ranks) <= 1
+    assert 0 <= cost["run"] - cost["uniform"] < 80
 
 
 def test_settings_of_a_control_survive_their_file(run, tmp_path):
@@ -121,7 +155,6 @@ def test_pooled_takes_the_steps_of_all_clients_and_alone_its_own():
     ("changes", "kind", "said"),
     [
         ({}, "alon", "did you mean 'alone'"),
-        ({}, "uniform", "control 'uniform': expected ranks.budget"),
         ({"data": {"source": "digits", "client_test": 0}}, "alone", "data.client_test above 0"),
         ({"partition": "natural", "cohort_size": 2}, "alone", "partition.clients with cohort_size"),
         (

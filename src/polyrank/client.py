@@ -287,7 +287,7 @@ class Trainer:
             adapter,
             came.extras,
             frozen=frozen,
-            trains=rule.trains,
+            trains="ab" if probing else rule.trains,
             change=self.state.base(came.base, keep=not probing),
         )
         return rule

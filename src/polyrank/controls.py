@@ -34,12 +34,16 @@ def control(settings: Settings, kind: str) -> Settings:
     ``alone`` is one round without an evaluation of the global model, which would be an average
     of strangers: what counts are the clients' own models on their own test rows. It lasts the
     run's rounds times its epochs (or steps), at the learning rate of the first round whatever
-    the schedule. Ranks are those that the run's allocator chooses before the first round. There
-    is no ``head_init``, which knows of all clients' rows.
+    the schedule. Ranks are those that the run's clients begin with, and so is the head, which may
+    be made of sums over all clients (``head_init``): only the rounds are not shared.
 
     ``pooled`` has the run's rounds, epochs and schedule, for one client with all rows and the
     largest rank of each module: the rank of the run's global model. Budget and caps are of
     clients' devices and do not hold it. ``steps`` become those of all clients of a round.
+
+    ``uniform`` has one rank for all, at what the ranks that the run begins with cost together:
+    in the unit of its budget, or in parameters if there is none. Clients measure what the run's
+    do, to know it.
 
     Where a cohort is drawn, rounds are those in which a client takes part on average.
 
@@ -49,8 +53,8 @@ def control(settings: Settings, kind: str) -> Settings:
 
     Raises:
         UnknownNameError: no such control.
-        SettingsError: ``alone`` without ``data.client_test``, ``uniform`` without
-            ``ranks.budget``, or a number of clients that is needed and not given.
+        SettingsError: ``alone`` without ``data.client_test``, or a number of clients that is
+            needed and not given.
     """
     if kind not in CONTROLS:
         raise UnknownNameError(
@@ -70,7 +74,6 @@ def _alone(run: Settings, where: str) -> Changes:
     }
     return {
         **PLAIN,
-        "head_init": {"kind": "none"},
         "rounds": 1,
         "training": {**_plain_training(run), **length, "schedule": "constant"},
         "evaluation": {**run.evaluation.model_dump(), "global_model": False},
@@ -94,12 +97,8 @@ def _pooled(run: Settings, where: str) -> Changes:
 
 
 def _uniform(run: Settings, where: str) -> Changes:
-    if run.ranks.budget is None:
-        raise SettingsError(
-            f"{where}: expected ranks.budget, to give both the same; what ranks cost without a "
-            "budget is known only after clients have been measured (mean_rank in summary.json)"
-        )
-    return {"allocator": {"kind": "uniform"}}
+    of = {"of": run.allocator.kind, "of_options": run.allocator.options}
+    return {"allocator": {"kind": "level", **of}}
 
 
 CONTROLS: Mapping[str, Callable[[Settings, str], Changes]] = {

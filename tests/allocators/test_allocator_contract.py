@@ -29,7 +29,7 @@ from polyrank.errors import BudgetError, SettingsError
 
 ENTRIES = list(ALLOCATORS)
 FIXED = {"ratio", "capacity"}  # by hand or by hardware: they spend what they say, or refuse
-HELD = {"eva"}  # held below the budget by rho, too
+HELD = {"eva", "level"}  # held below the budget by rho, or by what another spends, too
 SPENDERS = [name for name in ENTRIES if name not in FIXED | HELD]
 CONTROLS = [name for name in ENTRIES if name not in FIXED]
 OPTIONS = {"capacity": {"memory": 1e9}}

@@ -33,6 +33,7 @@ ALLOCATORS = Table(
     {
         "autorank": "polyrank.allocators.autorank:autorank",
         "uniform": "polyrank.allocators.uniform:uniform",
+        "level": "polyrank.allocators.level:Level",
         "random": "polyrank.allocators.random:random",
         "ratio": "polyrank.allocators.ratio:ratio",
         "capacity": "polyrank.allocators.capacity:capacity",
