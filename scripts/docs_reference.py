@@ -33,6 +33,7 @@ SETTINGS = {
     "cohort_fraction": "Share of the clients drawn in each round, at least one client.",
     "quorum": "Good updates that a round needs; all of them where the cohort is smaller.",
     "attempts": "How often a round is tried, each time with a new cohort, before the run stops.",
+    "norm_bound": "How many times as large as the others' an update may be; 0 for any size.",
     "base": "Frozen weights: `random`, as the model is built, or a safetensors file of its state.",
     "init_adapter": "PEFT folder whose adapter fills the first slots at the start.",
     "criteria": "What is measured of each client, for allocators that read criteria.",

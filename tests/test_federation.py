@@ -1,20 +1,23 @@
 """The round loop, with an engine that answers at once."""
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+import polyrank
 import polyrank.federation
 from polyrank.adapter import Factors, prefix, start_factors
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, aggregate, unchanged
 from polyrank.averaging import averaged
 from polyrank.client_state import Start
-from polyrank.errors import QuorumError
+from polyrank.errors import QuorumError, TrainingError
 from polyrank.federation import Federation, ServerState
 from polyrank.messages import Counted, EvaluateTask, Failure, Update
 from polyrank.pruning import Cut
+from polyrank.results import RunFolder
 from tests.small import small
 
 SHAPE, SLOTS, CLIENTS = (5, 7), 6, "abcd"
@@ -251,3 +254,75 @@ def test_slots_that_are_dead_start_anew_and_unlike_in_each_module():
     one, other = (state.model.adapter[m].a[2:] for m in ("fc", "fc2"))
     assert (one != 0).all()
     assert not torch.equal(one, other)
+
+
+def picky(view):
+    """A criterion that one client cannot measure, and that gives another an odd number."""
+    if view.examples == 51:
+        raise ValueError("no sensor")
+    return 1e200 if view.examples == 42 else view.examples
+
+
+def test_a_client_that_cannot_be_measured_costs_its_own_part(tmp_path):
+    rows = [51, 42]
+    settings = small(
+        criteria=["tests.test_federation:picky", "label_count"],
+        ranks={"budget": 3},
+        partition={"kind": "double_imbalance", "clients": 4},
+    )
+    summary = polyrank.run(settings, out=tmp_path / "run").summary
+    folder = RunFolder.open(tmp_path / "run")
+    profiles = {c["client"]: c for c in folder.read("clients") if c["event"] == "profile"}
+    assert sorted((p["examples"]["train"] for p in profiles.values()), reverse=True)[:2] == rows
+    by_rows = {p["examples"]["train"]: p for p in profiles.values()}
+    for few in rows:
+        assert set(by_rows[few]["ranks"].values()) == {1}
+        assert by_rows[few]["reason"] == "could not be measured: the least rank"
+    assert summary["mean_rank"] == 3
+    failed = {f["client"]: f["reason"] for f in folder.read("rounds")[0]["failed"]}
+    assert "no sensor" in failed[by_rows[51]["client"]]
+    assert "is 1e+200: expected a finite number" in failed[by_rows[42]["client"]]
+    assert summary["failed"] == 2
+
+
+def test_where_no_client_can_be_measured_the_run_ends_with_the_reason(tmp_path):
+    settings = small(criteria=["tests.test_federation:never"])
+    with pytest.raises(TrainingError, match=r"no client could be measured.*no sensor at all"):
+        polyrank.run(settings, out=tmp_path / "run")
+
+
+def never(view):
+    """A criterion that nobody can measure."""
+    raise ValueError("no sensor at all")
+
+
+@pytest.mark.parametrize(
+    ("counts", "loss", "said"),
+    [
+        (torch.zeros(2, 2, dtype=torch.int64), 1.0, "0 right of 0"),
+        (torch.full((2, 2), 5, dtype=torch.int64), 1.0, "right of 20 answers: expected 10 rows"),
+        (torch.tensor([[11, -1], [0, 0]]), 1.0, "counts"),
+        (torch.full((2, 2), 2.5), 1.0, "expected int64"),
+        (torch.tensor([4, 3]), 1.0, "4 right of 3"),
+        (torch.tensor([[3, 10], [0, 0], [0, 0]]), 1.0, r"counts \(3, 2\)"),
+        (torch.tensor([[3, 10]]), "x", "loss 'x'"),
+        (torch.tensor([[3, 10]]).to("meta"), 1.0, "meta"),
+    ],
+)
+def test_counts_of_a_client_that_cannot_be_are_told_and_left_out(counts, loss, said):
+    loop, told = federation(), []
+    good = torch.tensor([[4, 1], [0, 5]])
+
+    class Counting:
+        roster = loop.engine.roster
+
+        def run(self, tasks):
+            for task in tasks:
+                bad = task.id.client == "b"
+                yield Counted(task.id, counts if bad else good, loss if bad else 3.0)
+
+    loop = replace(loop, engine=Counting(), on_failure=told.append)
+    found = list(loop.evaluate_clients(start(), dict.fromkeys(CLIENTS, 10), start().model))
+    assert [f[1] and f[1]["accuracy"] for f in found] == [0.9, None, 0.9, 0.9]
+    assert {turn.client for turn in told} == {"b"}
+    assert re.search(said, told[0].failed)

@@ -25,7 +25,7 @@ def with_number(number: float) -> Factors:
 
 
 def test_a_good_update_passes():
-    assert refusal(UPDATE, TASK, EXPECTED) is None
+    assert refusal(UPDATE, TASK, EXPECTED, 9) is None
 
 
 def slots(rank: int) -> Factors:
@@ -41,14 +41,14 @@ def test_a_client_may_send_all_its_slots_or_just_those_that_a_cut_leaves(rank, c
     """A rule of None: this client's allocator cuts nothing."""
     update = replace(UPDATE, adapter={"fc": slots(rank)})
     allowed = {} if cut is None else {"fc": cut}
-    reason = refusal(update, TASK, {"fc": slots(6)}, allowed)
+    reason = refusal(update, TASK, {"fc": slots(6)}, 9, allowed)
     assert (reason is None) == good
     assert good or "are not the client's" in reason
 
 
 def test_the_slots_that_a_cut_leaves_are_the_first():
     later = Factors(torch.ones(4, 3), torch.ones(4, 4), torch.arange(2, 6))
-    reason = refusal(replace(UPDATE, adapter={"fc": later}), TASK, {"fc": slots(6)}, {"fc": 4})
+    reason = refusal(replace(UPDATE, adapter={"fc": later}), TASK, {"fc": slots(6)}, 9, {"fc": 4})
     assert "are not the client's" in reason
 
 
@@ -71,6 +71,6 @@ def test_the_slots_that_a_cut_leaves_are_the_first():
     ],
 )
 def test_a_bad_update_is_refused_with_its_reason(change, said):
-    reason = refusal(replace(UPDATE, **change), TASK, EXPECTED)
+    reason = refusal(replace(UPDATE, **change), TASK, EXPECTED, 9)
     assert reason is not None
     assert re.search(said, reason)

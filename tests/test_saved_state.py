@@ -39,6 +39,7 @@ STATE = ServerState(
     average=model(2),
     allocator={"a": {"fc": 2}},
     observed={"a": {"fc": 2}},
+    suspect="round 2 took an update",
 )
 
 
@@ -51,7 +52,7 @@ def test_a_state_that_was_saved_comes_back_whole(tmp_path):
     ]
     save_tensors(tmp_path / "state", *pack_state(STATE))
     back = unpack_state(*load_tensors(tmp_path / "state"))
-    for name in ("round", "trained", "planned", "allocator", "observed"):
+    for name in ("round", "trained", "planned", "allocator", "observed", "suspect"):
         assert getattr(back, name) == getattr(STATE, name)
     assert {c: of["fc"].tolist() for c, of in back.plan.items()} == {"a": [0, 1], "b": [0, 2]}
     assert torch.equal(back.memory["m/fc/a"], STATE.memory["m/fc/a"])

@@ -1,9 +1,11 @@
 """From settings and measured criteria to a plan: who owns which slots."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from polyrank.adapter import prefix
 from polyrank.allocators import (
@@ -23,6 +25,9 @@ from polyrank.peft_bridge import ModuleShape
 from polyrank.plain import one_line
 from polyrank.pruning import Cut
 from polyrank.settings import Settings
+
+UNCAPPED = np.iinfo(np.int32).max
+UNMEASURED = "could not be measured: the least rank"
 
 
 def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, ModuleRange]:
@@ -102,6 +107,8 @@ class RankChooser:
     ) -> tuple[Choice, Any]:
         """Let the allocator choose every client's ranks.
 
+        One that could not be measured is scored as the median client, and gets the least rank.
+
         Args:
             state: the allocator's, None at the start.
             measured: what every client has measured, or nothing if nothing was wanted.
@@ -110,15 +117,31 @@ class RankChooser:
         """
         values = {m.id.client: m.criteria for m in measured}
         names = self.wanted.criteria if measured else ()
+        middle = {n: float(np.median([own[n] for own in values.values()])) for n in names}
+        unknown = dict.fromkeys(self.limits.modules, ())
         evidence = Evidence(
             self.clients,
-            {n: np.array([values[c][n] for c in self.clients]) for n in names},
+            {n: np.array([values.get(c, middle)[n] for c in self.clients]) for n in names},
             round,
             self.settings.seed,
-            spectra={m.id.client: m.spectra for m in measured},
+            spectra={
+                **{client: unknown for client in self.clients if measured},
+                **{m.id.client: m.spectra for m in measured},
+            },
             observed=observed or {},
         )
-        return self.allocator.step(state, evidence, self.limits)
+        missing = np.array([bool(measured) and c not in values for c in self.clients])
+        return self.allocator.step(state, evidence, self._held_down(missing))
+
+    def _held_down(self, clients: NDArray[np.bool_]) -> Limits:
+        """Return the limits with some clients (n,) held to the least rank."""
+        if not clients.any():
+            return self.limits
+        least = max(self.smallest.values())
+        caps = self.limits.caps
+        if caps is None:
+            caps = np.full(len(clients), UNCAPPED)
+        return replace(self.limits, caps=np.where(clients, np.minimum(caps, least), caps))
 
 
 def check_equal(aggregator: str, choice: Choice) -> None:
@@ -160,7 +183,7 @@ def profiles(choice: Choice, measured: Sequence[Measured]) -> dict[str, dict[str
             "score": None if choice.scores is None else float(choice.scores[k]),
             "contributions": parts,
             "ranks": {module: int(ranks[k]) for module, ranks in choice.ranks.items()},
-            "reason": why[k],
+            "reason": why[k] if not measured or client in values else UNMEASURED,
         }
     return told
 
@@ -186,4 +209,4 @@ def _caps(settings: Settings, clients: Sequence[str]) -> np.ndarray | None:
             )
     if not caps:
         return None
-    return np.array([caps.get(client, np.iinfo(np.int32).max) for client in clients])
+    return np.array([caps.get(client, UNCAPPED) for client in clients])

@@ -137,13 +137,20 @@ def flatten_patch(patch: Patch) -> dict[str, Tensor]:
 
 
 def unflatten_patch(tensors: Tensors, since: int, version: int) -> Patch:
-    """Undo ``flatten_patch``."""
+    """Undo ``flatten_patch``.
+
+    Raises:
+        AdapterError: there are steps, and not as many as versions.
+    """
     start = "base/total/"
     totals = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-    steps: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in range(version - since)]
+    steps: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
     for name, b in tensors.items():
         if name.startswith("base/step/"):
             _, _, place, part, module = name.split("/", 4)
             if part == "b":
-                steps[int(place)][module] = (b, tensors[f"base/step/{place}/a/{module}"])
-    return Patch(since, version, totals, tuple(steps) if any(steps) else ())
+                pair = b, tensors[f"base/step/{place}/a/{module}"]
+                steps.setdefault(int(place), {})[module] = pair
+    if (steps and sorted(steps) != [*range(len(steps))]) or len(steps) not in (0, version - since):
+        raise AdapterError(f"expected steps from version {since} to {version}, got {len(steps)}")
+    return Patch(since, version, totals, tuple(steps[place] for place in range(len(steps))))

@@ -9,6 +9,7 @@
     ├── ShapeError            tensors do not fit together
     ├── AdapterError          an adapter folder or its names do not fit the model
     ├── TrainingError         a client's training failed
+    ├── MessageError          bytes from the network, or from a worker, are no message
     ├── QuorumError           too few good updates came back in a round
     └── RunFolderError        a run folder cannot be written, read or resumed
 
@@ -53,6 +54,10 @@ class AdapterError(PolyRankError):
 
 class TrainingError(PolyRankError):
     """A client's training failed."""
+
+
+class MessageError(PolyRankError):
+    """Bytes from the network, or from a worker, are no message."""
 
 
 class QuorumError(PolyRankError):

@@ -28,7 +28,7 @@ from polyrank.preparation import fingerprint, first_adapter, first_extras, prepa
 from polyrank.progress import Silent, Watcher
 from polyrank.report import write_report
 from polyrank.results import RunFolder
-from polyrank.round_record import RoundRecord, round_line, update_lines
+from polyrank.round_record import RoundRecord, Turn, round_line, update_lines
 from polyrank.saved_state import pack_state, unpack_state
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import ServerOptimizer
@@ -76,6 +76,7 @@ class _Run:
         self.saved = newest_whole(folder, watcher.note)
         if self.saved:
             check_settings(folder, settings, self.saved[1]["settings"])
+        self.failures: list[Turn] = []
         self.aggregator: Aggregator = _made(AGGREGATORS, settings.aggregator)
         self.optimizer: ServerOptimizer | None = _made(SERVER_OPTIMIZERS, settings.server_optimizer)
         choose_device(settings.device)
@@ -135,6 +136,7 @@ class _Run:
                 optimizer=self.optimizer,
                 cut=self.ranks.cut,
                 on_turn=self.watcher.turn,
+                on_failure=self.failures.append,
             )
             resumed = self._resumed()
             self.clock.lap("start")
@@ -294,6 +296,8 @@ class _Run:
         probe: Mapping[str, int] | None = None,
     ) -> None:
         """Append the round's records, then save the state that makes them final."""
+        record = replace(record, earlier=(*self.failures, *record.earlier))
+        self.failures.clear()
         line = round_line(record, probe)
         self.folder.append("rounds", [line])
         self.folder.append("clients", update_lines(record))
@@ -333,15 +337,17 @@ class _Run:
         rows = {client.name: len(client.test) for client in self.prepared.splits.clients}
         if any(rows.values()):
             self.watcher.stage("clients' own test rows")
-        self.folder.append(
-            "clients",
-            [
-                {"event": "final", "client": c, "before": before, "global": g, "personal": own}
-                for c, before, g, own in federation.evaluate_clients(
-                    state, rows, self._start_model()
-                )
-            ],
-        )
+        lines = []
+        for client, before, shared, own in federation.evaluate_clients(
+            state, rows, self._start_model()
+        ):
+            line = {"event": "final", "client": client, "before": before, "global": shared}
+            failed = list(dict.fromkeys(turn.failed for turn in self.failures))
+            lines.append({**line, "personal": own, **({"failed": failed} if failed else {})})
+            for reason in failed:
+                self.watcher.note(f"client {client}: {reason}")
+            self.failures.clear()
+        self.folder.append("clients", lines)
         self.clock.lap("final")
         self._keep_time(state.round)
 

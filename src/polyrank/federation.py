@@ -7,7 +7,7 @@ evaluate what is exported.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -20,6 +20,8 @@ from polyrank.aggregators.aggregator import Aggregator, ServerModel
 from polyrank.aggregators.local_rule import LocalRule, slots_sent
 from polyrank.averaging import averaged
 from polyrank.errors import QuorumError, TrainingError
+from polyrank.guards import count_refusal, probe_refusal
+from polyrank.intake import Intake, Taken, is_finite
 from polyrank.messages import (
     Counted,
     Download,
@@ -35,12 +37,13 @@ from polyrank.messages import (
 from polyrank.metrics import pooled_metrics
 from polyrank.plain import one_line
 from polyrank.pruning import Cut
-from polyrank.round_record import Metrics, RoundRecord, Turn, turn_of
+from polyrank.round_record import Metrics, RoundRecord, Turn, brief, turn_of
 from polyrank.seeding import derive, numpy_stream
 from polyrank.server_optimizers.optimizer import Memory, ServerOptimizer, advance
 from polyrank.settings import Settings, TrainingSettings
 
 EVALUATION_BLOCK = 2500
+SUSPECT = 10.0  # times the median; honest updates were at most 3 times in runs of skewed clients
 
 Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 
@@ -62,6 +65,7 @@ class ServerState:
         memory: of the server's optimiser.
         average: the exported average, if one is kept.
         allocator: the allocator's own state, as JSON holds it.
+        suspect: the first update that was accepted though it was far larger than the others.
     """
 
     model: ServerModel
@@ -73,6 +77,7 @@ class ServerState:
     average: ServerModel | None = None
     allocator: Any = None
     observed: Observed = field(default_factory=dict)
+    suspect: str | None = None
 
     @property
     def exported(self) -> ServerModel:
@@ -94,6 +99,7 @@ class Federation:
         optimizer: of the server; None takes the aggregated model as it is.
         cut: by which clients cut their ranks before they send; None where they do not.
         on_turn: told of each client that has answered: its name, how many have, of how many.
+        on_failure: told of what a client could not measure or evaluate, and the run did without.
     """
 
     settings: Settings
@@ -105,6 +111,7 @@ class Federation:
     optimizer: ServerOptimizer | None = None
     cut: Cut | None = None
     on_turn: Callable[[str, int, int], None] = lambda client, done, total: None
+    on_failure: Callable[[Turn], None] = lambda turn: None
 
     @cached_property
     def roster(self) -> list[str]:
@@ -125,28 +132,40 @@ class Federation:
             ranks: module -> rank.
             wanted: what to measure.
 
+        Yields:
+            what each client measured; one that could not, or whose numbers cannot be used, is
+            told to ``on_failure`` and left out.
+
         Raises:
-            TrainingError: a client could not.
+            TrainingError: no client could.
         """
         rate = learning_rate(self.settings.training, state.round + 1, self.settings.rounds)
-        tasks = (
-            ProbeTask(
-                TaskId(self.settings.name, state.round, client),
-                self.probe_download(state, ranks, client),
-                rate,
-                wanted,
-                state.trained.get(client),
-            )
-            for client in self.roster
-        )
-        for done, answer in enumerate(self.engine.run(tasks), start=1):
-            if not isinstance(answer, Measured):
-                raise TrainingError(
-                    f"client {answer.id.client!r} could not be measured: "
-                    f"{getattr(answer, 'reason', answer)}"
-                )
-            self.on_turn(answer.id.client, done, len(self.roster))
-            yield answer
+        head = state.model.extras.get(f"{wanted.head}.weight")
+        sent: list[ProbeTask] = []
+
+        def tasks() -> Iterator[ProbeTask]:
+            for client in self.roster:
+                id = TaskId(self.settings.name, state.round, client)
+                download = self.probe_download(state, ranks, client)
+                sent.append(ProbeTask(id, download, rate, wanted, state.trained.get(client)))
+                yield sent[-1]
+
+        good, reason = 0, None
+        for done, answer in enumerate(self.engine.run(tasks()), start=1):
+            task = sent.pop(0)
+            client, down = task.id.client, task.download.nbytes
+            self.on_turn(client, done, len(self.roster))
+            if isinstance(answer, Measured):
+                reason = probe_refusal(answer, task, ranks, head)
+                if reason is None:
+                    good += 1
+                    yield answer
+                    continue
+            else:
+                reason = _instead(answer)
+            self.on_failure(Turn(client, down, failed=f"could not be measured: {reason}"))
+        if not good:
+            raise TrainingError(f"no client could be measured; the last one: {reason}")
 
     def probe_download(self, state: ServerState, ranks: Mapping[str, int], client: str) -> Download:
         """Return what a client is sent to probe from: the first slots of each module."""
@@ -161,21 +180,36 @@ class Federation:
             QuorumError: too few good updates, in every attempt; ``state`` is still good.
         """
         number = state.round + 1
+        earlier: list[Turn] = []
+        barred: set[str] = set()
         for attempt in range(self.settings.attempts):
             started = time.perf_counter()
-            model, turns, observed = self._attempt(state, number, attempt)
+            taken, observed = self._attempt(state, number, attempt, barred)
             trained = time.perf_counter()
-            accepted = [t.client for t in turns if t.accepted]
-            if len(accepted) >= min(self.settings.quorum, len(turns)):
-                break
+            if self._suffices(taken):
+                stepped = self._stepped(state, taken, number)
+                if stepped:
+                    break
+                taken, worst = _without_the_largest(taken)
+                barred.add(worst)
+            earlier += taken.turns
         else:
-            raise QuorumError(_too_few(number, turns, self.settings))
-        done = {**state.trained, **dict.fromkeys(accepted, number)}
-        state = self._stepped(state, model, number)
-        state = replace(state, round=number, trained=done, observed=observed)
+            raise QuorumError(_too_few(number, taken.turns, self.settings, state.suspect))
+        done = dict.fromkeys((t.client for t in taken.accepted), number)
+        state = replace(
+            stepped,
+            round=number,
+            trained={**state.trained, **done},
+            observed={client: of for client, of in observed.items() if client in done},
+            suspect=state.suspect or suspect_of(number, taken),
+        )
         validation, test = self.evaluate(state)
         seconds = {"train": trained - started, "evaluate": time.perf_counter() - trained}
-        return state, RoundRecord(number, turns, validation, test, seconds)
+        return state, RoundRecord(number, taken.turns, validation, test, seconds, earlier)
+
+    def _suffices(self, taken: Taken) -> bool:
+        good = len(taken.accepted)
+        return good > 0 and good >= min(self.settings.quorum, len(taken.turns))
 
     def evaluate(self, state: ServerState) -> tuple[Metrics, Metrics]:
         """Evaluate the global model on the validation and on the test rows, if it is time."""
@@ -195,8 +229,9 @@ class Federation:
     ) -> Iterator[tuple[str, Metrics, Metrics, Metrics]]:
         """Yield each client's metrics on its own test rows: before, global and personal model.
 
-        Either is None where it is not evaluated: a model that the settings leave out, or the
-        personal one of a client that has not trained.
+        Either is None where it is not evaluated: a model that the settings leave out, the
+        personal one of a client that has not trained, or where the client could not: that is
+        told to ``on_failure``.
 
         Args:
             state: whose model is the global one.
@@ -219,17 +254,31 @@ class Federation:
 
         answers = self.engine.run(tasks())
         for client in clients:
-            first = _metrics([next(answers)])
-            shared = _metrics([next(answers)]) if judged else None
-            personal = _metrics([next(answers)]) if client in state.trained else None
+            id = TaskId(self.settings.name, state.trained.get(client, 0), client)
+            first = self._own_metrics(id, next(answers), rows[client])
+            shared = self._own_metrics(id, next(answers), rows[client]) if judged else None
+            personal = None
+            if client in state.trained:
+                personal = self._own_metrics(id, next(answers), rows[client])
             yield client, first, shared, personal
 
+    def _own_metrics(self, id: TaskId, answer: object, rows: int) -> Metrics:
+        if isinstance(answer, Counted):
+            reason = count_refusal(answer, id, rows)
+            if reason is None:
+                return pooled_metrics([answer])
+        else:
+            reason = _instead(answer)
+        self.on_failure(Turn(id.client, 0, failed=f"its own test rows: {reason}"))
+        return None
+
     def _attempt(
-        self, state: ServerState, number: int, attempt: int
-    ) -> tuple[ServerModel, list[Turn], Observed]:
+        self, state: ServerState, number: int, attempt: int, barred: Collection[str]
+    ) -> tuple[Taken, Observed]:
         rate = learning_rate(self.settings.training, number, self.settings.rounds)
         rule = self.aggregator.local(number)
-        cohort = self._cohort(number, attempt)
+        cohort = [c for c in self._cohort(number, attempt) if c not in barred]
+        examples = self.engine.roster()
         sent: list[TrainTask] = []
 
         def tasks() -> Iterator[TrainTask]:
@@ -247,22 +296,19 @@ class Federation:
             plans = [state.plan[c] for c in cohort]
             plans += [self.cut.slots(plan) for plan in plans] if self.cut else []
             fold = self.aggregator.expecting(state.model, plans)
-        folded = fold.init(state.model)
-        turns: list[Turn] = []
+        intake = Intake(fold, state.model, self.settings.norm_bound)
         observed: dict[str, Mapping[str, int]] = {}
-        for answer in self.engine.run(tasks()):
+        for done, answer in enumerate(self.engine.run(tasks()), start=1):
             task = sent.pop(0)
-            expected = _expected(state.model.adapter, state.plan[task.id.client], rule)
+            client = task.id.client
+            expected = _expected(state.model.adapter, state.plan[client], rule)
             cut = {m: self.cut.rank(m, f.rank) for m, f in expected.items()} if self.cut else {}
-            turn = turn_of(task, answer, expected, cut)
-            if turn.accepted and isinstance(answer, Update):
-                folded = fold.add(folded, answer)
-                if self.cut:
-                    observed[turn.client] = {m: f.rank for m, f in answer.adapter.items()}
-            turns.append(turn)
-            self.on_turn(turn.client, len(turns), len(cohort))
-        model = fold.finish(folded, state.model) if any(t.accepted for t in turns) else state.model
-        return model, turns, observed
+            turn = turn_of(task, answer, expected, examples[client], cut)
+            intake.take(task, turn, answer)
+            if self.cut and turn.accepted and isinstance(answer, Update):
+                observed[client] = {m: f.rank for m, f in answer.adapter.items()}
+            self.on_turn(client, done, len(cohort))
+        return intake.finish(), observed
 
     def _download(
         self,
@@ -279,17 +325,27 @@ class Federation:
         base = state.model.base.patch(since) if state.model.base else None
         return Download(adapter, state.model.extras, base)
 
-    def _stepped(self, state: ServerState, model: ServerModel, number: int) -> ServerState:
-        """Let the server's optimiser step to the aggregated model; start dead slots anew."""
-        memory = state.memory
-        if self.optimizer:
-            model, memory = advance(
-                self.optimizer, memory, state.model, model, self.aggregator, self.buffers
-            )
-        model = self._restarted(model, number)
-        average = None
-        if self.settings.average:
-            average = averaged(state.average, model, number, self.settings.average, self.buffers)
+    def _stepped(self, state: ServerState, taken: Taken, number: int) -> ServerState | None:
+        """Aggregate, and let the server's optimiser step there; start dead slots anew.
+
+        Returns:
+            None if the next state is not finite.
+        """
+        memory, average = state.memory, None
+        try:
+            model = taken.aggregated()
+            if self.optimizer:
+                model, memory = advance(
+                    self.optimizer, memory, state.model, model, self.aggregator, self.buffers
+                )
+            model = self._restarted(model, number)
+            most = self.settings.average
+            if most:
+                average = averaged(state.average, model, number, most, self.buffers)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # SVD of infinite numbers
+            return None
+        if not is_finite(model, average, memory=memory):
+            return None
         return replace(state, model=model, memory=memory, average=average)
 
     def _cohort(self, number: int, attempt: int) -> list[str]:
@@ -356,11 +412,39 @@ def _metrics(answers: Sequence[object]) -> Metrics:
     return pooled_metrics([a for a in answers if isinstance(a, Counted)])
 
 
-def _too_few(number: int, turns: Sequence[Turn], settings: Settings) -> str:
+def _instead(answer: object) -> str:
+    """Say what came instead of the answer: a failure's reason, or a message of another type."""
+    return brief(getattr(answer, "reason", f"sent {type(answer).__name__}"))
+
+
+def _without_the_largest(taken: Taken) -> tuple[Taken, str]:
+    """Refuse the largest of the updates that make a model which is not finite; name its client."""
+    worst = max(taken.accepted, key=lambda t: (t.times_median or 0.0, t.client))
+    reason = (
+        f"with it the next model has NaN or infinite numbers; it is {worst.times_median:.3g} times "
+        "as large as the median update (is its data out of scale, or the learning rate too high?)"
+    )
+    turns = tuple(replace(t, refused=reason) if t is worst else t for t in taken.turns)
+    return replace(taken, turns=turns), worst.client
+
+
+def suspect_of(number: int, taken: Taken) -> str | None:
+    """Describe the largest update of a round, if it is far larger than the others."""
+    worst = max(taken.accepted, key=lambda t: (t.times_median or 0.0, t.client))
+    if (worst.times_median or 0.0) <= SUSPECT:
+        return None
+    return (
+        f"round {number} took an update of client {worst.client!r} that was "
+        f"{worst.times_median:.3g} times as large as the median one"
+    )
+
+
+def _too_few(number: int, turns: Sequence[Turn], settings: Settings, suspect: str | None) -> str:
     good = sum(turn.accepted for turn in turns)
     reasons = {t.client: t.refused or t.failed for t in turns if not t.accepted}
     shown = "; ".join(f"client {one_line(c)}: {reason}" for c, reason in list(reasons.items())[:5])
+    before = f"; before that {suspect}: set norm_bound to refuse such updates" if suspect else ""
     return (
         f"round {number}: {good} good updates of {len(turns)} in {settings.attempts} attempts, "
-        f"the quorum is {settings.quorum}; {shown}"
+        f"the quorum is {settings.quorum}; {shown}{before}"
     )

@@ -31,6 +31,7 @@ def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "base": base,
         "allocator": state.allocator,
         "observed": state.observed,
+        "suspect": state.suspect,
     }
     return tensors, header
 
@@ -52,6 +53,7 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
         _unpack_model(average, header["base"]) if average else None,
         header["allocator"],
         header["observed"],
+        header["suspect"],
     )
 
 

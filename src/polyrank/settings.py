@@ -228,6 +228,7 @@ class Settings(Strict):
     cohort_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     quorum: PositiveInt = 1
     attempts: PositiveInt = 2
+    norm_bound: NonNegativeFloat = 10.0
     base: str = "random"
     init_adapter: str | None = None
     criteria: list[Annotated[str, _NAMED]] = [

@@ -10,6 +10,7 @@ from torch import Tensor
 from polyrank.alignment import all_aligned
 from polyrank.base_change import flatten_patch, unflatten_patch
 from polyrank.checkpoint import join_model, split_model
+from polyrank.errors import MessageError
 from polyrank.messages import (
     Answer,
     Counted,
@@ -62,7 +63,21 @@ def pack(message: Task | Answer) -> bytes:
 
 
 def unpack(data: bytes) -> Task | Answer:
-    """Undo ``pack``."""
+    """Undo ``pack``; what the fields hold is for the guards to judge.
+
+    Raises:
+        MessageError: the bytes are no message.
+    """
+    try:
+        return _unpacked(data)
+    except Exception as error:  # whatever damaged bytes can do to parsers
+        raise MessageError(
+            f"expected a message of polyrank, got {len(data)} bytes that cannot be read: "
+            f"{type(error).__name__}: {str(error)[:200]}"
+        ) from error
+
+
+def _unpacked(data: bytes) -> Task | Answer:
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])["__metadata__"]
     fields: dict[str, Any] = json.loads(header["fields"])

@@ -23,6 +23,7 @@ import torch
 from polyrank import errors
 from polyrank.causes import told
 from polyrank.client import Trainer, Workload
+from polyrank.errors import MessageError
 from polyrank.messages import Answer, Failure, Task
 from polyrank.wire import pack, unpack
 
@@ -185,7 +186,7 @@ class Pool:
         except BlockingIOError:
             return self._lose(worker, jobs, "stopped in the middle of its answer (task_timeout)")
         if worker.job:
-            jobs.finish(worker.job, unpack(data))  # type: ignore[arg-type]
+            jobs.finish(worker.job, _answer(data, worker.job.task))
             worker.job = None
         else:
             _check_start(data)
@@ -223,6 +224,13 @@ def _limit_waiting(pipe: Connection, seconds: float) -> None:
     with fromfd(pipe.fileno(), -1, -1) as socket:
         socket.setsockopt(SOL_SOCKET, SO_SNDTIMEO, limit)
         socket.setsockopt(SOL_SOCKET, SO_RCVTIMEO, limit)
+
+
+def _answer(data: bytes, task: Task) -> Answer:
+    try:
+        return unpack(data)  # type: ignore[return-value]
+    except MessageError as error:
+        return Failure(task.id, str(error))
 
 
 def _check_start(data: bytes) -> None:
