@@ -148,12 +148,11 @@ def test_ctrl_c_stops_at_once_keeps_the_rounds_and_says_how_to_go_on(tmp_path, w
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored under nohup
     ) as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("r/checkpoint/round-00000[1-9].safetensors")):
-            assert time.monotonic() < deadline
+        while not list(tmp_path.glob("r/checkpoint/round-0*[1-9].safetensors")):
+            assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate()[1]  # far sooner than 2000 rounds take
     assert process.returncode == 130
     assert f"polyrank run --resume {tmp_path / 'r'} --trust" in said  # its data are own code
     assert "Traceback" not in said

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 import polyrank
 from polyrank.aggregators import AGGREGATORS
 from polyrank.checkpoint import load_tensors
+from polyrank.config import dump_settings
 from polyrank.errors import QuorumError, RunFolderError
 from polyrank.models import build_shell
 from polyrank.models.weights import put_weights
@@ -129,28 +131,97 @@ def test_another_seed_gives_another_run(tmp_path):
     assert one.summary["loss"] != two.summary["loss"]
 
 
-@pytest.mark.parametrize("rounds", [1, 3])
-def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, rounds):
-    """SIGKILL after some rounds, by a process that watches the folder from outside."""
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    settings = small(rounds=6, training={"epochs": 8})
-    polyrank.run(settings, out=whole)
-    config = whole / "config.toml"
-    script = "import sys; from polyrank.cli import main; main()"
-    command = [sys.executable, "-c", script, "run", str(config), "--out", str(killed), "--quiet"]
-    process = subprocess.Popen(command, cwd=ROOT)
-    deadline = time.monotonic() + 60
-    while not (killed / "checkpoint" / f"round-{rounds:06d}.safetensors").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+class Killed(BaseException):
+    """Ends a run without a word, as SIGKILL does; what catches errors does not see it."""
+
+
+def die() -> None:
+    raise Killed
+
+
+class Killer(Silent):
+    """Die at the n-th client that answers, or once a round is kept."""
+
+    def __init__(self, turns: int = 0, rounds: int = 0, die: Callable[[], None] = die) -> None:
+        self.turns, self.rounds, self.die = turns, rounds, die
+
+    def turn(self, client, done, total):
+        self.turns -= 1
+        if not self.turns:
+            self.die()
+
+    def round(self, number, rounds, record, total_bytes):
+        if number == self.rounds:
+            self.die()
+
+
+@contextmanager
+def dying_before(name: str):
+    """Die when a file of that name is written and not yet in its place."""
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        return die() if Path(target).name == name else real(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    polyrank.run(small(rounds=4), out=folder)
+    return contents(folder)
+
+
+def assert_it_goes_on(killed: Path, whole: dict[str, bytes]) -> None:
     assert not (killed / "summary.json").exists()
     with (killed / "rounds.jsonl").open("a") as file:
         file.write('{"round": 5, "half a li')
     polyrank.resume(killed, trust=True)
-    assert contents(killed) == contents(whole)
+    assert contents(killed) == whole
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, whole, workers):
+    """SIGKILL within round 2: four clients are measured, four trained, and three of four again."""
+    code = (
+        "import os, signal, sys, polyrank\n"
+        "from tests.small import small\n"
+        "from tests.test_experiment import Killer\n"
+        "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if __name__ == '__main__':\n"
+        f"    settings = small(rounds=4, workers={workers})\n"
+        "    polyrank.run(settings, out=sys.argv[1], watcher=Killer(turns=4 + 4 + 3, die=die))\n"
+    )
+    killed = tmp_path / "killed"
+    done = subprocess.run([sys.executable, "-c", code, str(killed)], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(killed.glob("checkpoint/clients/*.2.safetensors"))) >= 3
+    (killed / "config.toml").write_text(dump_settings(small(rounds=4)))
+    assert_it_goes_on(killed, whole)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_killed_between_rounds_it_ends_with_the_same_bits(tmp_path, whole, rounds):
+    with pytest.raises(Killed):
+        polyrank.run(small(rounds=4), out=tmp_path / "run", watcher=Killer(rounds=rounds))
+    assert_it_goes_on(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "round-000002.safetensors",  # its records are there already
+        "0.2.safetensors",
+        "summary.json",
+    ],
+)
+def test_killed_as_it_writes_a_file_it_ends_with_the_same_bits(tmp_path, whole, name):
+    with dying_before(name), pytest.raises(Killed):
+        polyrank.run(small(rounds=4), out=tmp_path / "run")
+    assert_it_goes_on(tmp_path / "run", whole)
 
 
 def test_a_finished_run_can_be_given_more_rounds(tmp_path):
@@ -281,21 +352,9 @@ def test_a_worker_that_dies_or_stands_still_changes_no_bit(tmp_path, sent):
 def test_what_a_killed_run_left_before_its_first_state_can_be_used(tmp_path):
     """Killed as its settings were to be written, and again as the base had been."""
     for name in ("config.toml", "base.safetensors"):
-        code = (
-            "import os, sys\n"
-            "from pathlib import Path\n"
-            "import polyrank\n"
-            "from polyrank import files\n"
-            "from tests.small import small\n"
-            "real = Path.replace\n"
-            "def replace(self, target):\n"
-            f"    if Path(target).name == {name!r}: os._exit(9)\n"
-            "    return real(self, target)\n"
-            "Path.replace = replace\n"
-            "polyrank.run(small(rounds=1), out=sys.argv[1])\n"
-        )
-        command = [sys.executable, "-c", code, str(tmp_path / "run")]
-        assert subprocess.run(command, cwd=ROOT).returncode == 9
+        with dying_before(name), pytest.raises(Killed):
+            polyrank.run(small(rounds=1), out=tmp_path / "run")
+        assert not (tmp_path / "run" / name).exists()
         assert not (tmp_path / "run" / "checkpoint" / name).exists()
         assert (tmp_path / "run" / "checkpoint").exists()
     polyrank.run(small(rounds=1), out=tmp_path / "run")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import polyrank
-from polyrank import cli, config
+from polyrank import api, cli, config, watching
 from polyrank.errors import SettingsError
 from polyrank.report import build, read_run
 from polyrank.watching import FILES, LiveServer, version, watched
@@ -25,6 +25,7 @@ from tests.small import small
 ROOT = Path(__file__).parent.parent
 HIDDEN = ("summary.json", "report.html")  # a run that goes on has neither
 STARTING = "The run is starting"
+HANG = 600  # seconds after which a test that waits for an event is taken to hang
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def server(folder, said):
 
 def ask(server, path="/", method="GET", **headers):
     port = server if isinstance(server, int) else server.server_port
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=HANG)) as connection:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode(), answer.headers
@@ -180,7 +181,7 @@ def test_the_machine_s_own_names_are_answered(server):
 
 
 def test_two_host_headers_are_refused(server):
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as client:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=HANG) as client:
         host = f"Host: 127.0.0.1:{server.server_port}\r\n"
         client.sendall(f"GET /version HTTP/1.1\r\n{host}{host}\r\n".encode())
         assert client.recv(1000).split()[1] == b"403"
@@ -258,20 +259,49 @@ def test_a_reader_who_leaves_is_no_error(server, said):
     assert said == []
 
 
-def test_an_open_page_may_fetch_the_end(server, folder):
-    begin = time.monotonic()
+class Clock:
+    """Stands in for ``time`` where a server waits: it goes on by what is slept, and no other way.
+
+    At each sleep the next of ``events`` is called.
+    """
+
+    def __init__(self, *events):
+        self.events, self.now = list(events), 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        if self.events:
+            self.events.pop(0)()
+
+
+def test_an_open_page_may_fetch_the_end(server, folder, monkeypatch):
+    clock = Clock(lambda: None, lambda: ask(server))
+    monkeypatch.setattr(watching, "time", clock)
     server.wait_for_pages()  # nobody has asked
-    assert time.monotonic() - begin < 0.5
     ask(server)
     server.wait_for_pages()  # the last version is shown already
-    assert time.monotonic() - begin < 2.5
+    assert clock.now == 1000
     append_round(folder)
     ask(server, "/version")
-    reader = threading.Timer(0.3, ask, [server])
-    reader.start()
     server.wait_for_pages()
-    reader.join()
+    assert clock.events == []
     assert server.last_shown == version(folder)
+
+
+def test_a_page_that_is_closed_is_not_waited_for(server, folder, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(watching, "time", clock)
+    append_round(folder)
+    ask(server, "/version")
+    server.wait_for_pages()
+    assert clock.now == pytest.approx(1000 + watching.RECENT, abs=0.1)
+    clock.events = [lambda: ask(server, "/version")] * 10**4  # asks, and never fetches the page
+    ask(server, "/version")
+    server.wait_for_pages()
+    assert clock.now == pytest.approx(1000 + watching.RECENT + watching.PATIENCE, abs=0.2)
 
 
 def test_watching_needs_a_run(tmp_path):
@@ -304,7 +334,7 @@ def test_control_c_ends_watching_with_0(folder):
         port = int(line.split("http://127.0.0.1:")[1].split("/")[0])
         assert ask(port, "/version")[0] == 200
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=HANG)
     assert process.returncode == 0
     assert (out, err) == ("", "")
 
@@ -321,6 +351,7 @@ class Reader(threading.Thread):
     def __init__(self, port):
         super().__init__()
         self.port, self.pages, self.stop = port, [], False
+        self.began = threading.Event()  # the first page is there
 
     def run(self):
         shown = ""
@@ -329,6 +360,7 @@ class Reader(threading.Thread):
                 current = ask(self.port, "/version")[1]
                 if current != shown:
                     self.pages.append(ask(self.port)[1])
+                    self.began.set()
                     shown = current
             except (OSError, http.client.HTTPException):
                 pass
@@ -342,7 +374,10 @@ def test_a_watched_run_ends_with_the_same_bits(tmp_path, workers, monkeypatch):
     settings.write_text(config.dump_settings(small(rounds=2, workers=workers)))
     assert command("run", settings, "--quiet", "--out", tmp_path / "alone")[0] == 0
     port = free_port()
-    reader = Reader(port)
+    reader, run = Reader(port), api.run
+    for patience in ("RECENT", "PATIENCE"):  # of a machine with much to do
+        monkeypatch.setattr(watching, patience, HANG)
+    monkeypatch.setattr(api, "run", lambda *a, **k: reader.began.wait(HANG) and run(*a, **k))
     reader.start()
     try:
         words = ["--json", "--watch", "--port", port, "--out", tmp_path / "seen"]

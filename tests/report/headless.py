@@ -23,7 +23,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-dev-shm-usage",
 )
-PATIENCE = 120  # seconds
+PATIENCE = 600  # seconds; a guard against hanging, not a bound on speed
 DRAWN = (
     "Object.fromEntries(Array.from(document.querySelectorAll('[data-figure]'), box =>"
     " [box.dataset.figure, box.querySelector('svg.main-svg :is(.trace, .point, .hm)') !== null]))"
