@@ -1,5 +1,6 @@
 """The states that a run keeps: the newest, and the one before for the case that it is damaged."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +14,10 @@ from polyrank.settings import CHANGEABLE_ON_RESUME, Settings
 
 
 def lasting(settings: Settings) -> dict[str, Any]:
-    """Return the settings that a run keeps to its end, as JSON holds them."""
-    return settings.model_dump(mode="json", exclude=set(CHANGEABLE_ON_RESUME))
+    """Return the settings that a run keeps to its end, as JSON holds them, in one order."""
+    kept = settings.model_dump(mode="json", exclude=set(CHANGEABLE_ON_RESUME))
+    ordered: dict[str, Any] = json.loads(json.dumps(kept, sort_keys=True))  # as TOML has another
+    return ordered
 
 
 def keep_state(
