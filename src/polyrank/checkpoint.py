@@ -110,7 +110,7 @@ class ClientStore:
         wanted |= {self._base_path(round - 1).name for _, round in needed}
         if self.folder.is_dir():
             for path in self.folder.iterdir():
-                if path.name not in wanted:
+                if path.name not in wanted and not path.is_dir():
                     path.unlink()
 
     def _base_path(self, version: int) -> Path:

@@ -12,6 +12,9 @@ from pydantic_core import ErrorDetails
 from polyrank.errors import SettingsError, nearest
 from polyrank.settings import Settings
 
+DEEPEST = 20  # tables within tables; ours are 4 deep
+_TOO_DEEP = f"expected tables and lists at most {DEEPEST} deep, got deeper ones"
+
 CALLED_OTHERWISE = {  # keys of PEFT and transformers, and one of an older version
     "target_modules": "adapter.targets",
     "modules_to_save": "adapter.extras",
@@ -38,6 +41,8 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path}: {_TOO_DEEP}") from error
     for text in overrides:
         override(document, text)
     document.setdefault("name", path.stem)
@@ -51,7 +56,7 @@ def make_settings(document: Mapping[str, Any], where: str = "settings") -> Setti
         SettingsError: naming the key, the value and what is allowed.
     """
     try:
-        return Settings.model_validate(_paths_as_texts(document))
+        return Settings.model_validate(_paths_as_texts(document, DEEPEST))
     except ValidationError as error:
         raise SettingsError("\n".join(f"{where}: {line}" for line in _lines(error))) from error
     except SettingsError as error:
@@ -69,6 +74,8 @@ def override(document: dict[str, Any], text: str) -> None:
         raise SettingsError(f"--set {text!r}: expected key=value, such as training.epochs=3")
     try:
         value = tomllib.loads(f"value = {given}")["value"]
+    except RecursionError as error:
+        raise SettingsError(f"--set {dotted.strip()!r}: {_TOO_DEEP}") from error
     except tomllib.TOMLDecodeError as error:
         value = given.strip()
         if value[:1] in ("[", "{"):
@@ -106,11 +113,13 @@ def _differences(old: object, new: object, path: str) -> list[str]:
     return [] if old == new else [path]
 
 
-def _paths_as_texts(value: Any) -> Any:  # noqa: ANN401 - whatever a document holds
+def _paths_as_texts(value: Any, deep: int) -> Any:  # noqa: ANN401 - whatever a document holds
+    if not deep:
+        raise SettingsError(_TOO_DEEP)
     if isinstance(value, Mapping):
-        return {key: _paths_as_texts(inner) for key, inner in value.items()}
+        return {key: _paths_as_texts(inner, deep - 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_paths_as_texts(inner) for inner in value]
+        return [_paths_as_texts(inner, deep - 1) for inner in value]
     return str(value) if isinstance(value, Path) else value
 
 

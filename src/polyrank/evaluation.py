@@ -13,6 +13,7 @@ from polyrank.encoding import check_labels, encode
 from polyrank.errors import DataError
 from polyrank.export import read_trained
 from polyrank.metrics import metrics_of
+from polyrank.outside import as_written
 from polyrank.results import RunFolder
 from polyrank.settings import Settings
 from polyrank.threads import one_thread
@@ -56,11 +57,11 @@ def evaluate_run(
             f"{data.source}: examples of shape {examples.input_shape}, the model takes "
             f"{trained.input_shape}"
         )
+    with as_written(path):
+        model = trained.bridge().model
     with one_thread():
         rows = torch.arange(len(examples))
-        counts, loss = count_answers(
-            trained.bridge().model, examples, rows, trained.classes, choose_device("cpu")
-        )
+        counts, loss = count_answers(model, examples, rows, trained.classes, choose_device("cpu"))
     return {"rows": float(len(examples)), **metrics_of(counts, loss)}
 
 

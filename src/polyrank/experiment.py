@@ -24,12 +24,13 @@ from polyrank.frozen_base import kept_part, whole_base
 from polyrank.kept_states import check_settings, keep_state, lasting, newest_whole
 from polyrank.label_skew import skew_warning
 from polyrank.messages import Measured
+from polyrank.outside import as_written
 from polyrank.preparation import fingerprint, first_adapter, first_extras, prepare
 from polyrank.progress import Silent, Watcher
 from polyrank.report import write_report
 from polyrank.results import RunFolder
 from polyrank.round_record import RoundRecord, Turn, round_line, update_lines
-from polyrank.saved_state import pack_state, unpack_state
+from polyrank.saved_state import check_fits, pack_state, unpack_state
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import ServerOptimizer
 from polyrank.settings import Method, Settings
@@ -75,7 +76,8 @@ class _Run:
         self.kept: list[Mapping[str, int]] = []  # of the states on the disk, who trained when
         self.saved = newest_whole(folder, watcher.note)
         if self.saved:
-            check_settings(folder, settings, self.saved[1]["settings"])
+            with as_written(folder.path):
+                check_settings(folder, settings, self.saved[1]["settings"])
         self.failures: list[Turn] = []
         self.aggregator: Aggregator = _made(AGGREGATORS, settings.aggregator)
         self.optimizer: ServerOptimizer | None = _made(SERVER_OPTIMIZERS, settings.server_optimizer)
@@ -324,14 +326,19 @@ class _Run:
             return None
         tensors, header = self.saved
         self.saved = None  # not held for the whole run
-        if header["data"] != self.fingerprint:
-            raise RunFolderError(
-                f"{self.folder.path}: the data set is not the one that the run began with"
-            )
-        self.kept = header["kept"]
-        self.folder.cut(header["round"], header["lengths"])
-        self.sent = sum(sum(r["bytes"].values()) for r in self.folder.read("rounds"))
-        return unpack_state(tensors, header), header["facts"]
+        with as_written(self.folder.path):
+            if header["data"] != self.fingerprint:
+                raise RunFolderError(
+                    f"{self.folder.path}: the data set is not the one that the run began with"
+                )
+            self.kept = header["kept"]
+            state, facts = unpack_state(tensors, header), header["facts"]
+            check_fits(state, self._start_model(), self.ranks.clients)
+            self.folder.cut(state.round, header["lengths"])
+            rounds = self.folder.read("rounds")
+            summarize(self.settings, rounds, self.folder.read("clients"), facts)  # it can be done
+            self.sent = sum(sum(r["bytes"].values()) for r in rounds)
+        return state, facts
 
     def _finish(self, federation: Federation, state: ServerState) -> None:
         rows = {client.name: len(client.test) for client in self.prepared.splits.clients}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from polyrank.model_card import model_card
 from polyrank.models import MODELS, build_model, build_shell, pretrained_of
 from polyrank.models.packed import packed_modules
 from polyrank.models.weights import put_weights, read_weights
-from polyrank.outside import read_object
+from polyrank.outside import as_written, read_object
 from polyrank.peft_bridge import (
     Bridge,
     Published,
@@ -44,6 +44,8 @@ from polyrank.settings import Method, Settings
 from polyrank.trust import refuse_own_code
 
 _HERE = "."  # the name of a pre-trained model that the export itself describes
+_SIZES = TypeAdapter(tuple[tuple[int, ...], int, int])
+_NAMES = TypeAdapter(tuple[str, ...])
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # no absolute path, no ".."
 
 
@@ -116,7 +118,13 @@ def read_trained(path: Path, client: str | None) -> TrainedModel:
     last = folder.last_state()
     if last is None:
         raise RunFolderError(f"{path}: no round has been saved yet")
-    tensors, header = load_tensors(last)
+    with as_written(path):
+        return _read(folder, *load_tensors(last), client)
+
+
+def _read(
+    folder: RunFolder, tensors: Tensors, header: Mapping[str, Any], client: str | None
+) -> TrainedModel:
     change: Tensors = {}
     if client is None:
         model = unpack_state(tensors, header).exported
@@ -134,10 +142,8 @@ def read_trained(path: Path, client: str | None) -> TrainedModel:
         whole_base(folder.settings, kept, about),
         adapter,
         extras,
-        tuple(about["input_shape"]),
-        about["classes"],
-        header["round"],
-        tuple(header["facts"]["label_names"]),
+        *_SIZES.validate_python((about["input_shape"], about["classes"], header["round"])),
+        _NAMES.validate_python(header["facts"]["label_names"]),
         change,
     )
 
@@ -188,19 +194,20 @@ def export(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        about = _write(part, trained, merge, pad_rank)
         run = RunFolder(path)
-        card = model_card(
-            trained.settings,
-            {name: factors.rank for name, factors in trained.adapter.items()},
-            trained.rounds,
-            client=client,
-            merged=merge,
-            summary=run.read_summary() if run.finished else None,
-            final=next((c for c in run.read("clients") if _is_final(c, client)), None),
-            folder=out.absolute().name,
-            base=about.get("folder"),
-        )
+        with as_written(path):
+            about = _write(part, trained, merge, pad_rank)
+            card = model_card(
+                trained.settings,
+                {name: factors.rank for name, factors in trained.adapter.items()},
+                trained.rounds,
+                client=client,
+                merged=merge,
+                summary=run.read_summary() if run.finished else None,
+                final=next((c for c in run.read("clients") if _is_final(c, client)), None),
+                folder=out.absolute().name,
+                base=about.get("folder"),
+            )
         write_whole(part / "README.md", card.encode())
         _open_to_others(part)
         if out.exists():  # an empty folder that may be somebody's current one stays itself

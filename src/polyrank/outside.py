@@ -1,10 +1,12 @@
-"""Small files that somebody else may have written: read without trusting their size or form."""
+"""Files that somebody else may have written: read without trusting their size or form."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from polyrank.errors import PolyRankError
+from polyrank.errors import PolyRankError, RunFolderError
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
@@ -46,3 +48,21 @@ def read_object(
     if not isinstance(found, dict):
         raise error(f"{path}: expected a JSON object, got {type(found).__name__}")
     return found
+
+
+@contextmanager
+def as_written(path: Path) -> Iterator[None]:
+    """Name the file or folder whose contents do not have the form that we give them.
+
+    Raises:
+        RunFolderError: something was missing in what was read, or of another type.
+    """
+    try:
+        yield
+    except _OTHER_FORM as error:
+        raise RunFolderError(
+            f"{path}: damaged, or not written by PolyRank: {type(error).__name__}: {error}"
+        ) from error
+
+
+_OTHER_FORM = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)

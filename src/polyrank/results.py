@@ -16,6 +16,7 @@ from typing import Any
 from polyrank.config import dump_settings, load_settings
 from polyrank.errors import RunFolderError
 from polyrank.files import lock, sync_folder, write_whole
+from polyrank.outside import as_written, parse_json
 from polyrank.settings import Settings
 
 RECORDS = ("rounds", "clients")  # timings differ from run to run and are kept apart
@@ -81,11 +82,13 @@ class RunFolder:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
 
     def read(self, kind: str) -> list[dict[str, Any]]:
-        """Return all records of a kind."""
+        """Return all records of a kind.
+
+        Raises:
+            RunFolderError: a line is none; file and line are named.
+        """
         path = self._records(kind)
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [_record(line, f"{path}, line {at}") for at, line in enumerate(_lines(path), 1)]
 
     def lengths(self) -> dict[str, int]:
         """Return the length of each record file in bytes."""
@@ -110,8 +113,9 @@ class RunFolder:
     def _cut_timings(self, round: int) -> None:
         path = self._records("timings")
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [x for x in lines if x.endswith("\n") and json.loads(x)["round"] <= round]
+            whole = [line for line in _lines(path) if line.endswith("\n")]
+            with as_written(path):
+                kept = [line for line in whole if _record(line, f"{path}")["round"] <= round]
             write_whole(path, "".join(kept).encode())
 
     def state_path(self, round: int) -> Path:
@@ -124,16 +128,18 @@ class RunFolder:
 
     def states(self) -> list[Path]:
         """Return the states that are there, the newest first."""
-        return sorted(self.checkpoint.glob("round-*.safetensors"), reverse=True)
+        found = self.checkpoint.glob("round-*.safetensors")
+        return sorted((path for path in found if path.is_file()), reverse=True)
 
     def forget_states_before(self, round: int) -> None:
         """Remove all states before that of a round, and what an interrupted write left."""
         for path in self.checkpoint.glob("round-*.safetensors"):
-            if path < self.state_path(round):
+            if path < self.state_path(round) and not path.is_dir():
                 path.unlink()
         for folder in (self.path, self.checkpoint, self.clients):
             for path in folder.glob(".*.tmp"):
-                path.unlink()
+                if not path.is_dir():
+                    path.unlink()
         sync_folder(self.checkpoint)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -150,16 +156,35 @@ class RunFolder:
         """Return the summary.
 
         Raises:
-            RunFolderError: the run has not finished.
+            RunFolderError: the run has not finished, or the file is damaged.
         """
-        try:
-            summary: dict[str, Any] = json.loads((self.path / "summary.json").read_text("utf-8"))
-        except OSError as error:
-            raise RunFolderError(f"{self.path}: no summary.json: not a finished run") from error
-        return summary
+        path = self.path / "summary.json"
+        if not path.is_file():
+            raise RunFolderError(f"{self.path}: no summary.json: not a finished run")
+        return _record("".join(_lines(path)), str(path))
 
     def _records(self, kind: str) -> Path:
         return self.path / f"{kind}.jsonl"
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text file with their ends; none of one that is not there."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path}: cannot be read: {error}") from error
+
+
+def _record(text: str, where: str) -> dict[str, Any]:
+    try:
+        found = parse_json(text)
+    except ValueError as error:
+        raise RunFolderError(f"{where}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{where}: expected a JSON object, got {type(found).__name__}")
+    return found
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds

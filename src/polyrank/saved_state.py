@@ -1,9 +1,10 @@
 """The server's state as named tensors and a JSON header, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from polyrank.adapter import Tensors, is_prefix, prefix
@@ -12,6 +13,7 @@ from polyrank.base_change import BaseChange
 from polyrank.checkpoint import join_model, split_model
 from polyrank.federation import ServerState
 
+_COUNTS = TypeAdapter(tuple[int, dict[str, int], int])
 AVERAGE, MEMORY = "average/", "memory/"
 
 
@@ -46,14 +48,39 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
     return ServerState(
         _unpack_model(tensors, header["base"]),
         plan,
-        header["round"],
-        header["trained"],
-        header["planned"],
+        *_COUNTS.validate_python((header["round"], header["trained"], header["planned"])),
         _starting_with(MEMORY, tensors),
         _unpack_model(average, header["base"]) if average else None,
         header["allocator"],
         header["observed"],
         header["suspect"],
+    )
+
+
+def check_fits(state: ServerState, start: ServerModel, clients: Collection[str]) -> None:
+    """Check that a state is one of the run that starts from this model, for its clients.
+
+    Raises:
+        ValueError: it is not.
+    """
+    for model in (state.model, state.exported):
+        for expected, came in zip(_sizes(start), _sizes(model), strict=True):
+            if expected != came:
+                raise ValueError(f"expected tensors of sizes {expected}, got {came}")
+    modules = start.adapter.keys()
+    if set(state.plan) != set(clients) or any(of.keys() - modules for of in state.plan.values()):
+        raise ValueError(f"expected slots of {len(clients)} clients in {', '.join(modules)}")
+    for client, of in state.plan.items():
+        for module, slots in of.items():
+            if slots.dim() != 1 or not torch.isin(slots, start.adapter[module].slots).all():
+                raise ValueError(f"client {client!r}, module {module!r}: slots that are not there")
+
+
+def _sizes(model: ServerModel) -> tuple[dict[str, tuple[int, ...]], ...]:
+    factors = model.adapter.items()
+    return (
+        {n: (*f.a.shape, *f.b.shape, *f.slots.shape) for n, f in factors},
+        {n: tuple(t.shape) for n, t in model.extras.items()},
     )
 
 

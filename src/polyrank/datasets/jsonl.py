@@ -1,7 +1,6 @@
 """Texts, prompts with completions, or conversations in a .jsonl or .jsonl.gz file."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from polyrank.datasets import checks, text_forms
 from polyrank.datasets.data import Data
 from polyrank.errors import DataError
+from polyrank.outside import parse_json
 
 
 def jsonl(
@@ -97,14 +97,14 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         opener = gzip.open if path.suffix.lower() == ".gz" else open
         with opener(path, "rt", encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
-                row = json.loads(line) if line.strip() else None
+                row = parse_json(line) if line.strip() else None
                 if row is not None and not isinstance(row, dict):
                     raise DataError(f"{path}: line {number}: expected an object, came {line[:80]}")
                 if row is not None:
                     yield number, row
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: line {number}: not valid JSON: {error}") from error
     except UnicodeDecodeError as error:
         raise checks.not_utf8(path) from error
+    except ValueError as error:
+        raise DataError(f"{path}: line {number}: not valid JSON: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: after line {number}: cannot be read: {error}") from error

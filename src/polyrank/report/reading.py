@@ -4,7 +4,6 @@ A line that a crash cut short is left out with a note; any other line that does 
 is an error that names the file, the line and the field.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from polyrank.errors import RunFolderError
+from polyrank.outside import parse_json
 from polyrank.report.records import (
     ClientUpdate,
     Final,
@@ -43,7 +43,7 @@ def read_run(folder: Path) -> Run:
     events = [
         _record(EVENTS[line[1]["event"]], *line)
         for line in _lines(folder / "clients.jsonl", notes)
-        if isinstance(line[1], dict) and line[1].get("event") in EVENTS
+        if isinstance(line[1], dict) and str(line[1].get("event")) in EVENTS
     ]
     return Run(
         folder=folder,
@@ -83,7 +83,7 @@ def _lines(path: Path, notes: list[str]) -> Iterator[Line]:
         if not line.strip():
             continue
         try:
-            yield f"{path}, line {number}", json.loads(line)
+            yield f"{path}, line {number}", parse_json(line)
         except ValueError as error:
             if number < len(lines):
                 raise RunFolderError(f"{path}, line {number}: not JSON: {error}") from error
@@ -103,7 +103,7 @@ def _summary(path: Path) -> Summary | None:
     if not path.is_file():
         return None
     try:
-        return _record(Summary, str(path), json.loads(_bytes(path)))
+        return _record(Summary, str(path), parse_json(_bytes(path)))
     except ValueError as error:
         raise RunFolderError(f"{path}: not JSON: {error}") from error
 

@@ -17,9 +17,10 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]  # what a browser can count
 Number = Annotated[float | None, BeforeValidator(_finite)]
 Metrics = Mapping[str, Number]  # such as "accuracy" and "loss", or "perplexity"
-Ranks = Mapping[str, int]  # module -> rank
+Ranks = Mapping[str, Whole]  # module -> rank
 
 
 class Record(BaseModel):
@@ -38,8 +39,8 @@ class Record(BaseModel):
 class Bytes(Record):
     """What went from clients to server (up) and back (down)."""
 
-    up: int = 0
-    down: int = 0
+    up: Whole = 0
+    down: Whole = 0
 
 
 class Rejection(Record):
@@ -52,7 +53,7 @@ class Rejection(Record):
 class Round(Record):
     """One round; round 0 is the state before training."""
 
-    round: int
+    round: Whole
     cohort: tuple[str, ...] = ()
     refused: tuple[Rejection, ...] = ()
     failed: tuple[Rejection, ...] = ()
@@ -67,13 +68,13 @@ class Profile(Record):
 
     event: Literal["profile"]
     client: str
-    examples: Mapping[str, int] = Field(default_factory=dict)
-    label_counts: tuple[int, ...] = ()
+    examples: Mapping[str, Whole] = Field(default_factory=dict)
+    label_counts: tuple[Whole, ...] = ()
     criteria: Mapping[str, Number] = Field(default_factory=dict)
     score: Number = None
     contributions: Mapping[str, Number] = Field(default_factory=dict)
     ranks: Ranks = Field(default_factory=dict)
-    cap: int | None = None
+    cap: Whole | None = None
     reason: str = ""
 
 
@@ -81,9 +82,9 @@ class ClientUpdate(Record):
     """One accepted update of one client."""
 
     event: Literal["update"]
-    round: int
+    round: Whole
     client: str
-    examples: int | None = None
+    examples: Whole | None = None
     loss: Number = None
     bytes: Bytes = Bytes()
 
@@ -103,7 +104,7 @@ class Final(Record):
 class Timing(Record):
     """Seconds of one round by part ("train", "aggregate", ...)."""
 
-    round: int
+    round: Whole
     seconds: Mapping[str, Number] = Field(default_factory=dict)
 
 
@@ -119,16 +120,16 @@ class Summary(Record):
 
     name: str | None = None
     seed: int | None = None
-    rounds: int | None = None
+    rounds: Whole | None = None
     accuracy: Metrics = Field(default_factory=dict)  # final, best, best_round
     perplexity: Metrics = Field(default_factory=dict)  # the same, of a language model
     macro_f1: Metrics = Field(default_factory=dict)
     balanced_accuracy: Metrics = Field(default_factory=dict)
     worst_client: Worst = Worst()
     personal: Metrics = Field(default_factory=dict)  # mean
-    rounds_to_target: int | None = None
+    rounds_to_target: Whole | None = None
     bytes: Bytes | None = None
-    parameters: Mapping[str, int] = Field(default_factory=dict)  # base, trained
+    parameters: Mapping[str, Whole] = Field(default_factory=dict)  # base, trained
     ranks: Mapping[str, Ranks] = Field(default_factory=dict)
     mean_rank: Number = None
     criterion_weights: Mapping[str, Number] = Field(default_factory=dict)
