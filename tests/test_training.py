@@ -55,6 +55,15 @@ def test_training_is_the_plain_loop(settings, optimizer):
     torch.testing.assert_close(ours.weight, model.weight)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "came"), [(1, "parameters became infinite or NaN"), (3, "the loss became nan")]
+)
+def test_a_learning_rate_at_which_training_diverges_is_to_be_lowered(epochs, came):
+    settings = TrainingSettings(epochs=epochs, batch_size=30, optimizer="sgd")
+    with pytest.raises(TrainingError, match=rf"rate 1e\+39, {came}: lower learning_rate"):
+        trained(settings, 1e39)
+
+
 def test_steps_override_epochs():
     model, examples = problem()
     settings = TrainingSettings(epochs=1, steps=9, batch_size=8)

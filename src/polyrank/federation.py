@@ -441,8 +441,14 @@ def suspect_of(number: int, taken: Taken) -> str | None:
 
 def _too_few(number: int, turns: Sequence[Turn], settings: Settings, suspect: str | None) -> str:
     good = sum(turn.accepted for turn in turns)
-    reasons = {t.client: t.refused or t.failed for t in turns if not t.accepted}
-    shown = "; ".join(f"client {one_line(c)}: {reason}" for c, reason in list(reasons.items())[:5])
+    same: dict[str | None, list[str]] = {}
+    for turn in turns:
+        if not turn.accepted:
+            same.setdefault(turn.refused or turn.failed, []).append(one_line(turn.client))
+    shown = "; ".join(
+        f"client{'s' * (len(clients) > 1)} {', '.join(clients[:20])}: {reason}"
+        for reason, clients in list(same.items())[:5]
+    )
     before = f"; before that {suspect}: set norm_bound to refuse such updates" if suspect else ""
     return (
         f"round {number}: {good} good updates of {len(turns)} in {settings.attempts} attempts, "

@@ -1,5 +1,6 @@
 """Local training and evaluation of one model on some rows."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -71,7 +72,7 @@ def fit(
         penalty: added to the loss of every batch; the losses in the outcome are without it.
 
     Raises:
-        TrainingError: there are no rows, or nothing to train.
+        TrainingError: there are no rows, nothing to train, or the training diverged.
     """
     if not len(rows) or not parameters:
         raise TrainingError(f"{len(rows)} rows, {len(parameters)} trainable tensors: no training")
@@ -104,8 +105,21 @@ def fit(
             seen += sum(counts)
             outcome.steps += 1
         outcome.epoch_losses.append(float(total) / seen)
+    _check_finite(parameters, outcome.epoch_losses[-1], learning_rate)
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def _check_finite(parameters: Sequence[nn.Parameter], loss: float, learning_rate: float) -> None:
+    came = f"the loss became {loss}"
+    if math.isfinite(loss):
+        if all(bool(torch.isfinite(p).all()) for p in parameters):
+            return
+        came = "parameters became infinite or NaN"
+    raise TrainingError(
+        f"training diverged at learning rate {learning_rate:g}, {came}: lower learning_rate or "
+        "set clip_norm; values in the data that are far too large have the same effect"
+    )
 
 
 def call_cost(model: nn.Module, device: torch.device) -> float:
