@@ -84,6 +84,7 @@ def test_json_is_the_summary_and_nothing_else(run_folder, tmp_path):
         (["run", "examples/digits.toml", "--control", "pool"], 2, "did you mean 'pooled'"),
         (["run", "--resume", "examples", "--control", "pooled"], 2, "with a settings file"),
         (["run", "--resume", "examples"], 1, "config.toml"),
+        (["run", "examples/digits.toml", "--out", "README.md"], 1, "empty, came a file"),
         (["plan", "none.csv"], 1, "none.csv"),
         (["export", "examples", "--global", "--out", "x"], 1, "config.toml"),
         (["eval", "examples"], 1, "config.toml"),

@@ -17,7 +17,7 @@ import polyrank
 from polyrank.aggregators import AGGREGATORS
 from polyrank.checkpoint import load_tensors
 from polyrank.config import dump_settings
-from polyrank.errors import QuorumError, RunFolderError
+from polyrank.errors import QuorumError, RunFolderError, SettingsError
 from polyrank.models import build_shell
 from polyrank.models.weights import put_weights
 from polyrank.preparation import prepare
@@ -232,6 +232,36 @@ def test_a_finished_run_can_be_given_more_rounds(tmp_path):
     assert contents(tmp_path / "run") == contents(tmp_path / "longer")
 
 
+class Notes(Silent):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
+
+
+def test_a_finished_run_says_so_and_is_left_as_it_is(tmp_path):
+    first = polyrank.run(small(rounds=2), out=tmp_path / "run")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    again = polyrank.resume(tmp_path / "run", watcher=(notes := Notes()), trust=True)
+    assert again.summary == first.summary
+    assert ["already finished, with 2 rounds" in text for text in notes.said] == [True]
+    assert str(tmp_path / "run" / "report.html") in notes.said[0]
+    with pytest.raises(SettingsError, match="rounds = 1: expected at least 2, which are finished"):
+        polyrank.resume(tmp_path / "run", overrides=["rounds=1"], trust=True)
+    after = {p: p.stat().st_mtime_ns for p in before}
+    assert {p.name for p in before if before[p] != after[p]} <= {".lock"}
+
+
+def test_a_run_that_was_killed_before_its_new_summary_goes_on(tmp_path):
+    """More rounds were asked for, and the summary on the disk is still the old one."""
+    longer = polyrank.run(small(rounds=3), out=tmp_path / "longer")
+    polyrank.run(small(rounds=2), out=tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    folder.write_settings(small(rounds=3))
+    assert polyrank.resume(tmp_path / "run", trust=True).summary == longer.summary
+
+
 def test_changed_settings_are_refused_by_name_on_resume(tmp_path):
     polyrank.run(small(rounds=1), out=tmp_path / "run")
     before = contents(tmp_path / "run")
@@ -276,9 +306,7 @@ def test_two_processes_cannot_work_in_one_folder(tmp_path):
 def test_updates_that_are_not_finite_never_reach_the_global_model(tmp_path):
     """A learning rate of 1e30 makes SGD overflow: sooner or later every training diverges."""
     settings = small(training={"optimizer": "sgd", "learning_rate": 1e30}, allocator="uniform")
-    said = (
-        r"0 good updates of 4 .*; clients \d, .* at learning rate 1e\+30, .*: lower lear"
-    )
+    said = r"0 good updates of 4 .*; clients \d, .* at learning rate 1e\+30, .*: lower lear"
     with pytest.raises(QuorumError, match=said):
         polyrank.run(settings, out=tmp_path / "run")
     state = RunFolder.open(tmp_path / "run").last_state()

@@ -59,6 +59,8 @@ def resume(
 ) -> "Result":
     """Go on with an interrupted run; it ends with the same bits as an uninterrupted one.
 
+    Of a run that has finished all its rounds the result is returned as it is.
+
     Args:
         path: the run folder.
         overrides: only of rounds, workers, task_timeout, device and trackers.
@@ -68,6 +70,7 @@ def resume(
     Raises:
         RunFolderError: there is no run, another setting was changed, or the settings name code
             of one's own and ``trust`` is not given.
+        SettingsError: fewer rounds are asked for than are finished.
     """
     folder = RunFolder.open(Path(path))
     old = folder.settings
@@ -81,9 +84,18 @@ def resume(
             f"only {', '.join(sorted(CHANGEABLE_ON_RESUME))} can"
         )
     with folder.locked():
-        folder.write_settings(new)
-        from polyrank.experiment import perform
+        _check_rounds(folder, new.rounds)
+        from polyrank.experiment import Result, perform
 
+        if folder.finished and (summary := folder.read_summary())["rounds"] == new.rounds:
+            report = folder.path / "report.html"
+            if watcher:
+                watcher.note(
+                    f"{folder.path}: already finished, with {new.rounds} rounds; the report is "
+                    f"{report}; --set rounds=N goes on to N rounds"
+                )
+            return Result(folder.path, summary)
+        folder.write_settings(new)
         return perform(folder, new, watcher)
 
 
@@ -95,6 +107,16 @@ def free_folder(parent: Path, name: str) -> Path:
         if not path.exists():
             return path
         number += 1
+
+
+def _check_rounds(folder: RunFolder, wanted: int) -> None:
+    """Raise SettingsError if a run has finished more rounds than are wanted."""
+    last = folder.last_state()
+    if last is not None and last > folder.state_path(wanted):
+        done = int(last.stem.removeprefix("round-"))
+        raise SettingsError(
+            f"{folder.path}: rounds = {wanted}: expected at least {done}, which are finished"
+        )
 
 
 def _checked(
