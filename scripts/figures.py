@@ -64,9 +64,19 @@ def grid(result: dict[str, Any]) -> str:
         curves = [column[arm].values() for column in columns.values()]
         cells = [spread([statistics.mean(curve[-LAST:]) for curve in each]) for each in curves]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
-    seeds = {len(seeds) for column in columns.values() for seeds in column.values()}
-    lines += ["", f"Mean ± standard deviation over {' or '.join(map(str, seeds))} seeds."]
+    lines += ["", f"Mean ± standard deviation over {seeds_of(columns)}."]
     return "\n".join(lines)
+
+
+def seeds_of(columns: dict[str, dict[str, Any]]) -> str:
+    """Say how many seeds the columns have: "3 seeds (digits), 2 seeds (mnist, fashion_mnist)"."""
+    told: dict[int, dict[str, None]] = {}
+    for name, column in columns.items():
+        for seeds in column.values():
+            told.setdefault(len(seeds), {})[name.partition(",")[0]] = None
+    if len(told) == 1:
+        return f"{next(iter(told))} seeds"
+    return ", ".join(f"{count} seeds ({', '.join(data)})" for count, data in told.items())
 
 
 def table(result: dict[str, Any]) -> str:
