@@ -92,6 +92,17 @@ def test_a_client_whose_slots_have_changed_is_sent_both_factors_again():
     assert sent(rolora.engine) == {1: {"ab"}, 2: {"b"}, 3: {"ab"}, 4: {"b"}}
 
 
+def test_a_client_that_missed_the_last_round_is_sent_both_factors():
+    """RoLoRA's a was away in round 2; the others are sent what that round has changed."""
+    rolora = federation("rolora")
+    state = start()
+    for away in ("", "a", ""):
+        rolora.engine.away = set(away)
+        state, _ = rolora.next_round(state)
+    last = {t.id.client: t.download.adapter["fc"].parts for t in rolora.engine.tasks[-4:]}
+    assert last == {"a": "ab", "b": "a", "c": "a", "d": "a"}
+
+
 def test_the_average_knows_the_number_of_the_round():
     """After rounds 1 to 3 the average is that of the same models, called by hand."""
     loop = federation(average=0.9)

@@ -66,6 +66,7 @@ def test_the_slots_that_a_cut_leaves_are_the_first():
         ({"adapter": {"fc": with_number(float("nan"))}}, "factor b: 1 of 8 numbers"),
         ({"adapter": {"fc": with_number(float("inf"))}}, "infinite"),
         ({"extras": {}}, "extras"),
+        ({"extras": {"bias": torch.zeros(4), "more": torch.zeros(1)}}, "extras"),
         ({"extras": {"bias": torch.full((4,), float("nan"))}}, "extra 'bias'"),
         ({"extras": {"bias": torch.zeros(1)}}, "shape"),
     ],

@@ -35,3 +35,12 @@ def test_the_newest_state_is_the_one_to_go_on_from(tmp_path):
     folder, _ = folder_of(tmp_path)
     folder.state_path(10).write_bytes(b"")
     assert folder.last_state() == folder.state_path(10)
+
+
+def test_states_before_a_round_are_forgotten_and_what_a_killed_write_left(tmp_path):
+    folder, _ = folder_of(tmp_path)
+    left = folder.checkpoint / ".round-000003.safetensors.tmp"
+    left.write_bytes(b"")
+    folder.forget_states_before(1)
+    kept = {path for path in folder.checkpoint.iterdir() if path.is_file()}
+    assert kept == {folder.state_path(1), folder.state_path(2)}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from polyrank.adapter import Factors, prefix
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.aggregator import Aggregator, ServerModel, aggregate
+from polyrank.aggregators.aggregator import Aggregator, ServerModel, aggregate, unchanged
 from polyrank.errors import SettingsError, ShapeError
 from polyrank.messages import TaskId, Update
 
@@ -224,6 +224,18 @@ def test_clients_weigh_the_same_where_that_is_asked_for(name):
     assert not close(effective(equal), effective(combine(name, unlike)))
     with pytest.raises(SettingsError, match=r"client_weights = 'mean': .*'examples' or 'equal'"):
         combine(name, unlike, client_weights="mean")
+
+
+@pytest.mark.parametrize("name", [n for n in AGGREGATORS if made(n).changes_base])
+def test_what_was_added_to_the_base_before_stays_in_it(name):
+    updates = [update(name, k, rank, 1.0 + k) for k, rank in enumerate((2, 6))]
+    plain = server(name)
+    ones = {m: torch.ones(d_out, d_in).double() for m, (d_in, d_out) in SHAPES.items()}
+    changed = unchanged(plain.adapter).stepped({m: (t,) for m, t in ones.items()})
+    first, later = combine(name, updates), combine(name, updates, replace(plain, base=changed))
+    assert (first.base.version, later.base.version) == (1, 2)
+    for module, total in first.base.totals.items():
+        torch.testing.assert_close(later.base.totals[module], total + ones[module])
 
 
 @EVERY
