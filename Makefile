@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check format bench docs build clean
+.PHONY: run test check faults format bench docs build clean
 
 run: .venv/installed
 	$(BIN)/polyrank run examples/digits.toml
@@ -15,6 +15,9 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+faults: .venv/installed-dev
+	$(BIN)/python scripts/plant_faults.py --jobs 2 --out results/planted_faults.json
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
