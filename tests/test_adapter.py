@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from polyrank.adapter import (
     prefix,
     product_norm,
     revive_dead_slots,
+    start_factors,
     unflatten_adapter,
 )
 from polyrank.errors import ShapeError
@@ -80,3 +83,14 @@ def test_flattening_keeps_names_with_dots_and_slashes():
     back = unflatten_adapter(flatten_adapter(adapter, "adapter"), "adapter")
     assert list(back) == list(adapter)
     assert torch.equal(back["block.1/conv"].b, adapter["block.1/conv"].b)
+
+
+def test_every_module_round_and_seed_begins_with_factors_of_its_own():
+    places = itertools.product((0, 1), ("fc", "out"), (0, 1, 2))
+    drawn = [start_factors((5, 7), 3, seed, module, round).a for seed, module, round in places]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(drawn, 2))
+
+
+def test_the_first_slots_are_the_same_whatever_their_number():
+    few, many = (start_factors((5, 7), slots, 0, "fc", 2) for slots in (2, 6))
+    assert torch.equal(few.a, many.a[:2])

@@ -78,3 +78,11 @@ def test_patches_come_back_from_named_tensors():
     assert torch.equal(patched({}, again, 1)["fc"], patched({}, patch, 1)["fc"])
     whole = after((1, 1)).whole()
     assert not unflatten_patch(flatten_patch(whole), 0, 2).steps
+
+
+def test_a_step_that_is_as_large_as_the_matrix_is_not_kept():
+    """2 * 1 + 1 * 2 numbers, as many as 2 * 2."""
+    change = no_change({"fc": (2, 2)}, torch.float32)
+    change = change.stepped({"fc": (torch.ones(2, 1), torch.ones(1, 2))})
+    assert change.recent["fc"] == ()
+    assert not change.patch(0).steps
