@@ -7,6 +7,7 @@ from typing import Any
 from polyrank.datasets import checks, hf_columns, text_forms
 from polyrank.datasets.data import Data
 from polyrank.errors import DataError
+from polyrank.hub import offline_where_it_cannot_be_reached
 
 
 def hf(
@@ -110,9 +111,16 @@ def _load(name: str, config: str | None, train_split: str) -> dict[str, Any]:
         ) from error
     folder = Path(name).expanduser()
     saved = any((folder / f).is_file() for f in ("dataset_dict.json", "state.json"))
+    offline = False
     try:
-        loaded = load_from_disk(str(folder)) if saved else load_dataset(name, config)
+        with offline_where_it_cannot_be_reached(name) as offline:
+            loaded = load_from_disk(str(folder)) if saved else load_dataset(name, config)
     except (OSError, ValueError, DatasetsError) as error:
+        if offline and isinstance(error, OSError):
+            raise DataError(
+                f"hf:{name}: there is no such folder, the hub cannot be reached from here, and "
+                "nothing of that name was downloaded before: give a folder that save_to_disk wrote"
+            ) from error
         raise DataError(
             f"hf:{name}: expected a data set of the hub or a folder of save_to_disk, came "
             f"{type(error).__name__}: {error}"

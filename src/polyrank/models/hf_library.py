@@ -5,7 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from polyrank.errors import SettingsError
+from polyrank.hub import offline_where_it_cannot_be_reached
 
+NOT_REACHED = (
+    "there is no such folder, the hub cannot be reached from here, and nothing of that name was "
+    "downloaded before: give a folder that save_pretrained wrote"
+)
 # said outright: left out, transformers asks the person at the terminal
 NO_CODE = {"trust_remote_code": False}
 
@@ -19,16 +24,19 @@ def loading(name: str) -> Iterator[Any]:
         raise SettingsError(
             f"model 'hf', {name}: needs the package 'transformers': pip install 'polyrank[hf]'"
         ) from error
-    said = transformers.logging.get_verbosity()
+    before = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    offline = False
     try:
-        yield transformers
+        with offline_where_it_cannot_be_reached(name) as offline:
+            yield transformers
     except (OSError, ValueError, KeyError) as error:
-        raise SettingsError(f"model 'hf', name = {name!r}: cannot be loaded: {error}") from error
+        said = NOT_REACHED if offline and isinstance(error, OSError) else error
+        raise SettingsError(f"model 'hf', name = {name!r}: cannot be loaded: {said}") from error
     finally:
-        transformers.logging.set_verbosity(said)
+        transformers.logging.set_verbosity(before)
         if bars:
             transformers.logging.enable_progress_bar()
 
