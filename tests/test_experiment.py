@@ -15,8 +15,9 @@ import torch
 
 import polyrank
 from polyrank.aggregators import AGGREGATORS
+from polyrank.allocators import ALLOCATORS
 from polyrank.checkpoint import load_tensors
-from polyrank.config import dump_settings
+from polyrank.config import dump_settings, make_settings
 from polyrank.errors import QuorumError, RunFolderError, SettingsError
 from polyrank.models import build_shell
 from polyrank.models.weights import put_weights
@@ -416,3 +417,24 @@ def test_only_what_no_state_and_nobody_else_is_in_is_used_again(tmp_path, foreig
     (run / ".lock").unlink()  # then it may be a settings file of the user's
     with pytest.raises(RunFolderError, match="already"):
         polyrank.run(small(rounds=1), out=run)
+
+
+OPTIONS = {
+    "uniform": {"rank": 3},
+    "ratio": {"ratios": [0.2, 0.4, 0.6, 1.0]},
+    "eva": {"rank": 3},
+    "capacity": {"memory": 9000.0},
+}
+
+
+@pytest.mark.parametrize("allocator", list(ALLOCATORS))
+def test_every_allocator_runs_under_the_default(tmp_path, allocator):
+    """No aggregator named: anchored, with momentum and average."""
+    plain = small(allocator={"kind": allocator, **OPTIONS.get(allocator, {})}).model_dump()
+    named = ("aggregator", "server_optimizer", "average")
+    settings = make_settings({k: v for k, v in plain.items() if k not in named})
+    assert settings.aggregator.kind == "anchored"
+    summary = polyrank.run(settings, out=tmp_path / "run").summary
+    assert (summary["rounds"], summary["refused"], summary["failed"]) == (3, 0, 0)
+    before = RunFolder.open(tmp_path / "run").read("rounds")[0]["test"]["loss"]
+    assert summary["loss"]["final"] < before

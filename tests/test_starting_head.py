@@ -5,14 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import polyrank
+from polyrank.aggregators.aggregator import ServerModel
 from polyrank.config import load_settings, make_settings
+from polyrank.errors import TrainingError
 from polyrank.export import export
+from polyrank.features import packed
+from polyrank.federation import ServerState
+from polyrank.head_inits import HEAD_INITS
+from polyrank.head_inits.head_init import FeatureSums
+from polyrank.messages import Download, Measured, TaskId
 from polyrank.preparation import prepare
 from polyrank.progress import Silent
 from polyrank.settings import Settings
-from polyrank.starting_head import has_new_head, starting_head
+from polyrank.starting_head import StartingHead, has_new_head, starting_head
 from tests.small import small
 from tests.test_experiment import contents
 from tests.texts import model_path, needs_demo, text_settings
@@ -136,3 +144,32 @@ def test_a_model_that_starts_at_random_is_left_alone_and_no_word_is_lost(tmp_pat
     summary, said = run(small(rounds=1, adapter=adapter, partition=partition), tmp_path / "run")
     assert summary["head_init"] == "none"
     assert not said
+
+
+def test_sums_without_a_finite_head_name_the_clients_with_the_least_and_the_largest():
+    """Weights are as large as features are small: here too large for float32."""
+    generator = torch.Generator().manual_seed(0)
+    head = StartingHead(HEAD_INITS.make("lda", {})(), "head", trained=False)
+    state = ServerState(ServerModel({}, {"head.weight": torch.zeros(3, 4)}), {})
+
+    def features(scale):
+        x = scale * torch.randn(30, 4, generator=generator, dtype=torch.float64)
+        labels = torch.arange(30) % 3
+        sums = torch.zeros(3, 4, dtype=torch.float64).index_add_(0, labels, x)
+        return packed(FeatureSums(torch.bincount(labels).double(), sums, x.T @ x))
+
+    class Clients:
+        def __init__(self, scales):
+            self.scales = scales
+
+        def probe(self, state, ranks, wanted):
+            for client, scale in self.scales.items():
+                yield Measured(TaskId("r", 0, client), {}, 0, features=features(scale))
+
+        def probe_download(self, state, ranks, client):
+            return Download({}, {})
+
+    made, _ = head.made(Clients({"a": 1.0, "b": 2.0}), state)
+    assert made["head.weight"].isfinite().all()
+    with pytest.raises(TrainingError, match=r"no finite head.*'a'\) to .*e-50 \(client 'b'"):
+        head.made(Clients({"a": 1e-60, "b": 1e-49}), state)

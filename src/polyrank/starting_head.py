@@ -3,9 +3,11 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from polyrank.adapter import Tensors
+from polyrank.errors import TrainingError
 from polyrank.features import find_head, head_of, unpacked
 from polyrank.federation import Federation, ServerState
 from polyrank.head_inits import HEAD_INITS
@@ -36,18 +38,34 @@ class StartingHead:
         Returns:
             the head's tensors as the extras of ``state`` have them, and what it cost: bytes both
             ways, the most that one client sent, and no optimiser steps.
+
+        Raises:
+            TrainingError: the sums give no finite head, as with features near 0 or out of scale.
         """
         wanted = Wanted(head=self.name, products=self.by.products)
         ranks, cost = self._ranks(state), {"up": 0, "down": 0, "steps": 0, "most": 0}
         sums: FeatureSums | None = None
+        sizes: dict[str, float] = {}
         for measured in federation.probe(state, ranks, wanted):
             part = unpacked(measured.features)
             sums = part if sums is None else sums + part
+            sizes[measured.id.client] = float(part.mean.abs().max())
             cost["up"] += measured.nbytes
             cost["most"] = max(cost["most"], measured.nbytes)
             cost["down"] += federation.probe_download(state, ranks, measured.id.client).nbytes
         assert sums is not None  # a federation has clients
-        return self._layer(sums, state.model.extras), cost
+        try:
+            made = self._layer(sums, state.model.extras)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # sums without a solution
+            made = {}
+        if not made or not all(bool(t.isfinite().all()) for t in made.values()):
+            least, most = (of(sizes, key=lambda c: (sizes[c], c)) for of in (min, max))
+            raise TrainingError(
+                "head_init: the sums of features over clients give no finite head; expected "
+                f"features of one scale, got {sizes[least]:.3g} (client {least!r}) to "
+                f"{sizes[most]:.3g} (client {most!r}) on average"
+            )
+        return made, cost
 
     def _ranks(self, state: ServerState) -> Mapping[str, int]:
         """Return the ranks at which features are taken; new factors change nothing."""
