@@ -60,6 +60,22 @@ def cut_of(settings: Settings, shapes: Mapping[str, ModuleShape]) -> Cut | None:
     return Cut(mark_of(allocator, "decay"), least)
 
 
+def unusable_ranks(settings: Settings, ranges: Mapping[str, ModuleRange]) -> list[str]:
+    """Say which largest ranks in the settings are above what any of their modules can use."""
+    asked: dict[tuple[str, int], list[int]] = {}
+    for name, given in ranges.items():
+        own = settings.ranks.modules.get(name)
+        key = "ranks.r_max", settings.ranks.r_max
+        if own and own.r_max:
+            key = f"ranks.modules.{name}.r_max", own.r_max
+        asked.setdefault(key, []).append(given.r_max)
+    return [
+        f"{key} = {wanted} is cut to {max(found)}: a module can use no more than its smaller side"
+        for (key, wanted), found in asked.items()
+        if max(found) < wanted
+    ]
+
+
 class RankChooser:
     """The allocator of a run with its limits.
 
@@ -78,6 +94,8 @@ class RankChooser:
         ranges = module_ranges(settings, shapes)
         self.cut = cut_of(settings, shapes)
         self.limits = Limits(ranges, _budget(settings), _caps(settings, clients))
+        beyond = self.limits.beyond(clients)
+        self.notes = unusable_ranks(settings, ranges) + ([beyond] if beyond else [])
         self.smallest = {name: given.r_min for name, given in ranges.items()}
         reads_criteria = mark_of(self.allocator, "reads_criteria")
         reads_spectra = mark_of(self.allocator, "reads_spectra")

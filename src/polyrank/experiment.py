@@ -109,6 +109,8 @@ class _Run:
         self.fingerprint = fingerprint(self.prepared.data)
         clients = [client.name for client in self.prepared.splits.clients]
         self.ranks = RankChooser(settings, clients, self.prepared.shapes)
+        for text in self.ranks.notes:
+            watcher.note(text)
         if self.aggregator.equal_ranks and self.ranks.cut:
             raise SettingsError(
                 f"aggregator {settings.aggregator.kind!r} needs the same rank for all clients, and "

@@ -16,6 +16,20 @@ def test_impossible_slot():
         ModuleRange(1, 4, 0)
 
 
+def test_a_budget_above_the_largest_ranks_is_told_with_what_is_feasible():
+    """Two modules and two clients, one of which can hold rank 3 and the other 9."""
+    modules = {"m": ModuleRange(1, 4, 10), "n": ModuleRange(1, 12, 5)}
+    caps = np.array([3, 9])
+    fits = Limits(modules, Budget("mean_rank", 4.75), caps)  # (3 + 4 + 3 + 9) / 4
+    assert fits.beyond(["a", "b"]) is None
+    assert Limits(modules, None, caps).beyond(["a", "b"]) is None
+    said = Limits(modules, Budget("mean_rank", 5), caps).beyond(["a", "b"])
+    assert "5 (mean_rank) cannot be spent" in said
+    assert said.endswith("the feasible range is 1 to 4.75")
+    said = Limits(modules, Budget("parameters", 131), caps).beyond(["a", "b"])
+    assert said.endswith("30 to 130")  # 10 * (3 + 4) + 5 * (3 + 9)
+
+
 @pytest.mark.parametrize("amount", [0, -1, np.nan, np.inf])
 def test_impossible_budget(amount):
     with pytest.raises(SettingsError, match="finite number above 0"):

@@ -137,16 +137,31 @@ class Limits:
             return
         modules, count = ranks.shape
         if cost_of(ranks, self.prices()) > self.budget.total(count, modules):
-            unit = count * modules if self.budget.kind == "mean_rank" else 1
-            cost, least, most = (
-                f"{cost_of(some, self.prices()) / unit:.10g}"
-                for some in (ranks, *self.bounds(clients))
-            )
+            cost, least, most = map(self._cost, (ranks, *self.bounds(clients)))
             raise BudgetError(
                 f"a budget of {self.budget.amount:.10g} ({self.budget.kind}) is too small for "
                 f"{what}, which cost {cost}; with r_min and caps as they are, the feasible "
                 f"range is {least} to {most}"
             )
+
+    def beyond(self, clients: Sequence[str]) -> str | None:
+        """Say that a budget is more than the largest ranks cost; None where it can be spent."""
+        if self.budget is None:
+            return None
+        lower, upper = self.bounds(clients)
+        modules, count = upper.shape
+        if self.budget.total(count, modules) <= cost_of(upper, self.prices()):
+            return None
+        return (
+            f"a budget of {self.budget.amount:.10g} ({self.budget.kind}) cannot be spent; with "
+            f"r_max and caps as they are, the feasible range is {self._cost(lower)} to "
+            f"{self._cost(upper)}"
+        )
+
+    def _cost(self, ranks: Ranks) -> str:
+        """Return what ranks (M, n) cost, in the unit of the budget."""
+        unit = ranks.size if self.budget and self.budget.kind == "mean_rank" else 1
+        return f"{cost_of(ranks, self.prices()) / unit:.10g}"
 
     def _checked_caps(self, clients: Sequence[str]) -> Ranks:
         count = len(clients)
