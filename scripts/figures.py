@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import criteria_table
 import language_table
 import text_table
 
@@ -126,9 +127,13 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     """Return the pages that hold tables, and which."""
     language = [result for result in given if "perplexity" in result]
     texts = [result for result in given if "texts" in result]
-    others = [result for result in given if result not in [*texts, *language]]
+    criteria = [result for result in given if "criteria" in result]
+    others = [result for result in given if result not in [*texts, *language, *criteria]]
     return {
         ROOT / "README.md": [table(result) for result in (*texts, *others, *language)],
+        ROOT / "docs" / "explanation" / "autorank.md": [
+            criteria_table.by_criterion(result) for result in criteria
+        ],
         ROOT / "docs" / "explanation" / "language-models.md": [
             language_table.by_client(result) for result in language
         ],

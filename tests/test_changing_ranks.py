@@ -24,7 +24,7 @@ def states(run):
 
 
 LOSSES = ["loss_entropy_examples"]  # of the model as it is then
-REFRESHED = {"kind": "autorank", "refresh_every": 2}
+REFRESHED = {"kind": "autorank", "refresh_every": 2, "spread": "paper"}  # of any difference
 PRUNED = {"kind": "hetlora", "start": "uniform", "start_options": {"rank": 6}, "decay": 0.8}
 
 

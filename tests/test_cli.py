@@ -175,7 +175,7 @@ def test_plan_gives_ranks_and_reasons(tmp_path):
     done = polyrank(*words, "--json", "--out", tmp_path / "ranks.csv")
     assert done.returncode == 0, done.stderr
     planned = json.loads(done.stdout)
-    assert set(planned) == {"criterion_weights", "scores", "ranks"}
+    assert set(planned) == {"criterion_weights", "rank_spread", "scores", "ranks"}
     assert sum(planned["ranks"].values()) <= 60
     assert planned["ranks"]["c"] <= 8
     assert (tmp_path / "ranks.csv").read_text().startswith("client,score,rank,reason\n")

@@ -62,7 +62,7 @@ def test_json(clients):
     assert found["criterion_weights"] == {"entropy": 1.0, "samples": 0.0}
     assert found["ranks"] == {"b": 4, "a": 64, "c": 34}  # 4 + 60 * (1.25 - 0.5) / (2.0 - 0.5)
     assert found["scores"]["a"] == 1.0
-    assert list(found) == ["criterion_weights", "scores", "ranks"]
+    assert list(found) == ["criterion_weights", "rank_spread", "scores", "ranks"]
 
 
 def test_max_rank_is_a_cap(clients):
@@ -109,6 +109,20 @@ def test_render_fits_eighty_columns_and_says_what_is_left_out(tmp_path):
     assert " c40 " not in text
     assert "53 clients, mean rank 16.00" in text
     assert "The first 40 are shown, 13 are left out." in text
+
+
+def test_clients_that_hardly_differ_are_told_in_words(clients):
+    clients.write_text("client,samples\na,1000\nb,1001\n", encoding="utf-8")
+    planned = plan_file(clients, r_min=4, r_max=64)
+    assert planned.ranks.tolist() == [34, 34]
+    text = printed(planned)
+    assert "Clients are too alike to tell apart, so all get one rank." in text
+    paper = plan_file(clients, r_min=4, r_max=64, spread="paper")
+    assert paper.ranks.tolist() == [4, 64]
+    assert "alike" not in printed(paper)
+    clients.write_text("client,samples\na,1000\nb,1250\n", encoding="utf-8")
+    text = printed(plan_file(clients, r_min=4, r_max=64))
+    assert "Clients differ little, so ranks use 33 % of their range." in text
 
 
 def test_render_of_few_clients_leaves_none_out(clients):

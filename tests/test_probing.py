@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import polyrank
 from polyrank.adapter import prefix
 from polyrank.client import Trainer
 from polyrank.errors import TrainingError
@@ -56,6 +57,26 @@ def test_loss_entropy_is_not_high_because_a_client_has_few_rows():
 def test_the_probe_is_the_same_whatever_the_run_trains_with(change):
     ranks = {"ranks": {"r_min": 1, "r_max": 6}}
     assert probed("few", **ranks, **change) == probed("few", **ranks)
+
+
+@pytest.mark.parametrize("spread", ["paper", "relative"])
+def test_on_the_staircase_the_client_with_all_labels_gets_the_largest_rank(tmp_path, spread):
+    """By two epochs of each client, loss entropy gave it 4 of 64 with this normalisation."""
+    settings = small(
+        data="digits",
+        partition={"kind": "staircase", "clients": 10},
+        model={"kind": "mlp", "hidden": [64]},
+        criteria=["loss_entropy", "label_entropy", "gini_simpson", "label_count", "sample_count"],
+        allocator={"kind": "autorank", "normalisation": "minmax", "spread": spread},
+        ranks={"r_min": 4, "r_max": 64},
+        training={"learning_rate": 0.002, "steps": 1},
+        rounds=1,
+    )
+    ranks = polyrank.run(settings, out=tmp_path / "run").summary["ranks"]
+    first = [of["fc1"] for of in ranks.values()]
+    assert first[0] == 4
+    assert first[9] == 64
+    assert first == sorted(first)
 
 
 def test_every_row_comes_once_before_one_comes_again():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
@@ -15,6 +15,7 @@ from polyrank.errors import PolyRankError, SettingsError
 from polyrank.plain import Screen, plain
 
 if TYPE_CHECKING:
+    from polyrank.allocators.autorank import SpreadRule
     from polyrank.experiment import Result
 
 app = typer.Typer(
@@ -118,6 +119,9 @@ def plan(
     cost: Annotated[
         list[str] | None, typer.Option(help="Column of which less means a higher rank.")
     ] = None,
+    spread: Annotated[
+        str, typer.Option(help="relative, or paper: all ranks however little clients differ.")
+    ] = "relative",
     quiet: Quiet = False,
     as_json: Json = False,
     out: Annotated[
@@ -134,6 +138,7 @@ def plan(
         budget=budget,
         criterion_weights=parse_weights(weights),
         cost_criteria=cost or [],
+        spread=cast("SpreadRule", spread),
     )
     if out:
         planned.write_csv(out)

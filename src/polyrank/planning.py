@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from polyrank.allocators.autorank import CriterionWeights, NamedWeights, autorank
+from polyrank.allocators.autorank import CriterionWeights, NamedWeights, SpreadRule, autorank
 from polyrank.allocators.choice import Choice, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange, Ranks
-from polyrank.allocators.reasons import reasons
+from polyrank.allocators.reasons import reasons, spread_note
 from polyrank.client_csv import read_clients
 from polyrank.errors import SettingsError
 from polyrank.mcda import Normalisation
@@ -50,11 +50,12 @@ class Planned:
         return zip(self.choice.clients, scores, self.ranks.tolist(), why, strict=True)
 
     def to_json(self) -> str:
-        """Return ``{"criterion_weights": {...}, "scores": {client: score}, "ranks": {...}}``."""
+        """Return ``criterion_weights``, ``rank_spread``, and by client ``scores`` and ``ranks``."""
         rows = list(zip(self.choice.clients, self.rows(), strict=True))
         return json.dumps(
             {
                 "criterion_weights": dict(self.choice.criterion_weights),
+                "rank_spread": self.choice.share,
                 "scores": {client: score for client, (_, score, _, _) in rows},
                 "ranks": {client: rank for client, (_, _, rank, _) in rows},
             },
@@ -91,6 +92,8 @@ class Planned:
         left_out = len(self.choice.clients) - SHOWN
         mean = f"mean rank {self.ranks.mean():.2f}, {self.ranks.min()} to {self.ranks.max()}"
         console.print(Text(f"{len(self.choice.clients)} clients, {mean}"))
+        if note := spread_note(self.choice.share):
+            console.print(Text(note))
         if left_out > 0:
             console.print(Text(f"The first {SHOWN} are shown, {left_out} are left out."))
 
@@ -104,6 +107,7 @@ def plan_file(
     criterion_weights: CriterionWeights = "critic",
     cost_criteria: Sequence[str] = (),
     normalisation: Normalisation = "vector",
+    spread: SpreadRule = "relative",
 ) -> Planned:
     """Choose ranks for the clients of a CSV file with AutoRank.
 
@@ -115,6 +119,7 @@ def plan_file(
         criterion_weights: ``"critic"``, ``"equal"`` or a weight by column name.
         cost_criteria: columns of which less means a higher rank.
         normalisation: see ``polyrank.mcda.topsis``.
+        spread: see ``polyrank.allocators.autorank``.
 
     Raises:
         DataError: the file cannot be used; file, line, column and value are named.
@@ -131,6 +136,7 @@ def plan_file(
         criterion_weights=criterion_weights,
         cost_criteria=tuple(cost_criteria),
         normalisation=normalisation,
+        spread=spread,
     )
     return Planned(choice)
 

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from polyrank.allocators import spread_note
 from polyrank.measure import Judged, judged_by, perplexity_text
 from polyrank.plain import one_line
 
@@ -25,6 +26,8 @@ def render(folder: Path, summary: Mapping[str, Any], console: Console) -> None:
     for name, value in _outcome(summary):
         outcome.add_row(name, Text(one_line(value)))
     console.print(outcome)
+    if note := spread_note(summary.get("rank_spread", 1.0)):
+        console.print(Text(note))
     console.print(Text(f"run folder: {folder}\nreport: {folder / 'report.html'}"), soft_wrap=True)
 
 

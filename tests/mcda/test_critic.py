@@ -110,3 +110,30 @@ def test_wrong_shape(matrix):
 def test_wrong_benefit():
     with pytest.raises(ShapeError, match="2 booleans"):
         critic([[1.0, 2.0], [2.0, 1.0]], benefit=[True])
+
+
+def test_a_stretch_of_one_is_the_paper_s_and_of_nought_is_as_if_the_column_were_not_there():
+    matrix = np.random.default_rng(4).random((6, 4))
+    np.testing.assert_allclose(critic(matrix, stretch=np.ones(4)), critic(matrix), rtol=1e-12)
+    for least in (0.0, 1e-9):
+        weights = critic(matrix, stretch=[1, least, 1, 1])
+        assert weights[1] == pytest.approx(0, abs=1e-8)
+        without = critic(np.delete(matrix, 1, axis=1))
+        np.testing.assert_allclose(np.delete(weights, 1), without, rtol=1e-7)
+
+
+def test_stretch_by_hand():
+    """Two columns in conflict, of one sigma and 1 - rho = 2: 1 * 0.25 * 2 to 0.25 * 0.25 * 2."""
+    np.testing.assert_allclose(critic([[0, 1], [1, 0]], stretch=[1, 0.25]), [0.8, 0.2])
+
+
+def test_columns_that_agree_share_by_their_stretch():
+    np.testing.assert_allclose(critic([[0, 0], [1, 1], [2, 2]], stretch=[1, 0.5]), [0.8, 0.2])
+
+
+def test_impossible_stretches():
+    with pytest.raises(ShapeError, match="expected 2 stretches"):
+        critic([[1.0, 2.0], [2.0, 1.0]], stretch=[1.0])
+    for bad in (-0.1, 1.1, np.nan):
+        with pytest.raises(DataError, match="stretches from 0 to 1"):
+            critic([[1.0, 2.0], [2.0, 1.0]], stretch=[1.0, bad])

@@ -10,7 +10,7 @@ from polyrank.report.charts import names_axis
 from polyrank.report.clients import clients, label_names
 from polyrank.report.headline import headline
 from polyrank.report.outcome import outcome
-from polyrank.report.parts import Figure
+from polyrank.report.parts import Figure, Note
 from polyrank.report.ranks import ranks
 from polyrank.report.records import Final, Profile, Round, Summary
 
@@ -42,6 +42,20 @@ def test_words_for_numbers():
     assert [words.duration(s) for s in (32.04, 80, 3725)] == ["32 s", "1 min 20 s", "1 h 2 min"]
     assert words.plural(1, "round") + words.plural(2, "round") == "1 round2 rounds"
     assert words.rank_range([4, 16, 8]) == "4 to 16"
+
+
+def test_ranks_say_that_clients_hardly_differ():
+    """The parts in words, of a run that used a third of the range, none of it, or all of it."""
+    two = (profile("a", score=0.2, ranks={"m": 3}), profile("b", score=0.8, ranks={"m": 4}))
+
+    def said(share):
+        summary = Summary(rank_spread=share)
+        parts = ranks(run(profiles=two, summary=summary)).parts
+        return [part.text for part in parts if isinstance(part, Note)]
+
+    assert said(1 / 3) == ["Clients differ little, so ranks use 33 % of their range."]
+    assert said(0.0) == ["Clients are too alike to tell apart, so all get one rank."]
+    assert said(1.0) == said(None) == []
 
 
 def test_an_unfinished_run_takes_its_headline_from_the_last_round_that_was_evaluated():

@@ -10,7 +10,7 @@ from typing import Any
 from polyrank.allocators.choice import Choice, Chooser, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange
 from polyrank.allocators.protocol import Allocator, static
-from polyrank.allocators.reasons import explain, reasons
+from polyrank.allocators.reasons import explain, reasons, spread_note
 from polyrank.table import Table
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "explain",
     "make_allocator",
     "reasons",
+    "spread_note",
     "static",
 ]
 

@@ -3,24 +3,28 @@
 Chen, Tavallaie, Nazemi, Chen, Zomaya, "AutoRank: MCDA Based Rank Personalization for
 LoRA-Enabled Distributed Learning", 2024, https://arxiv.org/abs/2412.15553
 
-Ours beyond the paper: budget and caps, criterion weights by hand, cost criteria.
+Ours beyond the paper: budget and caps, criterion weights by hand, cost criteria, and ranks
+that differ little where clients differ little (``spread``).
 """
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
+from polyrank.allocators.alike import counted, difference
 from polyrank.allocators.choice import Choice, Evidence, Floats, id_order
 from polyrank.allocators.limits import Limits
 from polyrank.allocators.marks import reads_criteria
-from polyrank.allocators.spread import spread
+from polyrank.allocators.spread import spread as spread_out
 from polyrank.errors import SettingsError, UnknownNameError, nearest
 from polyrank.mcda import Normalisation, balance, critic, topsis
 
 NamedWeights = Literal["critic", "equal"]
 CriterionWeights = NamedWeights | Mapping[str, float]
+SpreadRule = Literal["relative", "paper"]
 
 
 @reads_criteria
@@ -31,6 +35,7 @@ def autorank(
     criterion_weights: CriterionWeights = "critic",
     cost_criteria: tuple[str, ...] = (),
     normalisation: Normalisation = "vector",
+    spread: SpreadRule = "relative",
     refresh_every: int | None = None,
 ) -> Choice:
     """Weigh the criteria, score clients with TOPSIS, and spread ranks by score.
@@ -42,6 +47,10 @@ def autorank(
             criterion that is not named then has weight 0.
         cost_criteria: names of the criteria of which less means a higher rank.
         normalisation: see ``polyrank.mcda.topsis``.
+        spread: ``"relative"`` weighs a criterion by how far clients differ in it, and uses as
+            much of the range of ranks as they differ altogether: none of it below 5 %, all of it
+            from 50 % on (``polyrank.allocators.alike``). ``"paper"`` spreads any difference over
+            the whole range.
         refresh_every: rounds after which a run measures the clients and chooses again; None for
             once, before the first round. It plays no part in one choice.
 
@@ -59,31 +68,75 @@ def autorank(
     benefit = np.array([name not in cost_criteria for name in names])
     order = id_order(evidence.clients)
     matrix = np.column_stack([evidence.criteria[name] for name in names])[order]
-    weights = _weigh(criterion_weights, names, matrix, benefit)
+    found = _scored(matrix, names, benefit, criterion_weights, normalisation, spread)
     scores, contributions = np.empty(len(order)), np.empty(matrix.shape)
-    scores[order] = topsis(matrix, weights, benefit=benefit, normalisation=normalisation)
-    contributions[order] = balance(matrix, weights, benefit=benefit, normalisation=normalisation)
-    found = spread(scores, order, evidence, limits)
+    scores[order], contributions[order] = found.scores, found.contributions
+    ranks = spread_out(scores, order, evidence, limits, found.share)
     return Choice(
         clients=evidence.clients,
-        ranks=dict(zip(limits.modules, found.ranks, strict=True)),
+        ranks=dict(zip(limits.modules, ranks.ranks, strict=True)),
         basis="by score",
         scores=scores,
-        criterion_weights=dict(zip(names, weights.tolist(), strict=True)),
+        criterion_weights=dict(zip(names, found.weights.tolist(), strict=True)),
         contributions=contributions,
-        capped=found.capped,
-        pull=found.pull,
+        capped=ranks.capped,
+        pull=ranks.pull,
+        share=found.share,
     )
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """Weights (J,), scores (n,), contributions (n, J), and the share of the range to use."""
+
+    weights: Floats
+    scores: Floats
+    contributions: Floats
+    share: float = 1.0
+
+
+def _scored(
+    matrix: Floats,
+    names: list[str],
+    benefit: np.ndarray,
+    chosen: CriterionWeights,
+    normalisation: Normalisation,
+    rule: SpreadRule,
+) -> _Scored:
+    """Score the clients (n, J); ``alike`` says what is ours where they differ little."""
+    if rule not in get_args(SpreadRule):
+        raise SettingsError(f"spread: expected 'relative' or 'paper', got {rule!r}")
+    apart = difference(matrix)
+    stretch = counted(apart) if rule == "relative" else np.ones(len(names))
+    weights = _weigh(chosen, names, matrix, benefit, stretch)
+    if not weights.any():
+        return _Scored(weights, np.full(len(matrix), 0.5), np.zeros(matrix.shape), 0.0)
+    scores = topsis(matrix, weights, benefit=benefit, normalisation=normalisation)
+    moved = balance(matrix, weights, benefit=benefit, normalisation=normalisation)
+    if rule == "paper":
+        return _Scored(weights, scores, moved)
+    return _Scored(weights, scores, moved, float(counted(weights @ apart * np.ptp(scores))))
+
+
 def _weigh(
-    chosen: CriterionWeights, names: list[str], matrix: Floats, benefit: np.ndarray
+    chosen: CriterionWeights,
+    names: list[str],
+    matrix: Floats,
+    benefit: np.ndarray,
+    stretch: Floats,
 ) -> Floats:
-    """Criterion weights (J,) that sum to 1."""
+    """Criterion weights (J,) that sum to 1, each as far as it counts; all 0 where none does."""
     if chosen == "critic":
-        return critic(matrix, benefit=benefit)
+        return critic(matrix, benefit=benefit, stretch=stretch) if stretch.any() else stretch
+    weights = stretch * _given(chosen, names)
+    normed: Floats = weights / (weights.sum() or 1.0)
+    return normed
+
+
+def _given(chosen: CriterionWeights, names: list[str]) -> Floats:
+    """Criterion weights (J,) as they were asked for, the largest 1."""
     if chosen == "equal":
-        return np.full(len(names), 1 / len(names))
+        return np.ones(len(names))
     if isinstance(chosen, str):
         raise SettingsError(
             f"criterion_weights: expected 'critic', 'equal' or a weight by name, got {chosen!r}"
@@ -97,9 +150,8 @@ def _weigh(
     weights = np.array([chosen.get(name, 0.0) for name in names], dtype=np.float64)
     if not weights.any():
         raise SettingsError("criterion_weights: expected one above 0, got only 0")
-    weights /= weights.max()
-    normed: Floats = weights / weights.sum()
-    return normed
+    largest: Floats = weights / weights.max()
+    return largest
 
 
 def _check_known(

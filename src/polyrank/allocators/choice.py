@@ -78,6 +78,8 @@ class Choice:
         contributions: (n, J) what each criterion of ``criterion_weights`` did to a score
             (``polyrank.mcda.balance``), or None.
         capped: (n,) the client's cap kept a rank lower than it would have been.
+        share: how much of the range of ranks the scores were spread over, from 0 (clients too
+            alike to tell apart: one rank) to 1; see ``polyrank.allocators.alike``.
         pull: (n,) 1 where the budget raised the client's ranks over what its score alone
             gives, -1 where it lowered them, else 0.
     """
@@ -90,6 +92,7 @@ class Choice:
     contributions: Floats | None = None
     capped: NDArray[np.bool_] | None = None
     pull: NDArray[np.int8] | None = None
+    share: float = 1.0
 
 
 Chooser = Callable[[Evidence, Limits], Choice]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from polyrank.allocators.choice import Choice
 
+NOTHING = 0.005  # of a contribution, which two decimals show as 0.00
 _BUDGET = {-1: "lowered by the budget", 0: "", 1: "raised by the budget"}
 
 
@@ -21,9 +22,18 @@ def reasons(choice: Choice) -> Iterator[str]:
 
     Such as ``"position 3 of 10; lifted most by label_entropy, lowered most by
     sample_count; held by its cap; raised by the budget"``. Clients with equal scores share
-    a position.
+    a position. A criterion that moved the score by nothing is not named.
     """
     return _texts(choice, np.arange(len(choice.clients)))
+
+
+def spread_note(share: float) -> str:
+    """Say in a sentence that ranks use a share of their range, and why; ``""`` for all of it."""
+    if share >= 1:
+        return ""
+    if share <= 0:
+        return "Clients are too alike to tell apart, so all get one rank."
+    return f"Clients differ little, so ranks use {100 * share:.2g} % of their range."
 
 
 def positions(scores: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -41,8 +51,11 @@ def _texts(choice: Choice, which: NDArray[np.intp]) -> Iterator[str]:
     count = len(choice.clients)
     place = positions(choice.scores)[which].tolist()
     start = f"{choice.basis}, position" if choice.contributions is None else "position"
+    if choice.share <= 0:
+        return (f"clients are too alike to tell apart{endings[of]}" for of in kind.tolist())
+    among = f"{count} that differ little" if choice.share < 1 else f"{count}"
     return (
-        f"{start} {at} of {count}{endings[of]}" for at, of in zip(place, kind.tolist(), strict=True)
+        f"{start} {at} of {among}{endings[of]}" for at, of in zip(place, kind.tolist(), strict=True)
     )
 
 
@@ -52,8 +65,8 @@ def _codes(choice: Choice, which: NDArray[np.intp]) -> NDArray[np.int64]:
     if choice.contributions is not None:
         base = choice.contributions.shape[1] + 1
         part = choice.contributions[which]
-        codes += np.where(part.max(axis=1) > 0, part.argmax(axis=1) + 1, 0) * base
-        codes += np.where(part.min(axis=1) < 0, part.argmin(axis=1) + 1, 0)
+        codes += np.where(part.max(axis=1) >= NOTHING, part.argmax(axis=1) + 1, 0) * base
+        codes += np.where(part.min(axis=1) <= -NOTHING, part.argmin(axis=1) + 1, 0)
     codes *= 6
     if choice.capped is not None:
         codes += 3 * choice.capped[which]

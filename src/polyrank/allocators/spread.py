@@ -3,7 +3,8 @@
 Without a budget this is AutoRank's mapping (Chen, Tavallaie, Nazemi, Chen, Zomaya, 2024,
 https://arxiv.org/abs/2412.15553): r = round(r_min + s (r_max - r_min)) with
 s = (C - min C) / (max C - min C). Ours: half rounds to even; clients that are all alike
-have s = 0.5; a client's cap wins.
+have s = 0.5; a client's cap wins; and where clients differ little, s is drawn to 0.5, to a
+given share of its distance from there.
 
 The budget is ours too. One number tau in [0, 2] sets how generous the mapping is: the
 level of a client is s tau for tau <= 1 and s + (1 - s)(tau - 1) above, its rank
@@ -43,7 +44,13 @@ def unit_scores(scores: Floats) -> Floats:
     return unit
 
 
-def spread(scores: Floats, turn: NDArray[np.intp], evidence: Evidence, limits: Limits) -> Spread:
+def spread(
+    scores: Floats,
+    turn: NDArray[np.intp],
+    evidence: Evidence,
+    limits: Limits,
+    share: float = 1.0,
+) -> Spread:
     """Map scores to ranks.
 
     The budget is never exceeded, and less than one affordable slot is left unspent unless
@@ -56,12 +63,15 @@ def spread(scores: Floats, turn: NDArray[np.intp], evidence: Evidence, limits: L
             first in it gets a spare slot first.
         evidence: names the clients.
         limits: ranges, budget and caps.
+        share: how much of each module's range is used, around its middle, from 0 to 1.
 
     Raises:
         BudgetError: the budget is below the cost of the least ranks.
         SettingsError: a cap is below 1.
     """
     unit = unit_scores(scores)
+    if share < 1:
+        unit = 0.5 + share * (unit - 0.5)
     ranges = list(limits.modules.values())
     lower, upper = limits.bounds(evidence.clients)
     free = np.stack([np.rint(m.r_min + unit * (m.r_max - m.r_min)) for m in ranges])

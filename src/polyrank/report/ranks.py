@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from polyrank.allocators import spread_note
 from polyrank.report.parts import Note, Part, Section
 from polyrank.report.rank_figures import (
     contributions,
@@ -30,6 +31,9 @@ def ranks(run: Run) -> Section:
     ]
     if all(profile.score is None for profile in ordered):
         parts.insert(0, Note("The ranks of this run do not depend on a score."))
+    share = run.summary.rank_spread if run.summary else None
+    if note := spread_note(1.0 if share is None else share):
+        parts.insert(0, Note(note))
     return Section("ranks", title, _lead(run, ordered), parts)
 
 

@@ -133,6 +133,7 @@ class Summary(Record):
     ranks: Mapping[str, Ranks] = Field(default_factory=dict)
     mean_rank: Number = None
     criterion_weights: Mapping[str, Number] = Field(default_factory=dict)
+    rank_spread: Number = None
     label_names: tuple[str, ...] = ()
     aggregator: str | None = None
     allocator: str | None = None
