@@ -343,7 +343,7 @@ def run(tmp_path_factory) -> RunFolder:
         rounds=2,
         evaluation={"target_accuracy": 0.9},
         criteria=["loss_entropy_examples"],
-        allocator={"kind": "autorank", "refresh_every": 1},
+        allocator={"kind": "autorank", "refresh_every": 1, "spread": "paper"},
         adapter={"targets": ["fc1"], "extras": ["fc2"]},
         head_init="lda",
     )

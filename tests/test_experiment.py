@@ -1,5 +1,6 @@
 """Whole runs, a second each."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -8,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import polyrank
 from polyrank.aggregators import AGGREGATORS
@@ -23,6 +27,7 @@ from polyrank.models import build_shell
 from polyrank.models.weights import put_weights
 from polyrank.preparation import prepare
 from polyrank.progress import Silent
+from polyrank.result_table import render
 from polyrank.results import RunFolder
 from tests.small import small
 
@@ -74,6 +79,45 @@ def test_probing_is_counted(tmp_path):
     expected = {"up": 4 * 5 * 8, "down": 4 * 4 * ((64 + 16) + (16 + 10) + 26)}
     assert folder.read("rounds")[0]["bytes"] == expected
     assert result.summary["steps"]["probe"] == 4 * 7
+
+
+def test_counts_are_measured_without_a_model(tmp_path):
+    """By default: four float64 criteria up, nothing down, no step."""
+    result = polyrank.run(small(), out=tmp_path / "run")
+    first = RunFolder.open(result.folder).read("rounds")[0]
+    assert first["bytes"] == {"up": 4 * 4 * 8, "down": 0}
+    assert result.summary["steps"]["probe"] == 0
+
+
+def equal_clients(argument):
+    """Three clients that hold the same sixty digits."""
+    from polyrank.datasets.digits import digits
+
+    data = digits(argument)
+    x, y = data.train_x[:60], data.train_y[:60]
+    groups = np.repeat(["a", "b", "c"], 60)
+    thrice = {"train_x": np.tile(x, (3, 1, 1)), "train_y": np.tile(y, 3), "train_groups": groups}
+    return replace(data, **thrice, test_x=x, test_y=y)
+
+
+@pytest.mark.parametrize("criteria", [None, FIVE], ids=["default", "with-a-probe"])
+def test_three_equal_clients_get_the_same_rank_and_are_told_so(tmp_path, criteria):
+    """With min-max they got 2, 14 and 16, by what the batches of their probes differed."""
+    settings = small(
+        rounds=1,
+        data={"source": "tests.test_experiment:equal_clients", "client_test": 0, "validation": 0},
+        partition={"kind": "natural"},
+        ranks={"r_min": 2, "r_max": 16, "modules": {"fc2": {"r_max": 10}}},
+        **({"criteria": criteria} if criteria else {}),
+    )
+    result = polyrank.run(settings, out=tmp_path / "run")
+    assert list(result.summary["ranks"].values()) == [{"fc1": 9, "fc2": 6}] * 3
+    assert result.summary["rank_spread"] == 0
+    console = Console(file=io.StringIO(), width=80)
+    render(result.folder, result.summary, console)
+    note = "Clients are too alike to tell apart, so all get one rank."
+    assert note in console.file.getvalue()
+    assert note in (result.folder / "report.html").read_text()
 
 
 def test_training_beats_the_untrained_model(tmp_path):

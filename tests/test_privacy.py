@@ -63,5 +63,6 @@ def test_epsilon_beside_what_it_does_not_protect_is_refused(tmp_path, change, sa
 
 
 def test_criteria_that_nobody_measures_are_no_matter(tmp_path):
-    settings = small(probe={"epsilon": 1.0}, allocator={"kind": "uniform", "rank": 2}, rounds=1)
+    uniform = {"kind": "uniform", "rank": 2}
+    settings = small(probe={"epsilon": 1.0}, allocator=uniform, rounds=1, criteria=["loss_entropy"])
     assert polyrank.run(settings, out=tmp_path / "run").summary["mean_rank"] == 2

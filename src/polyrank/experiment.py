@@ -173,7 +173,7 @@ class _Run:
         measured = self._measured(federation, state)
         choice, memory = self.ranks.choose(None, measured, 0)
         state = replace(state, plan=self._plan(choice), allocator=memory)
-        facts = self._facts(choice.criterion_weights)
+        facts = self._facts(choice)
         self.folder.append("clients", self._profiles(profiles(choice, measured)))
         validation, test = federation.evaluate(state)
         self.clock.lap("evaluate")
@@ -249,8 +249,10 @@ class _Run:
         self, federation: Federation, state: ServerState, measured: list[Measured]
     ) -> dict[str, int]:
         """What measuring cost: bytes both ways, and optimiser steps."""
+        wanted = self.ranks.wanted_at(state.round)
         sent = (
-            federation.probe_download(state, self.ranks.smallest, m.id.client) for m in measured
+            federation.probe_download(state, self.ranks.smallest, m.id.client, wanted)
+            for m in measured
         )
         return {
             "up": sum(m.nbytes for m in measured),
@@ -258,12 +260,13 @@ class _Run:
             "steps": sum(m.steps for m in measured),
         }
 
-    def _facts(self, criterion_weights: Mapping[str, float]) -> dict[str, Any]:
+    def _facts(self, choice: Choice) -> dict[str, Any]:
         ranges = module_ranges(self.settings, self.prepared.shapes)
         slots = sum(s.slot_parameters * ranges[n].r_max for n, s in self.prepared.shapes.items())
         extras = sum(t.numel() for t in self.prepared.extras.values())
         return {
-            "criterion_weights": dict(criterion_weights),
+            "criterion_weights": dict(choice.criterion_weights),
+            "rank_spread": choice.share,
             "head_init": self.head.by.name if self.head else "none",
             "label_names": list(self.prepared.data.label_names),
             **({"texts": dict(self.prepared.texts)} if self.prepared.texts else {}),

@@ -146,7 +146,7 @@ class Federation:
         def tasks() -> Iterator[ProbeTask]:
             for client in self.roster:
                 id = TaskId(self.settings.name, state.round, client)
-                download = self.probe_download(state, ranks, client)
+                download = self.probe_download(state, ranks, client, wanted)
                 sent.append(ProbeTask(id, download, rate, wanted, state.trained.get(client)))
                 yield sent[-1]
 
@@ -167,8 +167,12 @@ class Federation:
         if not good:
             raise TrainingError(f"no client could be measured; the last one: {reason}")
 
-    def probe_download(self, state: ServerState, ranks: Mapping[str, int], client: str) -> Download:
-        """Return what a client is sent to probe from: the first slots of each module."""
+    def probe_download(
+        self, state: ServerState, ranks: Mapping[str, int], client: str, wanted: Wanted
+    ) -> Download:
+        """Return what a client is sent to measure itself: the first slots, or nothing."""
+        if not wanted.needs_model:
+            return Download({}, {})
         slots = {module: prefix(r) for module, r in ranks.items()}
         rule = replace(self.aggregator.local(state.round + 1), view="own")
         return self._download(state, client, slots, rule, current=False)

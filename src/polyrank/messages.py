@@ -11,6 +11,7 @@ from torch import Tensor
 
 from polyrank.adapter import Adapter, Tensors, adapter_bytes, tensors_bytes
 from polyrank.base_change import Patch
+from polyrank.criteria import needs_probe
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Wanted:
     def __bool__(self) -> bool:
         return bool(self.criteria or self.ratios or self.head)
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether it is measured with a model, which is sent then; counts need none."""
+        return bool(self.ratios or self.head) or needs_probe(self.criteria)
+
 
 NOTHING = Wanted()
 
@@ -92,7 +98,7 @@ class ProbeTask:
 
     Args:
         id: the rounds finished, as its round.
-        download: where the probe's training starts, at the smallest rank.
+        download: where the probe's training starts, at the smallest rank; empty if there is none.
         learning_rate: that of the next round.
         wanted: what to measure.
         last: the last finished round in which the client's update was accepted.

@@ -232,7 +232,6 @@ class Settings(Strict):
     base: str = "random"
     init_adapter: str | None = None
     criteria: list[Annotated[str, _NAMED]] = [
-        "loss_entropy",
         "label_entropy",
         "gini_simpson",
         "label_count",

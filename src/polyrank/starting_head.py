@@ -52,7 +52,9 @@ class StartingHead:
             sizes[measured.id.client] = float(part.mean.abs().max())
             cost["up"] += measured.nbytes
             cost["most"] = max(cost["most"], measured.nbytes)
-            cost["down"] += federation.probe_download(state, ranks, measured.id.client).nbytes
+            cost["down"] += federation.probe_download(
+                state, ranks, measured.id.client, wanted
+            ).nbytes
         assert sums is not None  # a federation has clients
         try:
             made = self._layer(sums, state.model.extras)
