@@ -70,8 +70,8 @@ class Outcome:
     noticed_by: str | None
 
 
-def read_faults(only: str) -> list[Fault]:
-    """Read the faults whose file or name holds a text; each must fit its file just once."""
+def read_faults() -> list[Fault]:
+    """Read the list; each text must be in its file just once."""
     entries = tomllib.loads(FAULTS.read_text("utf-8"))["fault"]
     faults = [Fault(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
     lost = [f for f in faults if (ROOT / f.path).read_text("utf-8").count(f.text) != 1]
@@ -81,7 +81,7 @@ def read_faults(only: str) -> list[Fault]:
         raise SystemExit(f"expected each text just once in its file, and the tests, of:\n  {names}")
     if len({f.name for f in faults}) < len(faults):
         raise SystemExit(f"{FAULTS.name}: expected each name once")
-    return [f for f in faults if only in f.file or only in f.name]
+    return faults
 
 
 @contextlib.contextmanager
@@ -166,16 +166,14 @@ def tried(tree: Path, place: int, fault: Fault) -> Outcome:
         os.utime(path, (times.st_atime, times.st_mtime))
 
 
-def all_tried(faults: Sequence[Fault], jobs: int) -> list[Outcome]:
-    """Try all faults, so many at a time, each job in a tree of its own; print them as they come."""
+def all_tried(faults: Sequence[Fault], jobs: int) -> Iterator[Outcome]:
+    """Try all faults, so many at a time, each job in a tree of its own."""
     trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
     def one(numbered: tuple[int, Fault]) -> Outcome:
         tree = trees.get()
         outcome = tried(tree, *numbered)
         trees.put(tree)
-        said = outcome.noticed_by or "NOT NOTICED"
-        print(f"{outcome.file}: {outcome.fault}\n    {said}", flush=True)
         return outcome
 
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
@@ -186,14 +184,14 @@ def all_tried(faults: Sequence[Fault], jobs: int) -> list[Outcome]:
             raise SystemExit(f"without any fault: {found}")
         for tree in made:
             trees.put(tree)
-        return list(pool.map(one, enumerate(faults, start=1)))
+        yield from pool.map(one, enumerate(faults, start=1))
 
 
-def keep(path: Path, outcomes: Sequence[Outcome]) -> None:
+def keep(path: Path, listed: Sequence[Fault], outcomes: Sequence[Outcome]) -> None:
     """Write outcomes to a file; what it says of faults that were not tried this time stays."""
     before = json.loads(path.read_text("utf-8"))["outcomes"] if path.exists() else []
     found = {o["fault"]: o for o in before} | {o.fault: asdict(o) for o in outcomes}
-    rows = [found[fault.name] for fault in read_faults("") if fault.name in found]
+    rows = [found[fault.name] for fault in listed if fault.name in found]
     noticed = sum(row["noticed_by"] is not None for row in rows)
     result = {"faults": len(rows), "noticed": noticed, "outcomes": rows}
     path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
@@ -206,15 +204,22 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     parser.add_argument("--out", type=Path, help="a JSON file for the outcomes")
     given = parser.parse_args()
-    faults = read_faults(given.only)
+    listed = read_faults()
+    faults = [f for f in listed if given.only in f.file or given.only in f.name]
     if not faults:
         raise SystemExit(f"no fault has {given.only!r} in its file or name")
     os.environ["OMP_NUM_THREADS"] = "1"
-    outcomes = all_tried(faults, given.jobs)
+    outcomes = []
+    for outcome in all_tried(faults, given.jobs):
+        print(
+            f"{outcome.file}: {outcome.fault}\n    {outcome.noticed_by or 'NOT NOTICED'}",
+            flush=True,
+        )
+        outcomes.append(outcome)
+        if given.out:
+            keep(given.out, listed, outcomes)
     noticed = sum(o.noticed_by is not None for o in outcomes)
     print(f"{noticed} of {len(outcomes)} faults noticed")
-    if given.out:
-        keep(given.out, outcomes)
     sys.exit(noticed < LEAST * len(outcomes))
 
 
