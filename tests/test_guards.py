@@ -5,8 +5,17 @@ import pytest
 import torch
 
 from polyrank.adapter import Factors, prefix
-from polyrank.guards import refusal
-from polyrank.messages import Download, TaskId, TrainTask, Update
+from polyrank.guards import count_refusal, probe_refusal, refusal
+from polyrank.messages import (
+    Counted,
+    Download,
+    Measured,
+    ProbeTask,
+    TaskId,
+    TrainTask,
+    Update,
+    Wanted,
+)
 
 
 def good() -> Factors:
@@ -75,3 +84,21 @@ def test_a_bad_update_is_refused_with_its_reason(change, said):
     reason = refusal(replace(UPDATE, **change), TASK, EXPECTED, 9)
     assert reason is not None
     assert re.search(said, reason)
+
+
+def test_spectra_must_fall():
+    task = ProbeTask(TaskId("r", 0, "c"), TASK.download, 0.1, Wanted(ratios=2))
+    reasons = [
+        probe_refusal(Measured(task.id, {}, 0, spectra={"fc": ratios}), task, ["fc"], None)
+        for ratios in ([0.5, 0.2], [0.2, 0.5])
+    ]
+    assert reasons[0] is None
+    assert "falling ratios" in reasons[1]
+
+
+def test_every_row_is_to_be_answered_once():
+    id = TaskId("r", 1, "c")
+    counted = Counted(id, torch.tensor([[2, 0], [1, 1]]), 1.0)
+    assert count_refusal(counted, id, 4) is None
+    assert "expected 3 rows" in count_refusal(counted, id, 3)
+    assert "expected 5 rows" in count_refusal(counted, id, 5)

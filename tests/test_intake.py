@@ -15,8 +15,9 @@ from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.errors import MessageError, QuorumError
 from polyrank.federation import Federation, ServerState
-from polyrank.intake import is_finite
-from polyrank.messages import Failure, TaskId, Update
+from polyrank.intake import Intake, is_finite
+from polyrank.messages import Download, Failure, TaskId, TrainTask, Update
+from polyrank.round_record import Turn
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.wire import pack, unpack
 from tests.small import small
@@ -284,3 +285,24 @@ def test_an_honest_client_with_features_out_of_scale_costs_its_own_part(tmp_path
     off = settings.model_copy(update={"norm_bound": 0.0, "rounds": 8})
     with pytest.raises(QuorumError, match="round 1 took an update of client 'c3'"):
         polyrank.run(off, out=tmp_path / "off")
+
+
+def test_an_optimiser_s_memory_must_be_finite_too():
+    assert is_finite(memory={"m/fc/a": torch.ones(2)})
+    assert not is_finite(memory={"m/fc/a": torch.tensor([1.0, torch.inf])})
+
+
+def test_updates_that_are_large_together_are_taken_after_the_wait():
+    """A thousand times what was sent, and the median of the round: all of them, or none, learnt."""
+    fold = AGGREGATORS.make("rbla", {})().fold
+    old = Factors(torch.ones(2, 3), torch.ones(4, 2), prefix(2))
+    model = ServerModel({"fc": old}, {})
+    intake = Intake(fold, model, bound=100.0)
+    new = Factors(1000 * old.a, 1000 * old.b, prefix(2))
+    for client in "abc":
+        id = TaskId("r", 1, client)
+        update = Update(id, {"fc": new}, {}, examples=5, loss=1.0)
+        intake.take(TrainTask(id, Download({"fc": old}, {}), 0.1), Turn(client, 0), update)
+    taken = intake.finish()
+    assert len(taken.accepted) == 3
+    torch.testing.assert_close(taken.aggregated().adapter["fc"].a, new.a)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import polyrank
+import polyrank.kept_states
 from polyrank.checkpoint import load_tensors, save_tensors
 from polyrank.errors import RunFolderError
+from polyrank.kept_states import keep_state
 from polyrank.progress import Silent
 from polyrank.results import RunFolder
 from tests.small import small
@@ -107,3 +109,19 @@ def test_settings_edited_in_the_folder_are_named_on_resume(tmp_path, began, edit
     polyrank.resume(
         tmp_path / "run", overrides=["rounds=2", "workers=1", "task_timeout=60"], trust=True
     )
+
+
+def test_a_disk_that_does_not_give_back_what_was_written_leaves_the_state_before(
+    tmp_path, monkeypatch
+):
+    folder = RunFolder(tmp_path)
+    folder.clients.mkdir(parents=True)
+    for number in (1, 2):
+        keep_state(folder, number, {"a": torch.ones(1)}, {})
+    monkeypatch.setattr(
+        polyrank.kept_states, "save_tensors", lambda path, tensors, header: path.write_bytes(b"x")
+    )
+    with pytest.raises(RunFolderError):
+        keep_state(folder, 3, {"a": torch.ones(1)}, {})
+    assert folder.state_path(1).exists()
+    assert folder.state_path(2).exists()

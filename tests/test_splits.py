@@ -173,3 +173,18 @@ def test_a_partitioner_that_gives_wrong_rows_is_refused(parts):
 def test_impossible_shares_are_named(shares, message):
     with pytest.raises(SettingsError, match=message):
         split(BALANCED, iid, clients=2, seed=0, **shares)
+
+
+def test_every_draw_has_a_stream_of_its_own():
+    """The same places would be drawn for public as for validation rows, and in every client."""
+    data = data_of([0] * 40)
+    public = split(data, iid, clients=2, public=0.2, validation=0, seed=0).public
+    validation = split(data, iid, clients=2, public=0, validation=0.2, seed=0).validation
+    assert len(public) == len(validation) == 8
+    assert public.tolist() != validation.tolist()
+
+    def halves(rows, clients, rng):
+        return [np.arange(20), np.arange(20, 40)]
+
+    first, other = split(data, halves, clients=2, validation=0, client_test=0.4, seed=0).clients
+    assert first.test.tolist() != (other.test - 20).tolist()

@@ -65,3 +65,11 @@ def test_what_rare_labels_cannot_spare_comes_from_the_others():
     labels = np.concatenate([np.zeros(10, dtype=np.int64), np.arange(1, 10)])
     drawn = draw(labels, 0.5, np.random.default_rng(0), part="test")
     assert np.bincount(labels[drawn]).tolist() == [6]
+
+
+def test_what_rounding_leaves_goes_to_the_largest_remainders():
+    """0.3 of 5 and of 9 rows are 1.5 and 2.7, of all 4.2: one and two, and one more of label 1."""
+    labels = np.array([0] * 5 + [1] * 9)
+    for seed in range(5):
+        drawn = draw(labels, 0.3, np.random.default_rng(seed), part="validation")
+        assert np.bincount(labels[drawn]).tolist() == [1, 3]

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import numpy as np
 
 from polyrank.partitioners.double_imbalance import double_imbalance
@@ -54,3 +56,20 @@ def test_no_concentration_is_too_small_or_too_large():
     for concentration in (1e-300, 1e300):
         parts = parts_of(0, concentration=concentration, size_concentration=concentration)
         assert sum(len(part) for part in parts) == len(ROWS)
+
+
+def test_label_mixes_are_drawn_around_the_shares_of_the_data():
+    """Two of three rows have label 0: Dirichlet(0.6 * 2 * (2/3, 1/3))."""
+
+    class Recorder(np.random.Generator):
+        drawn: ClassVar[list] = []
+
+        def dirichlet(self, alpha, size=None):
+            self.drawn.append(np.asarray(alpha).tolist())
+            return super().dirichlet(alpha, size)
+
+    rng = Recorder(np.random.PCG64(0))
+    double_imbalance(Rows(np.array([0] * 40 + [1] * 20)), 4, rng, concentration=0.6)
+    sizes, mixes = rng.drawn
+    assert sizes == [1.0] * 4
+    np.testing.assert_allclose(mixes, [0.8, 0.4])
