@@ -244,3 +244,14 @@ def test_a_call_costs_fewer_tokens_the_larger_the_model():
     assert call_cost(nn.Linear(1000, 7000), cpu) == pytest.approx(100)
     assert call_cost(nn.Linear(10, 10), cpu) > 1e6
     assert call_cost(nn.Linear(1000, 7000), torch.device("cuda")) > 1e6
+
+
+def test_answers_are_counted_by_true_label_and_answer():
+    """A model that answers label 1 to all: rows are true labels, columns are answers."""
+    model, examples = problem()
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.copy_(torch.tensor([0.0, 5.0, 0.0]))
+    rows = torch.arange(10)  # labels 0 1 2 0 1 2 0 1 2 0
+    counts, _ = count_answers(model, examples, rows, 3, torch.device("cpu"))
+    assert counts.tolist() == [[0, 4, 0], [0, 3, 0], [0, 3, 0]]

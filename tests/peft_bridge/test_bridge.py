@@ -138,3 +138,14 @@ def test_grouped_convolutions_are_refused_with_the_reason():
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2))
     with pytest.raises(SettingsError, match="2 groups"):
         find_targets(model, "all")
+
+
+def test_slots_that_are_loaded_as_frozen_are_not_trained():
+    bridge = wrapped(small_mlp())
+    both = random_adapter(bridge, {"fc1": 3, "fc2": 3})
+    own = {m: f.take(prefix(1)) for m, f in both.items()}
+    extras = {n: t.detach().clone() for n, t in bridge._extras().items()}
+    bridge.load(own, extras, frozen={m: f.without(prefix(1)) for m, f in both.items()})
+    trained = {id(p) for p in bridge.trainable()}
+    names = [n for n, p in bridge.model.named_parameters() if id(p) in trained and ".lora_" in n]
+    assert sorted(names) == [f"fc{k}.lora_{part}.default.weight" for k in (1, 2) for part in "AB"]

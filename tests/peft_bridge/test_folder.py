@@ -83,6 +83,20 @@ def test_only_the_named_modules_are_written_where_names_end_alike(tmp_path):
     assert not [n for n in names if "block" in n]
 
 
+def test_modules_whose_names_end_alike_keep_their_own_ranks(tmp_path):
+    """PEFT takes a key for every module whose name ends with it."""
+    model = nn.Sequential()
+    model.add_module("fc", nn.Linear(4, 4))
+    model.add_module("block", nn.Sequential())
+    model.block.add_module("fc", nn.Linear(4, 4))
+    generator = torch.Generator().manual_seed(0)
+    ranks = {"fc": 2, "block.fc": 3}
+    write_adapter(
+        tmp_path, model, {n: new_factors(r, 4, 4, generator) for n, r in ranks.items()}, 1.0
+    )
+    assert {n: f.rank for n, f in read_adapter(tmp_path, 1.0).items()} == ranks
+
+
 def test_dora_is_a_named_error(tmp_path):
     trained_by_peft(tmp_path, r=2, use_dora=True)
     with pytest.raises(AdapterError, match="DoRA"):
