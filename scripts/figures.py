@@ -138,7 +138,7 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
             language_table.by_client(result) for result in language
         ],
         ROOT / "docs" / "explanation" / "text-classifiers.md": [
-            text_table.steps(result) for result in texts
+            text_table.steps(result) for result in texts if text_table.has_steps(result)
         ],
     }
 

@@ -37,6 +37,11 @@ def steps(result: Mapping[str, Any]) -> str:
     return "\n".join([*table([*less, *best]), "", SPREAD])
 
 
+def has_steps(result: Mapping[str, Any]) -> bool:
+    """Return whether there are arms that are steps on the way to the best."""
+    return any(arm not in result["controls"] for _, arm, _ in arms(result))
+
+
 def arms(result: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Run]]]:
     """Yield federation, arm, and its runs by seed."""
     for data, found in result["texts"].items():
