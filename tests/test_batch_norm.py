@@ -9,6 +9,7 @@ from polyrank.engines.local import LocalEngine
 from polyrank.federation import Federation, ServerState
 from polyrank.preparation import first_adapter, prepare
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
+from polyrank.threads import one_thread
 from tests.small import small
 
 CNN = {"model": {"kind": "cnn", "widths": [2, 3]}, "training": {"steps": 5, "batch_size": 8}}
@@ -39,7 +40,8 @@ def test_a_model_with_batch_norm_stays_a_model(tmp_path, aggregator, optimizer):
         tmp_path, aggregator=aggregator, server_optimizer=optimizer, average=0.8, **CNN
     )
     for _ in range(4):
-        state, record = rounds.next_round(state)
+        with one_thread():
+            state, record = rounds.next_round(state)
         assert not any(turn.refused or turn.failed for turn in record.turns)
         assert record.test["loss"] < 20
         for model in (state.model, state.exported):

@@ -9,6 +9,7 @@ import torch
 
 import polyrank
 from polyrank.aggregators.aggregator import ServerModel
+from polyrank.checkpoint import load_tensors
 from polyrank.config import load_settings, make_settings
 from polyrank.errors import TrainingError
 from polyrank.export import export
@@ -89,6 +90,13 @@ def test_auto_is_lda_to_the_bit(tmp_path, plain):
     polyrank.run(lda, out=tmp_path / "lda")
     auto, said = contents(plain), contents(tmp_path / "lda")
     assert auto.pop("config.toml") != said.pop("config.toml")
+    states = [name for name in auto if "/round-" in name]  # they hold the settings as well
+    assert len(states) == 2
+    for name in states:
+        (mine, _), (theirs, _) = (load_tensors(f / name) for f in (plain, tmp_path / "lda"))
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(tensor, theirs[n]) for n, tensor in mine.items())
+        del auto[name], said[name]
     assert auto == said
 
 
@@ -166,7 +174,7 @@ def test_sums_without_a_finite_head_name_the_clients_with_the_least_and_the_larg
             for client, scale in self.scales.items():
                 yield Measured(TaskId("r", 0, client), {}, 0, features=features(scale))
 
-        def probe_download(self, state, ranks, client):
+        def probe_download(self, state, ranks, client, wanted):
             return Download({}, {})
 
     made, _ = head.made(Clients({"a": 1.0, "b": 2.0}), state)
