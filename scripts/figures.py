@@ -43,8 +43,9 @@ LINES = ("-", "--", ":")  # for each round of the colours
 
 
 def results() -> list[dict[str, Any]]:
-    """Read all result files, in the order of their names."""
-    return [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
+    """Read all result files that have a table, in the order of their names."""
+    found = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
+    return [result for result in found if "title" in result]
 
 
 def last_rounds(arm: dict[str, Any]) -> list[float]:

@@ -35,6 +35,7 @@ def command(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["polyrank", "run", "mine.toml", "--quiet"])
         with pytest.raises(SystemExit) as ended:
             cli.main()
+        sys.modules.pop(module, None)  # another test may have one of that name
         assert not (tmp_path / "runs").exists()
         return ended.value.code, capsys.readouterr().err
 
