@@ -43,7 +43,6 @@ from polyrank.server_optimizers.optimizer import Memory, ServerOptimizer, advanc
 from polyrank.settings import Settings, TrainingSettings
 
 EVALUATION_BLOCK = 2500
-SUSPECT = 10.0  # times the median; honest updates were at most 3 times in runs of skewed clients
 
 Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 
@@ -194,7 +193,7 @@ class Federation:
                 stepped = self._stepped(state, taken, number)
                 if stepped:
                     break
-                taken, worst = _without_the_largest(taken)
+                taken, worst = taken.without_the_largest()
                 barred.add(worst)
             earlier += taken.turns
         else:
@@ -205,7 +204,7 @@ class Federation:
             round=number,
             trained={**state.trained, **done},
             observed={client: of for client, of in observed.items() if client in done},
-            suspect=state.suspect or suspect_of(number, taken),
+            suspect=state.suspect or taken.suspect(number),
         )
         validation, test = self.evaluate(state)
         seconds = {"train": trained - started, "evaluate": time.perf_counter() - trained}
@@ -419,28 +418,6 @@ def _metrics(answers: Sequence[object]) -> Metrics:
 def _instead(answer: object) -> str:
     """Say what came instead of the answer: a failure's reason, or a message of another type."""
     return brief(getattr(answer, "reason", f"sent {type(answer).__name__}"))
-
-
-def _without_the_largest(taken: Taken) -> tuple[Taken, str]:
-    """Refuse the largest of the updates that make a model which is not finite; name its client."""
-    worst = max(taken.accepted, key=lambda t: (t.times_median or 0.0, t.client))
-    reason = (
-        f"with it the next model has NaN or infinite numbers; it is {worst.times_median:.3g} times "
-        "as large as the median update (is its data out of scale, or the learning rate too high?)"
-    )
-    turns = tuple(replace(t, refused=reason) if t is worst else t for t in taken.turns)
-    return replace(taken, turns=turns), worst.client
-
-
-def suspect_of(number: int, taken: Taken) -> str | None:
-    """Describe the largest update of a round, if it is far larger than the others."""
-    worst = max(taken.accepted, key=lambda t: (t.times_median or 0.0, t.client))
-    if (worst.times_median or 0.0) <= SUSPECT:
-        return None
-    return (
-        f"round {number} took an update of client {worst.client!r} that was "
-        f"{worst.times_median:.3g} times as large as the median one"
-    )
 
 
 def _too_few(number: int, turns: Sequence[Turn], settings: Settings, suspect: str | None) -> str:

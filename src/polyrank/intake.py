@@ -23,6 +23,8 @@ from polyrank.alignment import aligned
 from polyrank.messages import TrainTask, Update
 from polyrank.round_record import Turn
 
+SUSPECT = 10.0  # times the median; honest updates were at most 3 times in runs of skewed clients
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -40,6 +42,32 @@ class Taken:
     def accepted(self) -> list[Turn]:
         """Turns whose update is in the model."""
         return [turn for turn in self.turns if turn.accepted]
+
+    @property
+    def largest(self) -> Turn:
+        """The accepted turn with the largest update."""
+        return max(self.accepted, key=lambda turn: (turn.times_median or 0.0, turn.client))
+
+    def without_the_largest(self) -> tuple["Taken", str]:
+        """Refuse the largest of updates that make a model which is not finite; name its client."""
+        worst = self.largest
+        reason = (
+            "with it the next model has NaN or infinite numbers; it is "
+            f"{worst.times_median:.3g} times as large as the median update (is its data out of "
+            "scale, or the learning rate too high?)"
+        )
+        turns = tuple(replace(t, refused=reason) if t is worst else t for t in self.turns)
+        return replace(self, turns=turns), worst.client
+
+    def suspect(self, number: int) -> str | None:
+        """Describe the largest update of round ``number``, if it is far larger than the others."""
+        worst = self.largest
+        if (worst.times_median or 0.0) <= SUSPECT:
+            return None
+        return (
+            f"round {number} took an update of client {worst.client!r} that was "
+            f"{worst.times_median:.3g} times as large as the median one"
+        )
 
 
 @dataclass
