@@ -23,6 +23,7 @@ from polyrank.wire import pack, unpack
 from tests.small import small
 
 SHAPES, SLOTS, CLIENTS = {"fc1": (5, 7), "fc2": (7, 3)}, 4, "abcde"
+FIVE = {"kind": "iid", "clients": 5}
 SAFE = {"server_optimizer": "fedavgm", "average": 0.8}
 
 
@@ -142,6 +143,17 @@ def test_without_a_bound_a_model_that_is_not_finite_is_not_kept_and_its_cause_is
     once = federation("rbla", bad, norm_bound=0, attempts=1)
     with pytest.raises(QuorumError, match="client c: with it the next model has NaN"):
         once.next_round(start())
+
+
+def test_a_client_that_is_left_out_of_the_next_attempt_is_still_missing_for_the_quorum():
+    def bad(update):
+        return factors(update, lambda f: Factors(f.a * 1e38, f.b * 1e38, f.slots))
+
+    four = federation("rbla", bad, norm_bound=0, average=0.0, quorum=4)
+    assert len(four.next_round(start())[1].turns) == 4
+    five = federation("rbla", bad, norm_bound=0, average=0.0, quorum=5, partition=FIVE)
+    with pytest.raises(QuorumError, match="the quorum is 5"):
+        five.next_round(start())
 
 
 def test_without_a_bound_the_update_that_did_it_is_named_when_all_others_fail():

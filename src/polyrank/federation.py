@@ -212,7 +212,7 @@ class Federation:
 
     def _suffices(self, taken: Taken) -> bool:
         good = len(taken.accepted)
-        return good > 0 and good >= min(self.settings.quorum, len(taken.turns))
+        return good >= min(self.settings.quorum, self.settings.cohort(len(self.roster)))
 
     def evaluate(self, state: ServerState) -> tuple[Metrics, Metrics]:
         """Evaluate the global model on the validation and on the test rows, if it is time."""
