@@ -22,14 +22,14 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Factors, new_factors, prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.aggregators.flexlora import Method, mean_product
 from polyrank.aggregators.florist import thresholded_mean
 from polyrank.aggregators.rbla import rank_wise_mean
 from polyrank.aggregators.zero_padding import zero_padded_mean
-from polyrank.messages import TaskId, Update
+from polyrank.lora.factors import Factors, new_factors, prefix
+from polyrank.protocol.messages import TaskId, Update
 from polyrank.threads import one_thread
 
 SEED = 0

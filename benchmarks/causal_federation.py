@@ -31,10 +31,10 @@ import torch
 from causal_base import SCIENCE, SPORTS, make_base, mean_loss, read
 
 import polyrank
-from polyrank.config import make_settings
-from polyrank.export import export, read_trained
-from polyrank.loading import load_split
-from polyrank.results import RunFolder
+from polyrank.record.run_folder import RunFolder
+from polyrank.runs.export import export, read_trained
+from polyrank.runs.loading import load_split
+from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 
 ARMS = "autorank", "uniform", "alone", "pooled"

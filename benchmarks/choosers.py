@@ -13,7 +13,7 @@ from typing import Any
 
 import polyrank
 from polyrank import load_settings
-from polyrank.results import RunFolder
+from polyrank.record.run_folder import RunFolder
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.toml"
 

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from polyrank.adapter import prefix
 from polyrank.allocators.alike import counted, difference
-from polyrank.client import Trainer
-from polyrank.config import load_settings
+from polyrank.client.trainer import Trainer
+from polyrank.lora.factors import prefix
 from polyrank.mcda import critic
-from polyrank.messages import Download, Measured, ProbeTask, TaskId, Wanted
-from polyrank.preparation import first_adapter, prepare
-from polyrank.settings import Settings
+from polyrank.protocol.messages import Download, Measured, ProbeTask, TaskId, Wanted
+from polyrank.runs.preparation import first_adapter, prepare
+from polyrank.settings.schema import Settings
+from polyrank.settings.toml import load_settings
 from polyrank.threads import one_thread
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.toml"

@@ -20,17 +20,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyrank.adapter import Adapter, Factors, prefix, start_factors
 from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.aggregators.rbla import rbla
-from polyrank.client import Workload
-from polyrank.config import make_settings
+from polyrank.client.trainer import Workload
 from polyrank.engines.local import LocalEngine
-from polyrank.examples import Examples
-from polyrank.messages import Download, TaskId, TrainTask, Update
+from polyrank.inputs.arrays import Examples
+from polyrank.lora.factors import Adapter, Factors, prefix, start_factors
 from polyrank.models import build_model
 from polyrank.peft_bridge import Bridge, ModuleShape, find_extras, find_targets
-from polyrank.settings import Settings
+from polyrank.protocol.messages import Download, TaskId, TrainTask, Update
+from polyrank.settings.schema import Settings
+from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 
 SEED = 0

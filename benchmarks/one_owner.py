@@ -19,7 +19,7 @@ from typing import Any
 from text_federation import MODEL, PLAIN, drawn, told
 
 import polyrank
-from polyrank.config import make_settings
+from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 
 ROUNDS, WHERE = 4, "one owner a label"

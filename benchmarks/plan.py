@@ -19,7 +19,7 @@ import numpy as np
 PLAN = """
 import sys
 from pathlib import Path
-from polyrank.planning import plan_file
+from polyrank.planning.rank_plan import plan_file
 planned = plan_file(Path(sys.argv[1]), r_min=4, r_max=64, budget=16)
 planned.write_csv(Path(sys.argv[2]))
 """

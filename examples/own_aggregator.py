@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 import polyrank
-from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, PerModule
+from polyrank.lora.factors import Factors
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ python examples/parts.py
 import numpy as np
 import torch
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators.rbla import rank_wise_mean
 from polyrank.allocators import Budget, Evidence, Limits, ModuleRange, reasons
 from polyrank.allocators.autorank import autorank
+from polyrank.lora.factors import Factors, prefix
 
 evidence = Evidence(
     clients=["clinic", "hospital", "lab"],

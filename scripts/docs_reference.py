@@ -13,11 +13,12 @@ from typing import Any, get_args
 
 from typer.models import ArgumentInfo, CommandInfo
 
-from polyrank import errors, method_list
+from polyrank import errors
 from polyrank.aggregators import AGGREGATORS
 from polyrank.cli import app
-from polyrank.settings import CHANGEABLE_ON_RESUME, Settings
-from polyrank.table import Table
+from polyrank.console import method_list
+from polyrank.registry import Table
+from polyrank.settings.schema import CHANGEABLE_ON_RESUME, Settings
 
 MARK = re.compile(r"<!-- reference: (\w+) -->")
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from polyrank.config import make_settings
-from polyrank.settings import Settings
+from polyrank.settings.schema import Settings
+from polyrank.settings.toml import make_settings
 
 
 def tiny_digits(argument: str) -> Any:

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from polyrank import cli, config
+from polyrank import cli
 from polyrank.causes import own_place, told
 from polyrank.errors import SettingsError
+from polyrank.settings import toml as config
 from tests.small import small
 
 ROWS = """

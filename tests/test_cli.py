@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from polyrank import cli, config, controls, method_list, settings
-from polyrank.table import Table
+from polyrank import cli
+from polyrank.console import method_list
+from polyrank.registry import Table
+from polyrank.settings import controls
+from polyrank.settings import schema as settings
+from polyrank.settings import toml as config
 from tests.small import small
 
 ROOT = Path(__file__).parent.parent

@@ -37,8 +37,8 @@ import pytest
 
 import polyrank
 from polyrank import cli
-from polyrank.config import make_settings
-from polyrank.results import RunFolder
+from polyrank.record.run_folder import RunFolder
+from polyrank.settings.toml import make_settings
 from tests.printed import as_printed, shown_is_printed
 from tests.small import small
 
@@ -278,7 +278,8 @@ def test_defaults_in_the_settings_table_are_those_of_the_code(reference):
 
 
 def test_every_method_command_and_error_is_in_the_reference(reference):
-    from polyrank import errors, method_list
+    from polyrank import errors
+    from polyrank.console import method_list
 
     for table in method_list.TABLES:
         assert all(f"| `{name}` |" in reference.methods() for name in table), table.kind
@@ -297,7 +298,7 @@ def test_every_method_command_and_error_is_in_the_reference(reference):
 
 
 def test_every_method_is_explained_by_its_file_and_every_file_named_is_there(reference):
-    from polyrank import method_list
+    from polyrank.console import method_list
 
     text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "explanation").glob("*.md"))
     assert "<!-- reference: papers -->" in text

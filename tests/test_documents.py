@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyrank import load_settings
-from polyrank.planning import plan_file
+from polyrank.planning.rank_plan import plan_file
 from tests.printed import shown_is_printed
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +50,7 @@ def test_examples_are_valid_settings(example):
 
 def test_readme_names_every_command_and_method():
     from polyrank.cli import app
-    from polyrank.method_list import (
+    from polyrank.console.method_list import (
         AGGREGATORS,
         ALLOCATORS,
         HEAD_INITS,

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 import polyrank
-from polyrank import planning
 from polyrank.cli import main
 from polyrank.client_names import MOST, fault_of_name
 from polyrank.errors import DataError, PolyRankError
-from polyrank.model_card import model_card
 from polyrank.plain import Screen, one_line, plain
+from polyrank.planning import rank_plan as planning
+from polyrank.runs.model_card import model_card
 from tests.small import small
 
 STEERING = [chr(c) for c in (0, 7, 8, 12, 13, 27, 127, 0x9B, 0x202E, 0x2066, 0xD800)]

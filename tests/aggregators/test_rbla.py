@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators.rbla import rank_wise_mean
 from polyrank.errors import ShapeError
+from polyrank.lora.factors import Factors, prefix
 
 
 def ones(rank: int, value: float, d_in: int = 2, d_out: int = 3) -> Factors:

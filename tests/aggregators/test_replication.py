@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators.replication import replicated_mean
+from polyrank.lora.factors import Factors, prefix
 
 D_IN, D_OUT, SLOTS = 4, 7, 6
 

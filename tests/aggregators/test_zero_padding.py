@@ -1,7 +1,7 @@
 import torch
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators.zero_padding import ZeroPaddedMean, zero_padded_mean
+from polyrank.lora.factors import Factors, prefix
 
 
 def ones(rank: int, value: float) -> Factors:

@@ -1,4 +1,4 @@
-"""eva on spectra by hand; that its ranks are PEFT's is in ``tests/test_activations.py``."""
+"""eva on spectra by hand; that its ranks are PEFT's is in ``tests/client/test_activations.py``."""
 
 from collections import Counter
 

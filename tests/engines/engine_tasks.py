@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from polyrank.adapter import prefix, start_factors
 from polyrank.aggregators.aggregator import ServerModel
-from polyrank.checkpoint import join_model
-from polyrank.examples import Examples
-from polyrank.messages import Download, TaskId, TrainTask, Update
+from polyrank.disk.checkpoint import join_model
+from polyrank.inputs.arrays import Examples
+from polyrank.lora.factors import prefix, start_factors
 from polyrank.models.mlp import mlp
+from polyrank.protocol.messages import Download, TaskId, TrainTask, Update
 
 
 def first_model(prepared) -> ServerModel:

@@ -3,12 +3,12 @@ import torch
 from engine_tasks import first_model, tasks
 from tests.small import small
 
-from polyrank.adapter import prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.engines.local import LocalEngine
-from polyrank.federation import Federation, ServerState
-from polyrank.messages import Failure, TaskId, Update
-from polyrank.preparation import prepare
+from polyrank.lora.factors import prefix
+from polyrank.protocol.messages import Failure, TaskId, Update
+from polyrank.runs.preparation import prepare
+from polyrank.server.federation import Federation, ServerState
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tests.small import small
 from polyrank.engines.local import LocalEngine
 from polyrank.engines.pool import RETRIES, Jobs
 from polyrank.errors import TrainingError
-from polyrank.messages import Download, EvaluateTask, Failure, TaskId, Update
-from polyrank.preparation import prepare
+from polyrank.protocol.messages import Download, EvaluateTask, Failure, TaskId, Update
+from polyrank.runs.preparation import prepare
 from polyrank.threads import one_thread
 
 

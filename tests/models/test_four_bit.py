@@ -6,21 +6,21 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tests.texts import first_task, model_path, needs_demo, text_settings
 
 import polyrank
-from polyrank.activations import activation_spectra
 from polyrank.aggregators import AGGREGATORS
-from polyrank.checkpoint import load_tensors
-from polyrank.client import Trainer
+from polyrank.client.activations import activation_spectra
+from polyrank.client.trainer import Trainer
+from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import SettingsError
-from polyrank.evaluation import evaluate_run
-from polyrank.export import export, load_base, read_trained
-from polyrank.messages import Update
 from polyrank.models import build_model, build_shell
 from polyrank.models.packed import count_numbers, packed_modules
 from polyrank.models.weights import put_weights, read_weights, share_weights
-from polyrank.packed_base import check_packed
 from polyrank.peft_bridge import find_extras, find_targets
-from polyrank.preparation import prepare
-from polyrank.results import RunFolder
+from polyrank.protocol.messages import Update
+from polyrank.record.run_folder import RunFolder
+from polyrank.runs.evaluation import evaluate_run
+from polyrank.runs.export import export, load_base, read_trained
+from polyrank.runs.packed_base import check_packed
+from polyrank.runs.preparation import prepare
 
 four_bit = pytest.importorskip("polyrank.models.four_bit", reason="needs pip install '.[4bit]'")
 pytestmark = [
@@ -194,7 +194,7 @@ def test_a_layer_computes_in_the_type_of_autocast_and_forgets_it(model, monkeypa
 
 def test_a_step_of_training_is_that_of_peft_on_transformers_model(tmp_path, monkeypatch):
     """Dropout included: both draw it from the same seed, for whole batches."""
-    monkeypatch.setattr("polyrank.training.call_cost", lambda model, device: 1e9)
+    monkeypatch.setattr("polyrank.client.training.call_cost", lambda model, device: 1e9)
     training = {"steps": 2, "batch_size": 36, "learning_rate": 0.005}
     trainer = Trainer(prepare(four_bit_settings(tmp_path, training=training), None).workload)
     kinds = {f"{type(x).__module__}.{type(x).__name__}" for x in trainer.bridge.layers.values()}

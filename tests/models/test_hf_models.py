@@ -9,16 +9,16 @@ from tests.small import small
 from tests.texts import first_task, model_path, needs_demo, text_settings
 
 import polyrank
-from polyrank.adapting import trained_parts, wrap
-from polyrank.alignment import all_aligned
-from polyrank.client import Trainer
+from polyrank.client.adapting import trained_parts, wrap
+from polyrank.client.trainer import Trainer
 from polyrank.errors import SettingsError
-from polyrank.messages import Counted, EvaluateTask, Update
+from polyrank.lora.alignment import all_aligned
 from polyrank.models import build_model, build_shell
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import find_extras
-from polyrank.preparation import prepare
-from polyrank.results import RunFolder
+from polyrank.protocol.messages import Counted, EvaluateTask, Update
+from polyrank.record.run_folder import RunFolder
+from polyrank.runs.preparation import prepare
 
 pytestmark = needs_demo
 WORDS = {"input_ids": torch.tensor([[101, 2026, 4003, 102], [101, 9231, 102, 0]])}

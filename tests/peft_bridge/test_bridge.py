@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from polyrank.adapter import Factors, prefix
 from polyrank.errors import AdapterError, SettingsError
+from polyrank.lora.factors import Factors, prefix
 from polyrank.models.cnn import cnn
 from polyrank.models.mlp import mlp
 from polyrank.peft_bridge import Bridge, find_extras, find_targets

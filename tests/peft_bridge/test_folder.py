@@ -6,8 +6,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from polyrank.adapter import Factors, new_factors, prefix
 from polyrank.errors import AdapterError
+from polyrank.lora.factors import Factors, new_factors, prefix
 from polyrank.models.mlp import mlp
 from polyrank.peft_bridge import place_adapter, read_adapter, read_saved, write_adapter
 

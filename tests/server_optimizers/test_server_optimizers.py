@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, unchanged
 from polyrank.errors import SettingsError
+from polyrank.lora.factors import Factors, prefix
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import advance
 

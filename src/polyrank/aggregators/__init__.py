@@ -3,7 +3,7 @@
 An entry is a function that takes its options as keywords and returns an ``Aggregator``.
 """
 
-from polyrank.table import Table
+from polyrank.registry import Table
 
 AGGREGATORS = Table(
     "aggregator",

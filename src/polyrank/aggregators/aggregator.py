@@ -11,12 +11,12 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
-from polyrank.adapter import Adapter, Factors, Tensors
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.sums import ExtrasMean, wide
-from polyrank.base_change import BaseChange, Step, no_change
-from polyrank.low_rank import Product
-from polyrank.messages import Update
+from polyrank.lora.base_change import BaseChange, Step, no_change
+from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.lora.low_rank import Product
+from polyrank.protocol.messages import Update
 
 S = TypeVar("S")
 

@@ -19,11 +19,11 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.sums import check_fits
-from polyrank.low_rank import FactoredSum, Product, Triples, leading_triples, numerical_rank
+from polyrank.lora.factors import Factors
+from polyrank.lora.low_rank import FactoredSum, Product, Triples, leading_triples, numerical_rank
 
 View: TypeAlias = Literal["full", "slice"]
 START = 1 / 3  # mean squared norm of a new row of a: d_in numbers, uniform in +-1/sqrt(d_in)

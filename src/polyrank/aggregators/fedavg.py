@@ -5,11 +5,11 @@ McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentra
 Federated GPT: Federated Instruction Tuning", 2023, https://arxiv.org/abs/2305.05644
 """
 
-from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, PerModule
 from polyrank.aggregators.rbla import RankWiseMean
 from polyrank.aggregators.sums import SlotSums
 from polyrank.errors import ShapeError
+from polyrank.lora.factors import Factors
 
 
 class _EqualMean(RankWiseMean):

@@ -13,7 +13,6 @@ works with the first r slots of the mean.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import (
     Aggregator,
     ClientWeights,
@@ -23,7 +22,8 @@ from polyrank.aggregators.aggregator import (
 )
 from polyrank.aggregators.sums import SlotSums
 from polyrank.aggregators.zero_padding import ZeroPaddedMean
-from polyrank.low_rank import FactoredSum, scaled
+from polyrank.lora.factors import Factors
+from polyrank.lora.low_rank import FactoredSum, scaled
 
 
 def mean_and_residual(updates: Iterable[tuple[Factors, float]], previous: Factors) -> Moved:

@@ -6,7 +6,7 @@ HLoRA in https://arxiv.org/abs/2503.00813
 
 Ours, where the papers are silent: the split of the singular values is an option, balanced
 unless said otherwise; slots beyond the numerical rank are zero, for the server to start
-anew; the dense update is never formed (see ``polyrank.low_rank``).
+anew; the dense update is never formed (see ``polyrank.lora.low_rank``).
 
 The next model is the mean of the clients present and nothing else: of directions that only
 absent clients hold, high-rank or not, nothing remains, and a client without the module
@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
 from polyrank.aggregators.product_sums import ProductSums, SumsProducts
-from polyrank.low_rank import (
+from polyrank.lora.factors import Factors
+from polyrank.lora.low_rank import (
     Product,
     Split,
     Triples,
@@ -54,7 +54,7 @@ def mean_product(
         split: ``balanced`` b = U √S, a = √S Vᵀ; ``left`` b = U S, a = Vᵀ; ``right`` b = U,
             a = S Vᵀ.
         svd: ``exact``, or ``randomised``, with the error of
-            ``polyrank.low_rank.randomised_triples``: faster where the clients' ranks add up to
+            ``polyrank.lora.low_rank.randomised_triples``: faster where the clients' ranks add up to
             far more than r_max, and by orders where they pass min(d_in, d_out), thousands.
 
     Returns:

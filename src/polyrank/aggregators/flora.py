@@ -15,12 +15,12 @@ from collections.abc import Iterable
 
 import torch
 
-from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule, fold_moved
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.product_sums import ProductSums, SumsProducts
-from polyrank.base_change import Step
-from polyrank.low_rank import scaled
+from polyrank.lora.base_change import Step
+from polyrank.lora.factors import Factors
+from polyrank.lora.low_rank import scaled
 
 
 def stacked_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) -> Step:

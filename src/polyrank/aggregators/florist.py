@@ -7,7 +7,7 @@ As in FLoRA the result goes into the base, and every round starts with new facto
 factors goes to all clients, whatever their ranks.
 
 The paper takes thin SVDs of both stacks, and the SVD of the core between them; here the core
-is that of ``polyrank.low_rank``, with the same singular triples.
+is that of ``polyrank.lora.low_rank``, with the same singular triples.
 
 Ours, where our reading left it open: energy is the sum of squared singular values, the squared
 Frobenius norm; the balanced split; values that are rounding of the sum are never kept; the
@@ -21,13 +21,13 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Factors, prefix
 from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.product_sums import ProductSums, SumsProducts
 from polyrank.aggregators.sums import wide
 from polyrank.errors import SettingsError, ShapeError
-from polyrank.low_rank import (
+from polyrank.lora.factors import Factors, prefix
+from polyrank.lora.low_rank import (
     FactoredSum,
     Triples,
     as_factors,

@@ -4,7 +4,7 @@ Cho et al., "Heterogeneous LoRA for Federated Fine-tuning of On-Device Foundatio
 2024, https://arxiv.org/abs/2401.06432
 
 The third part, clients that give up slots whose product the penalty has shrunk, is the
-allocator of the same name with ``polyrank.pruning``.
+allocator of the same name with ``polyrank.aggregators.pruning``.
 
 Ours, where the paper is silent: one weight a client and module (public code has this, and one
 a client over all modules, too); numbers of examples do not count, except for the extras; a
@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Factors, product_norm
 from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.sums import SlotSums
 from polyrank.allocators.hetlora import kept_rank
 from polyrank.errors import SettingsError
+from polyrank.lora.factors import Factors, product_norm
 
 SMALLEST = 1e-30  # in place of norm 0, so that clients that all have b = 0 are averaged too
 

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
-from polyrank.adapter import Adapter, Factors, prefix
+from polyrank.lora.factors import Adapter, Factors, prefix
 
 Penalty: TypeAlias = Callable[[Sequence[tuple[Tensor, Tensor]]], Tensor]
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from polyrank.adapter import Factors
 from polyrank.aggregators.sums import check_fits
-from polyrank.low_rank import FactoredSum
+from polyrank.lora.factors import Factors
+from polyrank.lora.low_rank import FactoredSum
 
 
 @dataclass

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, PerModule, ServerModel, fold_module
 from polyrank.aggregators.sums import check_fits
-from polyrank.low_rank import FactoredSum, Product, Split, as_factors, leading_triples, summed
+from polyrank.lora.factors import Factors
+from polyrank.lora.low_rank import FactoredSum, Product, Split, as_factors, leading_triples, summed
 
 
 def owners_mean_product(

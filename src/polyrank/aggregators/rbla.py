@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import torch
 
-from polyrank.adapter import Factors
 from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
 from polyrank.aggregators.sums import SlotSums
+from polyrank.lora.factors import Factors
 
 
 def rank_wise_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) -> Factors:

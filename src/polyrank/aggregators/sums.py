@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Factors, Tensors
 from polyrank.errors import ShapeError
+from polyrank.lora.factors import Factors, Tensors
 
 
 class ExtrasMean:

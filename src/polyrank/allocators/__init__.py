@@ -11,7 +11,7 @@ from polyrank.allocators.choice import Choice, Chooser, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange
 from polyrank.allocators.protocol import Allocator, static
 from polyrank.allocators.reasons import explain, reasons, spread_note
-from polyrank.table import Table
+from polyrank.registry import Table
 
 __all__ = [
     "ALLOCATORS",

@@ -23,7 +23,7 @@ class Evidence:
         round: the round that the ranks are for, from 0.
         seed: the run's root seed.
         spectra: client -> module -> (k,) explained-variance ratios of the module's inputs,
-            falling (``polyrank.activations``); empty unless the allocator reads them.
+            falling (``polyrank.client.activations``); empty unless the allocator reads them.
         observed: client -> module -> how many slots it sent, of the clients that trained last;
             empty unless the allocator ``cuts``, see ``polyrank.allocators.marks``.
 

@@ -5,9 +5,9 @@ Foundation Models", 2024, https://arxiv.org/abs/2401.06432
 
 The tail of rank r is the slots from floor(decay * r) on. Where the product of the norms of
 its two factors is smaller after a client's training than at download, the client cuts the tail
-before it sends (``polyrank.pruning``), and its rank is floor(decay * r) from then on. The paper's
-penalty on this product in the clients' loss and its aggregation are the aggregator of the same
-name, ``polyrank.aggregators.hetlora``.
+before it sends (``polyrank.aggregators.pruning``), and its rank is floor(decay * r) from then
+on. The paper's penalty on this product in the clients' loss and its aggregation are the
+aggregator of the same name, ``polyrank.aggregators.hetlora``.
 
 Ours: the start is any other chooser's, by default random; floors are those of the decimal that
 the user wrote; r_min is kept, and ranks below it from the start are never raised.

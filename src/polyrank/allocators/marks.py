@@ -5,8 +5,8 @@ the class or, where they depend on its options, on the instance; ``mark_of`` rea
 
 - ``reads_criteria``, ``reads_spectra``, ``by_hand``: see the decorators.
 - ``cuts``: clients cut their last slots before they send them, by the rule of
-  ``polyrank.pruning`` with the allocator's attribute ``decay``, and ``Evidence.observed`` says how
-  many slots came; for an allocator knows no torch.
+  ``polyrank.aggregators.pruning`` with the allocator's attribute ``decay``, and
+  ``Evidence.observed`` says how many slots came; for an allocator knows no torch.
 """
 
 from typing import Any, TypeVar

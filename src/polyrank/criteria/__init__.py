@@ -11,7 +11,7 @@ from polyrank.criteria.noise import noisy_counts, noisy_view
 from polyrank.criteria.probe import reads_losses, reads_tokens
 from polyrank.criteria.view import ClientView
 from polyrank.errors import DataError
-from polyrank.table import Table
+from polyrank.registry import Table
 
 __all__ = [
     "CRITERIA",

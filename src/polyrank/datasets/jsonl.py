@@ -10,8 +10,8 @@ import numpy as np
 
 from polyrank.datasets import checks, text_forms
 from polyrank.datasets.data import Data
+from polyrank.disk.outside import parse_json
 from polyrank.errors import DataError
-from polyrank.outside import parse_json
 
 
 def jsonl(

@@ -8,7 +8,7 @@ from polyrank.datasets.checks import existing_file
 from polyrank.datasets.data import Data, with_test
 from polyrank.datasets.files import concatenate
 from polyrank.errors import DataError, UnknownNameError, nearest
-from polyrank.table import Table, check_options
+from polyrank.registry import Table, check_options
 
 DATASETS = Table(
     "data set",

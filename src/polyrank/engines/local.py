@@ -7,10 +7,10 @@ number of workers.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from polyrank.checkpoint import ClientStore
-from polyrank.client import Trainer, Workload
+from polyrank.client.trainer import Trainer, Workload
+from polyrank.disk.checkpoint import ClientStore
 from polyrank.engines.pool import Pool
-from polyrank.messages import Answer, Task
+from polyrank.protocol.messages import Answer, Task
 
 
 class LocalEngine:

@@ -22,10 +22,10 @@ import torch
 
 from polyrank import errors
 from polyrank.causes import told
-from polyrank.client import Trainer, Workload
+from polyrank.client.trainer import Trainer, Workload
 from polyrank.errors import MessageError
-from polyrank.messages import Answer, Failure, Task
-from polyrank.wire import pack, unpack
+from polyrank.protocol.messages import Answer, Failure, Task
+from polyrank.protocol.wire import pack, unpack
 
 AHEAD = 4  # tasks per worker that may be finished before their turn
 RETRIES = 2  # of a task whose worker was lost, and of a start
@@ -112,7 +112,7 @@ class Worker:
 
 
 class Pool:
-    """Worker processes, each with one task at a time; messages are bytes of ``polyrank.wire``.
+    """Worker processes, each with one task at a time; messages are bytes of ``protocol.wire``.
 
     Args:
         workload: data, model and settings of all clients, in shared memory.

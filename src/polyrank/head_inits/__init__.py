@@ -4,7 +4,7 @@ An entry is a function that takes its options as keywords and returns a ``HeadIn
 to start from the head as the model has it.
 """
 
-from polyrank.table import Table
+from polyrank.registry import Table
 
 HEAD_INITS = Table(
     "head init",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyrank.errors import SettingsError
 from polyrank.models.pretrained import Pretrained
-from polyrank.table import Table, check_options
+from polyrank.registry import Table, check_options
 
 if TYPE_CHECKING:
     from torch import nn

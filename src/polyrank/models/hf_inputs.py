@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from polyrank.causal_texts import encode_causal
 from polyrank.errors import SettingsError
-from polyrank.examples import Encoded, Examples
+from polyrank.inputs.arrays import Encoded, Examples
+from polyrank.inputs.causal_texts import encode_causal
+from polyrank.inputs.pixels import PixelExamples
+from polyrank.inputs.tokenizing import encode_texts
 from polyrank.models.hf_library import NO_CODE, loading, padding_token
-from polyrank.pixel_examples import PixelExamples
-from polyrank.tokenizing import encode_texts
 
 MAX_LENGTH = 512
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from polyrank.examples import Encoded
+    from polyrank.inputs.arrays import Encoded
 
 FactoryT = TypeVar("FactoryT", bound=Callable[..., Any])
 

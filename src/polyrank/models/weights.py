@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from polyrank.alignment import ALIGNED, aligned, all_aligned
 from polyrank.errors import SettingsError
+from polyrank.lora.alignment import ALIGNED, aligned, all_aligned
 from polyrank.models.packed import make_room
 
 _SMALL = 2**16  # bytes

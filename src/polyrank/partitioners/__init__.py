@@ -7,7 +7,7 @@ when it is asked to drop small groups.
 """
 
 from polyrank.partitioners.rows import Rows
-from polyrank.table import Table
+from polyrank.registry import Table
 
 PARTITIONERS = Table(
     "partitioner",

@@ -15,8 +15,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from polyrank.adapter import Adapter, Factors, Tensors
 from polyrank.errors import AdapterError
+from polyrank.lora.factors import Adapter, Factors, Tensors
 from polyrank.peft_bridge.targets import ModuleShape, find_extras
 
 ADAPTER = "default"

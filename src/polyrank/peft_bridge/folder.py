@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polyrank.adapter import Adapter, Factors, Tensors, prefix
+from polyrank.disk.outside import read_object
 from polyrank.errors import AdapterError
-from polyrank.outside import read_object
+from polyrank.lora.factors import Adapter, Factors, Tensors, prefix
 
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
 WEIGHTS = "adapter_model.safetensors"

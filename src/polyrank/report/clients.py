@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from polyrank.label_skew import distance_from_pool
+from polyrank.head_inits.label_skew import distance_from_pool
 from polyrank.report.charts import HEAT, bar, gap, names_axis, plain, sorted_by
 from polyrank.report.parts import Data, Figure, Part, Section, Trace
 from polyrank.report.records import Profile, Run

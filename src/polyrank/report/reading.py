@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from polyrank.disk.outside import parse_json
 from polyrank.errors import RunFolderError
-from polyrank.outside import parse_json
 from polyrank.report.records import (
     ClientUpdate,
     Final,

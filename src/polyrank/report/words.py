@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from polyrank.measure import perplexity_text
+from polyrank.judging import perplexity_text
 
 NOTHING = "\u2013"  # an en dash
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from polyrank.measure import Judged, judged_by
-from polyrank.measure import perplexity as exp_of
+from polyrank.judging import Judged, judged_by
+from polyrank.judging import perplexity as exp_of
 from polyrank.report.charts import PERCENT_AXIS
 from polyrank.report.parts import Trace
 from polyrank.report.records import Metrics, Round, Run

@@ -4,7 +4,7 @@ An entry is a function that takes its options as keywords and returns a ``Server
 or None to take the aggregated model as it is.
 """
 
-from polyrank.table import Table
+from polyrank.registry import Table
 
 SERVER_OPTIMIZERS = Table(
     "server optimizer",

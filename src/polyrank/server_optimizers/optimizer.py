@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from polyrank.adapter import Factors, product_norm
 from polyrank.aggregators.aggregator import Aggregator, ServerModel, unchanged
-from polyrank.low_rank import FactoredSum, Product
+from polyrank.lora.factors import Factors, product_norm
+from polyrank.lora.low_rank import FactoredSum, Product
 
 Rejoin = Callable[[Product, Factors], Factors]
 Memory = Mapping[str, Tensor]

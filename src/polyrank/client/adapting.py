@@ -1,0 +1,83 @@
+"""What of a model is adapted and what is trained in full, from the settings and the model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from polyrank.errors import SettingsError
+from polyrank.models import pretrained_of
+from polyrank.peft_bridge import Bridge, ModuleShape, find_targets
+from polyrank.settings.schema import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a model that are trained.
+
+    Args:
+        shapes: the modules that get LoRA.
+        extras: ``"all"``, ``"none"`` or names, as ``find_extras`` takes them.
+    """
+
+    shapes: Mapping[str, ModuleShape]
+    extras: str | Sequence[str]
+
+
+def trained_parts(settings: Settings, model: nn.Module) -> Parts:
+    """Find what is trained; the model must not be wrapped yet.
+
+    Of a pre-trained model the head is no target of ``"all"`` and ``"all-linear"``, and nor is
+    a module that ``adapter.extras`` names: it is trained in full instead.
+
+    Raises:
+        SettingsError: a name fits nothing in the model, or the model cannot do what is asked.
+    """
+    if settings.training.checkpointing and not _can_checkpoint(model):
+        raise SettingsError(
+            f"training.checkpointing: the model {settings.model.kind!r} ({type(model).__name__}) "
+            "has no gradient checkpointing of transformers; leave it out"
+        )
+    _check_precision(settings, model)
+    about = pretrained_of(settings.model.kind)
+    extras: str | Sequence[str] = settings.adapter.extras
+    targets = settings.adapter.targets
+    if about is None:
+        return Parts(find_targets(model, targets), "all" if extras == "auto" else extras)
+    if extras == "auto":
+        extras = list(about.extras(model)) or "none"
+    named = [extras] if isinstance(extras, str) else extras
+    return Parts(find_targets(model, targets, [*about.head(model), *named]), extras)
+
+
+def wrap(settings: Settings, model: nn.Module) -> Bridge:
+    """Put LoRA into a model as the settings say."""
+    parts = trained_parts(settings, model)
+    bridge = Bridge(model, parts.shapes, parts.extras, settings.adapter.scaling)
+    if settings.training.checkpointing:
+        _checkpoint(model)
+    return bridge
+
+
+def _checkpoint(model: Any) -> None:  # noqa: ANN401 - transformers' method, under either name
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable()
+    else:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _check_precision(settings: Settings, model: nn.Module) -> None:
+    halves = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    held = {halves[p.dtype] for p in model.parameters() if p.dtype in halves}
+    asked = settings.training.autocast
+    if asked != "none" and held - {asked}:
+        raise SettingsError(
+            f"training.autocast = {asked!r} with weights in {'/'.join(held)}: the two halves do "
+            f"not mix; expected 'none' or {'/'.join(held)!r}, or model.dtype = 'fp32'"
+        )
+
+
+def _can_checkpoint(model: nn.Module) -> bool:
+    return bool(getattr(model, "supports_gradient_checkpointing", False))

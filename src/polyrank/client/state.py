@@ -1,0 +1,129 @@
+"""What a client has of its own: the factors it was not sent, and the base that it has reached."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from polyrank.aggregators.local_rule import LocalRule
+from polyrank.disk.checkpoint import ClientStore
+from polyrank.errors import TrainingError
+from polyrank.lora.base_change import Patch, patched
+from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
+
+Shapes = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """The factors that every client can make by itself.
+
+    Args:
+        seed: the run's root seed.
+        shapes: module -> (d_in, d_out).
+        given: the adapter that the run began with, if it did not begin with new factors.
+    """
+
+    seed: int
+    shapes: Shapes
+    given: Adapter | None = None
+
+    def factors(self, module: str, slots: torch.Tensor, round: int) -> Factors:
+        """Return slots of a module as they were after ``round``, 0 for the first ones."""
+        if self.given is not None and not round:
+            return self.given[module].take(slots)
+        many = int(slots[-1]) + 1
+        drawn = start_factors(self.shapes[module], many, self.seed, module, round)
+        return drawn.take(slots)
+
+
+class ClientState:
+    """What the clients of this process have beside what they are sent.
+
+    The change of the base is kept in memory for one version; clients at other versions have
+    it in their store.
+
+    Args:
+        store: of all clients, or None where nothing is kept.
+        start: the factors at the start of the run and of each round.
+    """
+
+    def __init__(self, store: ClientStore | None, start: Start) -> None:
+        self.store = store
+        self.start = start
+        self._version = 0
+        self._totals: Tensors = {}
+
+    def completed(
+        self, adapter: Adapter, rule: LocalRule, client: str, round: int, last: int | None
+    ) -> dict[str, Factors]:
+        """Return the adapter with every factor that was not sent.
+
+        Args:
+            adapter: as it came.
+            rule: of the round; says where the missing factors are.
+            client: whose they are.
+            round: that is trained, from 1.
+            last: the last finished round in which the client trained.
+        """
+        own: Adapter = {}
+        if rule.absent == "own" and last is not None:
+            own, _ = self.own(client, last)
+        whole = {}
+        for module, factors in adapter.items():
+            if factors.parts != "ab":
+                drawn = round - 1 if rule.absent == "fresh" else 0
+                other = self.start.factors(module, factors.slots, drawn)
+                factors = factors.completed(_with_own(other, own.get(module)))
+            whole[module] = factors
+        return whole
+
+    def own(self, client: str, round: int) -> tuple[Adapter, Tensors]:
+        """Return what a client's training left in a round: adapter and extras.
+
+        Raises:
+            TrainingError: nothing is kept.
+        """
+        if self.store is None:
+            raise TrainingError("this run keeps no personal adapters")
+        return self.store.load(client, round)
+
+    def base(self, patch: Patch | None, *, keep: bool = False) -> Tensors:
+        """Return what is added to the base once a client has the patch.
+
+        Args:
+            patch: None while the base has not changed.
+            keep: whether a client goes on from there.
+        """
+        if patch is None:
+            return {}
+        if patch.version != self._version:
+            builds_on_own = patch.steps or patch.since == patch.version
+            if builds_on_own and not patch.since <= self._version < patch.version:
+                self.own_base(patch.since)
+            self._totals = patched(self._totals, patch, self._version)
+            self._version = patch.version
+        if keep and self.store:
+            self.store.save_base(patch.version, self._totals)
+        return self._totals
+
+    def own_base(self, version: int) -> Tensors:
+        """Return what had been added to the base at a version that a client has."""
+        if version != self._version:
+            held = self.store.load_base(version) if self.store and version else {}
+            self._version, self._totals = version, held
+        return self._totals
+
+
+def _with_own(start: Factors, own: Factors | None) -> Factors:
+    """Put a client's own slots over those of the start."""
+    if own is None:
+        return start
+    place = {int(slot): k for k, slot in enumerate(own.slots)}
+    pairs = [(k, place[int(s)]) for k, s in enumerate(start.slots) if int(s) in place]
+    if not pairs:
+        return start
+    mine, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
+    a, b = start.a.clone(), start.b.clone()
+    a[mine], b[:, mine] = own.a[theirs], own.b[:, theirs]
+    return Factors(a, b, start.slots)

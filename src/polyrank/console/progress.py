@@ -1,0 +1,126 @@
+"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from polyrank.judging import judged_by, perplexity_text
+
+
+class Watcher(Protocol):
+    """Is told of a run's progress."""
+
+    def stage(self, text: str, *, told_at_end: bool = False) -> None:
+        """Say what begins now; ``told_at_end``: its end is told, too, as that of a round is."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Say what a person should know before the run goes on."""
+        ...
+
+    def turn(self, client: str, done: int, total: int) -> None:
+        """Say that a client's turn of this stage is over."""
+        ...
+
+    def round(
+        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
+    ) -> None:
+        """Say that a round is over: its line in ``rounds.jsonl``, and all bytes sent so far.
+
+        Round 0 is what comes before training.
+        """
+        ...
+
+
+class Silent:
+    """Say nothing."""
+
+    def stage(self, text: str, *, told_at_end: bool = False) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def turn(self, client: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def round(
+        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
+    ) -> None:
+        """Say nothing."""
+
+
+class Shown:
+    """Show progress on a console; use as a context manager.
+
+    On a terminal one live line counts the clients of the round; a line per round stays. Elsewhere
+    there is a line for every stage.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("clients"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def stage(self, text: str, *, told_at_end: bool = False) -> None:
+        """Show what begins now."""
+        self._progress.reset(self._task, description=text, total=None)
+        if not self._console.is_terminal and not told_at_end:
+            self.note(text)
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def turn(self, client: str, done: int, total: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=done, total=total)
+
+    def round(
+        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
+    ) -> None:
+        """Print the round's line."""
+        self._progress.refresh()
+        line = round_line(number, rounds, record, total_bytes)
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def round_line(number: int, rounds: int, record: Mapping[str, object], total_bytes: int) -> str:
+    """Write one round in at most 80 columns."""
+    parts = [f"round {number:>{len(str(rounds))}}/{rounds}"]
+    test = record.get("test")
+    if isinstance(test, Mapping):
+        name = judged_by(test)
+        value = f"{test[name]:.4f}" if name == "accuracy" else perplexity_text(test[name])
+        parts += [f"{name} {value}", f"loss {test['loss']:.4f}"]
+    cohort = record.get("cohort")
+    clients = len(cohort) if isinstance(cohort, list) else 0
+    parts += [f"{clients} client{'' if clients == 1 else 's'}"] if number else ["before training"]
+    parts.append(decimal(total_bytes))
+    lost = sum(len(x) for x in (record.get("refused"), record.get("failed")) if isinstance(x, list))
+    return "  ".join(parts) + (f"  {lost} refused or failed" if lost else "")

@@ -1,0 +1,138 @@
+"""What a finished run prints: how good, at what cost, and who got which rank; 80 columns."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from polyrank.allocators import spread_note
+from polyrank.judging import Judged, judged_by, perplexity_text
+from polyrank.plain import one_line
+
+SHOWN = 20
+
+
+def render(folder: Path, summary: Mapping[str, Any], console: Console) -> None:
+    """Print the clients' table, the outcome, and where everything is."""
+    title, table = _clients(folder, summary)
+    console.print(Text(title, style="italic"))
+    console.print(table)
+    outcome = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _outcome(summary):
+        outcome.add_row(name, Text(one_line(value)))
+    console.print(outcome)
+    if note := spread_note(summary.get("rank_spread", 1.0)):
+        console.print(Text(note))
+    console.print(Text(f"run folder: {folder}\nreport: {folder / 'report.html'}"), soft_wrap=True)
+
+
+def _clients(folder: Path, summary: Mapping[str, Any]) -> tuple[str, Table]:
+    lines = (folder / "clients.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    finals = {r["client"]: r for r in records if r["event"] == "final"}
+    profiles = [r for r in records if r["event"] == "profile"]
+    modules = list(profiles[0]["ranks"])
+    shown = modules if len(modules) <= 4 else []
+    several = len(summary["label_names"]) > 1  # texts for a language model may have none
+    title = _title(len(profiles), judged_by(summary) if finals else None)
+    # a classifier's head is new: it knew nothing before
+    before = {"before": "before"} if judged_by(summary) == "perplexity" else {}
+    judged = {**before, "global": "global", "own": "personal"}
+    columns = [
+        "client",
+        "examples",
+        *(["labels"] if several else []),
+        "score",
+        *([one_line(m) for m in shown] or ["mean rank"]),
+        *judged,
+    ]
+    rows: list[list[str]] = []
+    for profile in profiles[:SHOWN]:
+        ranks = profile["ranks"]
+        mean = sum(ranks.values()) / len(ranks)
+        final = finals.get(profile["client"], {})
+        row = [
+            one_line(profile["client"]),
+            str(profile["examples"]["train"]),
+            *([str(sum(count > 0 for count in profile["label_counts"]))] if several else []),
+            "" if profile["score"] is None else f"{profile['score']:.3f}",
+            *([str(ranks[m]) for m in shown] or [f"{mean:.1f}"]),
+            *(_judged(final.get(whose)) for whose in judged.values()),
+        ]
+        rows.append(row)
+    return title, _table(columns, rows)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Make a table of the columns that hold anything in any row."""
+    table = Table(box=None, pad_edge=False)
+    kept = [k for k in range(len(columns)) if any(row[k] for row in rows)]
+    for k in kept:
+        table.add_column(Text(columns[k]), justify="right" if k else "left")
+    for row in rows:
+        table.add_row(*(Text(row[k]) for k in kept))
+    return table
+
+
+def _title(clients: int, judged: Judged | None) -> str:
+    more = f"; the first {SHOWN} of {clients}" if clients > SHOWN else ""
+    rows = f"; {judged} on the client's own test rows" if judged else ""
+    return f"Ranks by module{rows}{more}"
+
+
+def _judged(metrics: Mapping[str, float | None] | None) -> str:
+    if not metrics:
+        return ""
+    value = metrics[judged_by(metrics)]
+    if value is None or judged_by(metrics) == "perplexity":
+        return _number(value, "perplexity")
+    return f"{value:.3f}"
+
+
+def _only_personal(summary: Mapping[str, Any]) -> bool:
+    """Whether the clients' own models were judged and the global one was not."""
+    return summary["worst_client"] is None and summary["personal"] is not None
+
+
+def _outcome(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sent = summary["bytes"]
+    rows = [_personal(summary)] if _only_personal(summary) else _of_the_global_model(summary)
+    rows.append(("mean rank", f"{summary['mean_rank']:.2f} ({summary['allocator']})"))
+    rows.append(("sent", f"{decimal(sent['up'])} up, {decimal(sent['down'])} down"))
+    if summary["refused"] or summary["failed"]:
+        rows.append(("lost", f"{summary['refused']} refused, {summary['failed']} failed updates"))
+    return rows
+
+
+def _personal(summary: Mapping[str, Any]) -> tuple[str, str]:
+    name = judged_by(summary)
+    mean = _number(summary["personal"]["mean"], name)
+    return f"own {name}", f"{mean}, mean over clients; the global model is not judged"
+
+
+def _of_the_global_model(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    name = judged_by(summary)
+    worst, best = summary["worst_client"], summary[name]
+    rows: list[tuple[str, str]] = [(name, _number(best["final"], name))]
+    if best["best"] is not None:
+        rows[0] = (
+            name,
+            f"{_number(best['final'], name)} at the end, {_number(best['best'], name)} "
+            f"in round {best['best_round']}, the best on validation",
+        )
+    if name == "accuracy":
+        rows.append(("macro-F1", _number(summary["macro_f1"]["final"])))
+    if worst:
+        rows.append(("worst client", f"{_number(worst['final'], name)} (client {worst['client']})"))
+    return rows
+
+
+def _number(value: float | None, judged: Judged = "accuracy") -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if judged == "accuracy" else perplexity_text(value)

@@ -1,0 +1,1 @@
+"""Files that are whole or not there, tensors with a hash, and small files from elsewhere."""

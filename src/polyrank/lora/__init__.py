@@ -1,0 +1,1 @@
+"""LoRA factors, and sums of their products without dense matrices."""

@@ -1,0 +1,1 @@
+"""Ranks and splits before anything is trained."""

@@ -1,0 +1,103 @@
+"""Messages as bytes: one safetensors block, its header a JSON object. Nothing is unpickled."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from polyrank.disk.checkpoint import join_model, split_model
+from polyrank.errors import MessageError
+from polyrank.lora.alignment import all_aligned
+from polyrank.lora.base_change import flatten_patch, unflatten_patch
+from polyrank.protocol.messages import (
+    Answer,
+    Counted,
+    Download,
+    EvaluateTask,
+    Failure,
+    Measured,
+    ProbeTask,
+    Task,
+    TaskId,
+    TrainTask,
+    Update,
+    Wanted,
+)
+
+_TYPES = {
+    t.__name__: t for t in (TrainTask, ProbeTask, EvaluateTask, Update, Measured, Counted, Failure)
+}
+
+
+def pack(message: Task | Answer) -> bytes:
+    """Write a message; tensors as safetensors, all else as JSON in the header."""
+    tensors: dict[str, Tensor] = {}
+    fields: dict[str, Any] = {}
+    for name in message.__dataclass_fields__:
+        value = getattr(message, name)
+        if isinstance(value, TaskId):
+            fields[name] = asdict(value)
+        elif isinstance(value, Download):
+            fields[name] = [value.base.since, value.base.version] if value.base else []
+            tensors |= join_model(value.adapter, value.extras)
+            tensors |= flatten_patch(value.base) if value.base else {}
+        elif isinstance(value, Tensor):
+            tensors[f"tensor/{name}"] = value
+        elif isinstance(value, Wanted):
+            fields[name] = asdict(value)
+        elif name == "slots" and value is not None:
+            tensors |= {f"slots/{module}": own for module, own in value.items()}
+            fields[name] = list(value)
+        elif name == "features":
+            tensors |= {f"features/{part}": tensor for part, tensor in value.items()}
+            fields[name] = list(value)
+        elif name not in ("adapter", "extras"):
+            fields[name] = value
+    if isinstance(message, Update):
+        tensors |= join_model(message.adapter, message.extras)
+    header = {"type": type(message).__name__, "fields": json.dumps(fields, default=dict)}
+    data: bytes = save({n: t.contiguous() for n, t in tensors.items()}, header)
+    return data
+
+
+def unpack(data: bytes) -> Task | Answer:
+    """Undo ``pack``; what the fields hold is for the guards to judge.
+
+    Raises:
+        MessageError: the bytes are no message.
+    """
+    try:
+        return _unpacked(data)
+    except Exception as error:  # whatever damaged bytes can do to parsers
+        raise MessageError(
+            f"expected a message of polyrank, got {len(data)} bytes that cannot be read: "
+            f"{type(error).__name__}: {str(error)[:200]}"
+        ) from error
+
+
+def _unpacked(data: bytes) -> Task | Answer:
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])["__metadata__"]
+    fields: dict[str, Any] = json.loads(header["fields"])
+    tensors = all_aligned(load(data))
+    fields["id"] = TaskId(**fields["id"])
+    if fields.get("download") is not None:
+        versions = fields["download"]
+        patch = unflatten_patch(tensors, *versions) if versions else None
+        fields["download"] = Download(*split_model(tensors), patch)
+    if fields.get("slots") is not None:
+        fields["slots"] = {module: tensors[f"slots/{module}"] for module in fields["slots"]}
+    if "features" in fields:
+        fields["features"] = {part: tensors[f"features/{part}"] for part in fields["features"]}
+    if header["type"] == "Update":
+        fields["adapter"], fields["extras"] = split_model(tensors)
+    if "wanted" in fields:
+        wanted = fields["wanted"]
+        fields["wanted"] = Wanted(**{**wanted, "criteria": tuple(wanted["criteria"])})
+    for name, tensor in tensors.items():
+        if name.startswith("tensor/"):
+            fields[name.removeprefix("tensor/")] = tensor
+    message: Task | Answer = _TYPES[header["type"]](**fields)
+    return message

@@ -1,0 +1,1 @@
+"""The run folder: settings, records and states of a run on the disk."""

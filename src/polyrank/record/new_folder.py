@@ -1,0 +1,82 @@
+"""The folder of a new run: kept from others, and gone again if the run came to nothing.
+
+A run that was killed before its first state was saved leaves its lock behind, and nothing that
+a run could not make again. Such a folder may be used as if it were empty.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from polyrank.errors import RunFolderError
+from polyrank.record.run_folder import LOCK, RECORDS, RunFolder
+from polyrank.settings.schema import Settings
+
+BEFORE_A_STATE = frozenset(
+    {LOCK, "config.toml", "checkpoint", "trackers", "timings.jsonl"}
+    | {f"{kind}.jsonl" for kind in RECORDS}
+)
+
+
+@contextmanager
+def new_folder(path: Path, settings: Settings) -> Iterator[RunFolder]:
+    """Make a new run folder with the resolved settings in it, and lock it.
+
+    After an error before the first state, whatever was made is removed.
+
+    Raises:
+        RunFolderError: there is already something, another process is at work there, or the
+            folder cannot be made.
+    """
+    _check_free(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    folder = RunFolder(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be made: {error.strerror}") from error
+    with folder.locked():
+        _check_free(path)  # another process may have worked here just now
+        _clear(path)
+        try:
+            folder.clients.mkdir(parents=True)
+            folder.write_settings(settings)
+            yield folder
+        except Exception:
+            if folder.last_state() is None:
+                _clear(path)
+                (path / LOCK).unlink(missing_ok=True)
+                with suppress(OSError):  # something else was put there
+                    for empty in made:
+                        empty.rmdir()
+            raise
+
+
+def _check_free(path: Path) -> None:
+    if not path.exists() or (path.is_dir() and (_is_empty(path) or _is_left_over(path))):
+        return
+    if not path.is_dir():
+        raise RunFolderError(f"{path}: expected a folder, new or empty, came a file")
+    raise RunFolderError(
+        f"{path}: there is something already; choose another --out, or --resume {path}"
+    )
+
+
+def _is_empty(path: Path) -> bool:
+    return not any(path.iterdir())
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a run began here, nobody has put anything beside it, and no state was saved."""
+    names = {p.name for p in path.iterdir() if not (p.name[0] == "." and p.suffix == ".tmp")}
+    return LOCK in names and names <= BEFORE_A_STATE and RunFolder(path).last_state() is None
+
+
+def _clear(path: Path) -> None:
+    """Remove all but the lock."""
+    for found in path.iterdir():
+        if found.is_dir() and not found.is_symlink():
+            shutil.rmtree(found)
+        elif found.name != LOCK:
+            found.unlink()

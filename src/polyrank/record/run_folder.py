@@ -1,0 +1,197 @@
+"""The run folder: settings, records, state and summary, each whole or not there.
+
+Records of a round are appended and flushed to the disk before the round's state is
+written; the state holds how long each record file was. So whatever interrupts a run,
+resuming cuts the records to the last finished round and goes on from its state.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from polyrank.disk.files import lock, sync_folder, write_whole
+from polyrank.disk.outside import as_written, parse_json
+from polyrank.errors import RunFolderError
+from polyrank.settings.schema import Settings
+from polyrank.settings.toml import dump_settings, load_settings
+
+RECORDS = ("rounds", "clients")  # timings differ from run to run and are kept apart
+LOCK = ".lock"
+
+
+class RunFolder:
+    """One run's folder; get it from ``open``, or ``polyrank.record.new_folder``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint"
+        self.clients = self.checkpoint / "clients"
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open an existing run folder.
+
+        Raises:
+            RunFolderError: there is no run in it.
+        """
+        if not (path / "config.toml").is_file():
+            raise RunFolderError(f"{path}: expected a run folder with config.toml, found none")
+        return cls(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from working in the folder at the same time.
+
+        Raises:
+            RunFolderError: another process is at work in it.
+        """
+        with (self.path / LOCK).open("w") as file:
+            try:
+                lock(file)
+            except OSError as error:
+                raise RunFolderError(f"{self.path}: another process is at work here") from error
+            yield
+
+    @property
+    def settings(self) -> Settings:
+        """The resolved settings of the run."""
+        return load_settings(self.path / "config.toml")
+
+    def write_settings(self, settings: Settings) -> None:
+        """Write ``config.toml``."""
+        write_whole(self.path / "config.toml", dump_settings(settings).encode())
+
+    def append(self, kind: str, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append records, one JSON object a line, and flush them to the disk.
+
+        Raises:
+            RunFolderError: the disk is full or the folder cannot be written.
+        """
+        path = self._records(kind)
+        text = "".join(json.dumps(_finite(r), allow_nan=False) + "\n" for r in records)
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def read(self, kind: str) -> list[dict[str, Any]]:
+        """Return all records of a kind.
+
+        Raises:
+            RunFolderError: a line is none; file and line are named.
+        """
+        path = self._records(kind)
+        return [_record(line, f"{path}, line {at}") for at, line in enumerate(_lines(path), 1)]
+
+    def lengths(self) -> dict[str, int]:
+        """Return the length of each record file in bytes."""
+        paths = {kind: self._records(kind) for kind in RECORDS}
+        return {kind: path.stat().st_size if path.exists() else 0 for kind, path in paths.items()}
+
+    def cut(self, round: int, lengths: Mapping[str, int]) -> None:
+        """Cut each record file to its length after a round; the rest is of no finished round.
+
+        Raises:
+            RunFolderError: a file is shorter than it was when the state was written.
+        """
+        self._cut_timings(round)
+        for kind in RECORDS:
+            path, wanted = self._records(kind), lengths.get(kind, 0)
+            length = path.stat().st_size if path.exists() else 0
+            if length < wanted:
+                raise RunFolderError(f"{path}: expected at least {wanted} bytes, found {length}")
+            if length > wanted:
+                os.truncate(path, wanted)
+
+    def _cut_timings(self, round: int) -> None:
+        path = self._records("timings")
+        if path.exists():
+            whole = [line for line in _lines(path) if line.endswith("\n")]
+            with as_written(path):
+                kept = [line for line in whole if _record(line, f"{path}")["round"] <= round]
+            write_whole(path, "".join(kept).encode())
+
+    def state_path(self, round: int) -> Path:
+        """Return where the state after a round is."""
+        return self.checkpoint / f"round-{round:06d}.safetensors"
+
+    def last_state(self) -> Path | None:
+        """Return the newest state, or None if no round was saved."""
+        return next(iter(self.states()), None)
+
+    def states(self) -> list[Path]:
+        """Return the states that are there, the newest first."""
+        found = self.checkpoint.glob("round-*.safetensors")
+        return sorted((path for path in found if path.is_file()), reverse=True)
+
+    def forget_states_before(self, round: int) -> None:
+        """Remove all states before that of a round, and what an interrupted write left."""
+        for path in self.checkpoint.glob("round-*.safetensors"):
+            if path < self.state_path(round) and not path.is_dir():
+                path.unlink()
+        for folder in (self.path, self.checkpoint, self.clients):
+            for path in folder.glob(".*.tmp"):
+                if not path.is_dir():
+                    path.unlink()
+        sync_folder(self.checkpoint)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``, which only a finished run has."""
+        text = json.dumps(_finite(summary), indent=2, allow_nan=False)
+        write_whole(self.path / "summary.json", text.encode())
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / "summary.json").exists()
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return the summary.
+
+        Raises:
+            RunFolderError: the run has not finished, or the file is damaged.
+        """
+        path = self.path / "summary.json"
+        if not path.is_file():
+            raise RunFolderError(f"{self.path}: no summary.json: not a finished run")
+        return _record("".join(_lines(path)), str(path))
+
+    def _records(self, kind: str) -> Path:
+        return self.path / f"{kind}.jsonl"
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text file with their ends; none of one that is not there."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path}: cannot be read: {error}") from error
+
+
+def _record(text: str, where: str) -> dict[str, Any]:
+    try:
+        found = parse_json(text)
+    except ValueError as error:
+        raise RunFolderError(f"{where}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{where}: expected a JSON object, got {type(found).__name__}")
+    return found
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

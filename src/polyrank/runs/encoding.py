@@ -1,0 +1,74 @@
+"""From a data set's inputs to examples as the model of a run takes them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from polyrank.datasets import Data
+from polyrank.errors import DataError, SettingsError
+from polyrank.inputs.arrays import Encoded, Examples, ExampleSet
+from polyrank.models import check_model, pretrained_of
+from polyrank.settings.schema import Settings
+
+
+def encode(
+    settings: Settings, inputs: np.ndarray, labels: np.ndarray, cache: Path | None
+) -> Encoded:
+    """Encode one part of a data set.
+
+    Args:
+        settings: of the run; the model decides what examples are.
+        inputs: (n, ...), see ``polyrank.datasets.Data``.
+        labels: (n,) int64.
+        cache: folder where work that took long is kept, or None.
+
+    Raises:
+        DataError: the model takes inputs of another kind.
+        SettingsError: the calibrated loss is asked for and nothing is classified.
+    """
+    about = pretrained_of(settings.model.kind)
+    if about is None:
+        return Encoded(Examples.from_arrays(inputs, labels))
+    options = check_model(settings.model.kind, settings.model.options)
+    encoded = about.encode(inputs, labels, cache, options)
+    if predicts_tokens(encoded.examples) and settings.training.local_loss == "calibrated":
+        raise SettingsError(
+            "training.local_loss = 'calibrated': expected a task with labels, this model "
+            "predicts tokens; use 'cross_entropy'"
+        )
+    return encoded
+
+
+def predicts_tokens(examples: ExampleSet) -> bool:
+    """Whether it is the next token that is to be said, and not a label."""
+    return getattr(examples, "starts", None) is not None
+
+
+def check_labels(data: Data, examples: ExampleSet) -> None:
+    """Raise DataError if there are no labels and the model needs them."""
+    if not data.labelled and not predicts_tokens(examples):
+        raise DataError(
+            f"{data.source}: expected labels, since this model classifies, came none; "
+            "name where they are with data.label"
+        )
+
+
+def check_several(data: Data, examples: ExampleSet) -> None:
+    """Raise DataError if the model is to tell labels apart and the training rows have only one."""
+    present = np.unique(data.train_y)
+    if len(present) < 2 and not predicts_tokens(examples):
+        name = data.label_names[present[0]] if len(present) else "none"
+        raise DataError(
+            f"{data.source}: expected at least two labels to tell apart, came {name!r} alone"
+        )
+
+
+def cut_texts(*parts: Encoded) -> dict[str, int] | None:
+    """Sum up how many texts there are and how many were cut; None if these are no texts."""
+    if parts[0].max_length is None:
+        return None
+    return {
+        "texts": sum(len(part.examples) for part in parts),
+        "cut": sum(part.cut for part in parts),
+        "max_length": parts[0].max_length,
+    }

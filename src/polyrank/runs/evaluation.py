@@ -1,0 +1,93 @@
+"""Evaluate a trained model on labelled data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from polyrank import datasets
+from polyrank.datasets import Data
+from polyrank.datasets.load import kind_of
+from polyrank.runs.encoding import check_labels, encode
+from polyrank.errors import DataError
+from polyrank.runs.export import read_trained
+from polyrank.server.metrics import metrics_of
+from polyrank.disk.outside import as_written
+from polyrank.record.run_folder import RunFolder
+from polyrank.settings.schema import Settings
+from polyrank.threads import one_thread
+from polyrank.client.training import choose_device, count_answers
+from polyrank.settings.trust import refuse_own_code
+
+
+def evaluate_run(
+    path: Path, source: str | None = None, client: str | None = None, *, trust: bool = False
+) -> dict[str, float]:
+    """Return the metrics of a run's model on the run's own test rows, or on other data.
+
+    Args:
+        path: the run folder.
+        source: a data set as in the settings, of which the test part counts if it brings one,
+            else all rows; labels are told by their names. A file of the run's kind is read with
+            the run's options, such as its columns. None for the run's own test rows.
+        client: whose model; None for the global one.
+        trust: import and call the model, and the data unless others are given, where the run's
+            settings name code of somebody's own.
+
+    Raises:
+        DataError: the examples do not fit the model.
+        RunFolderError: nothing is saved, the client is unknown, or the settings name code of
+            somebody's own and ``trust`` is not given.
+    """
+    settings = RunFolder.open(path).settings
+    if not trust:
+        refuse_own_code(settings, path, "eval", "model", *(["data"] if source is None else []))
+    trained = read_trained(path, client)
+    data = _own(settings) if source is None else _other(settings, source)
+    inputs, labels = (
+        (data.test_x, data.test_y) if len(data.test_y) else (data.train_x, data.train_y)
+    )
+    if data.labelled:
+        labels = _renumbered(labels, data, trained.label_names)
+    examples = encode(settings, inputs, labels, None).examples
+    check_labels(data, examples)
+    if examples.input_shape != trained.input_shape:
+        raise DataError(
+            f"{data.source}: examples of shape {examples.input_shape}, the model takes "
+            f"{trained.input_shape}"
+        )
+    with as_written(path):
+        model = trained.bridge().model
+    with one_thread():
+        rows = torch.arange(len(examples))
+        counts, loss = count_answers(model, examples, rows, trained.classes, choose_device("cpu"))
+    return {"rows": float(len(examples)), **metrics_of(counts, loss)}
+
+
+def _own(settings: Settings) -> Data:
+    given = settings.data
+    return datasets.load(given.source, seed=settings.seed, test=given.test, options=given.options)
+
+
+def _other(settings: Settings, source: str) -> Data:
+    """Load a data set as it is; what the run's options say of a test part is not meant for it."""
+    given = settings.data
+    first = given.source if isinstance(given.source, str) else given.source[0]
+    options = {}
+    if kind_of(source) == kind_of(first):
+        options = {n: v for n, v in given.options.items() if not n.startswith("test")}
+    return datasets.load(source, seed=settings.seed, test=0.0, options=options)
+
+
+def _renumbered(labels: np.ndarray, data: Data, known: Sequence[str]) -> np.ndarray:
+    """Return the model's numbers for the labels of other data."""
+    unknown = sorted({data.label_names[k] for k in set(labels.tolist())} - set(known))
+    if unknown:
+        raise DataError(
+            f"{data.source}: expected the labels that the model knows, {', '.join(known[:20])}; "
+            f"came {', '.join(unknown[:20])}"
+        )
+    places = [known.index(name) if name in known else -1 for name in data.label_names]
+    numbers: np.ndarray = np.array(places)[labels]
+    return numbers

@@ -1,0 +1,157 @@
+"""The README of an exported model: what it is, how it was trained, how good, how to load it."""
+
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polyrank.judging import judged_by, perplexity_text
+from polyrank.plain import one_line
+from polyrank.settings.schema import Settings
+
+_LOAD = {
+    True: """from polyrank.runs.export import load_base
+
+model = load_base({loaded})  # a torch module with the adapter merged in""",
+    False: """from peft import PeftModel
+from polyrank.runs.export import load_base
+
+model = PeftModel.from_pretrained(load_base({loaded}), {folder})""",
+}
+
+
+def model_card(
+    settings: Settings,
+    ranks: Mapping[str, int],
+    rounds: int,
+    *,
+    client: str | None,
+    merged: bool,
+    summary: Mapping[str, Any] | None,
+    final: Mapping[str, Any] | None = None,
+    folder: str = "FOLDER",
+    base: str | None = None,
+) -> str:
+    """Write the card.
+
+    Args:
+        settings: of the run.
+        ranks: module -> rank of the exported adapter.
+        rounds: finished rounds behind it.
+        client: whose model; None for the global one.
+        merged: the adapter is merged into the base.
+        summary: of a finished run; None leaves the metrics out.
+        final: the client's own line of ``clients.jsonl``, if it has rows to be tested on.
+        folder: the name of the exported one.
+        base: the name of the folder that has to be at hand for the base, if there is one.
+    """
+    named = json.dumps(folder)
+    loaded = f"{named}, base={json.dumps(base)}" if base else named
+    whose = f"of client {_code(client)}" if client is not None else "(global)"
+    front = ["---", "library_name: peft", "tags: [lora, federated-learning, polyrank]", "---"]
+    parts = [
+        "\n".join(front),
+        f"# {_text(settings.name)}: federated LoRA adapter {whose}",
+        f"Trained with PolyRank for {rounds} rounds: ranks by {_code(settings.allocator.kind)}, "
+        f"aggregated with {_code(settings.aggregator.kind)}, seed {settings.seed}.",
+        "## Use\n\n```python\n" + _LOAD[merged].format(folder=named, loaded=loaded) + "\n```",
+        "## Training\n\n" + _table(_training(settings)),
+        "## Ranks\n\n"
+        + _table(
+            [("module", "rank"), *((_text(m), str(r)) for m, r in ranks.items())], header=True
+        ),
+        "## Metrics\n\n" + _metrics(summary, client) + _own(final),
+        "## Limits\n\nThe metrics hold for data like the run's own. The card says nothing of the "
+        "base model's licence or of what its training data held; check both before you publish.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _training(settings: Settings) -> list[tuple[str, object]]:
+    source = settings.data.source
+    training = settings.training
+    length = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
+    return [
+        ("data", _data_name(source)),
+        ("partition", _text(settings.partition.kind)),
+        ("model", " ".join([_text(settings.model.kind), *_base_name(settings)])),
+        ("local training", f"{training.optimizer}, {length} a round, batch {training.batch_size}"),
+        ("learning rate", f"{training.learning_rate:g} ({training.schedule})"),
+        ("scaling", f"{settings.adapter.scaling:g}"),
+    ]
+
+
+def _data_name(source: str | Sequence[str]) -> str:
+    if isinstance(source, str):
+        return _text(_placeless(source))
+    return f"{len(source)} files, one a client"
+
+
+def _base_name(settings: Settings) -> list[str]:
+    name = settings.model.options.get("name")
+    return [_code(_placeless(str(name)))] if name else []
+
+
+def _placeless(source: str) -> str:
+    """Return a source without where it lies on this machine: ``csv:/a/b.csv`` as ``csv:b.csv``."""
+    if Path(source).is_absolute():
+        return Path(source).name
+    kind, _, place = source.partition(":")
+    return f"{kind}:{Path(place).name}" if Path(place).is_absolute() else source
+
+
+def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
+    if summary is None:
+        return "The run had not finished when this was written."
+    judged = judged_by(summary)
+    rows = [
+        (judged, summary[judged]["final"]),
+        ("loss in nats a token", summary["loss"]["final"] if judged == "perplexity" else None),
+        ("macro-F1", summary["macro_f1"]["final"]),
+        ("balanced accuracy", summary["balanced_accuracy"]["final"]),
+        (f"worst client's {judged}", (summary["worst_client"] or {}).get("final")),
+    ]
+    if all(value is None for _, value in rows):
+        return "The run did not evaluate its global model after training."
+    own = ", not of this client's own" if client is not None else ""
+    return f"Of the global model on the run's test rows{own}.\n\n{_shown(rows)}"
+
+
+def _own(final: Mapping[str, Any] | None) -> str:
+    """Write what a client's own model does on its own test rows, beside what it came from."""
+    if final is None or final["personal"] is None:
+        return ""
+    judged = judged_by(final["personal"])
+    names = {"personal": "this model", "global": "the global model"}
+    if judged == "perplexity":  # a classifier's head is new: it knew nothing before
+        names["before"] = "before training"
+    rows = [(name, final[key][judged]) for key, name in names.items() if final.get(key)]
+    return f"\n\nOn this client's own test rows, {judged}:\n\n{_shown(rows)}"
+
+
+def _shown(rows: Sequence[tuple[str, float | None]]) -> str:
+    return _table(
+        [
+            (name, f"{value:.4f}" if value < 1e6 else perplexity_text(value))
+            for name, value in rows
+            if value is not None
+        ]
+    )
+
+
+def _table(rows: Sequence[tuple[str, object]], *, header: bool = False) -> str:
+    named = rows if header else [("", ""), *rows]
+    lines = [f"| {left} | {right} |" for left, right in named]
+    return "\n".join([lines[0], "| --- | --- |", *lines[1:]])
+
+
+def _text(text: str) -> str:
+    """Return a name as one line that Markdown takes for text, and a browser for no tag."""
+    return html.escape(re.sub(r"([\\`*_{}\[\]#|~!$])", r"\\\1", one_line(text)), quote=False)
+
+
+def _code(text: str) -> str:
+    """Return a name in the type of code, unless something in it could end the code."""
+    return f"`{text}`" if re.fullmatch(r"[\w.:/@ +-]+", text) else _text(text)

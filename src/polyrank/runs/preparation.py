@@ -1,0 +1,231 @@
+"""From settings to all that a run needs: data, split, frozen base, workload."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
+from polyrank.client.adapting import trained_parts
+from polyrank.lora.alignment import all_aligned
+from polyrank.server.ranks import module_ranges
+from polyrank.client.trainer import Workload
+from polyrank.datasets import Data
+from polyrank.runs.encoding import check_labels, check_several, cut_texts, encode
+from polyrank.errors import SettingsError
+from polyrank.inputs.arrays import ExampleSet
+from polyrank.runs.base import is_published
+from polyrank.runs.loading import load_split
+from polyrank.models import build_model, build_shell, pretrained_of
+from polyrank.models.packed import count_numbers
+from polyrank.models.weights import put_weights, read_weights
+from polyrank.runs.packed_base import check_packed
+from polyrank.peft_bridge import (
+    ModuleShape,
+    find_extras,
+    place_adapter,
+    place_saved,
+    read_adapter,
+    read_saved,
+)
+from polyrank.seeding import derive
+from polyrank.settings.schema import Settings, TrainingSettings
+from polyrank.partitioners.splits import Splits
+from polyrank.client.training import choose_device, fit
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run starts from.
+
+    Args:
+        data: the data set.
+        splits: who holds which rows.
+        workload: for the engine.
+        shapes: the adapted modules.
+        extras: the extras of the base model.
+        buffers: those of them that are statistics, such as batch norm's, and no parameters.
+        drawn: names of a pre-trained model's weights that nothing has given a value but the seed;
+            empty if the base was known already.
+        texts: how many texts there are and how many were cut at ``max_length`` tokens; None
+            where the examples are no texts.
+    """
+
+    data: Data
+    splits: Splits
+    workload: Workload
+    shapes: Mapping[str, ModuleShape]
+    extras: Tensors
+    buffers: frozenset[str] = frozenset()
+    drawn: Sequence[str] = ()
+    texts: Mapping[str, int] | None = None
+
+    @property
+    def base_parameters(self) -> int:
+        """Numbers in the base model."""
+        return count_numbers(self.workload.base)
+
+
+def prepare(
+    settings: Settings,
+    store: Path | None,
+    base: Tensors | None = None,
+    start: Adapter | None = None,
+    cache: Path | None = None,
+) -> Prepared:
+    """Load the data, make the frozen base, and put together the workload.
+
+    Args:
+        settings: of the run.
+        store: folder for what clients keep, or None.
+        base: the frozen base if it is known already, as it is on resume.
+        start: what became of ``init_adapter``, if it is known already.
+        cache: folder for tokenised texts, or None.
+
+    Raises:
+        SettingsError: the settings do not fit the data or the model.
+        DataError: the data cannot be used.
+    """
+    data, splits = load_split(settings)
+    encoded = encode(settings, data.train_x, data.train_y, cache)
+    tested = encode(settings, data.test_x, data.test_y, cache)
+    train = encoded.examples
+    check_labels(data, train)
+    check_several(data, train)
+    classes = len(data.label_names)
+    kind, options = settings.model.kind, settings.model.options
+    drawn: Sequence[str] = ()
+    if base is None:
+        model = build_model(
+            kind, options, train.input_shape, classes, derive(settings.seed, "base")
+        )
+        make_base(model, settings, train, torch.from_numpy(splits.public))
+        drawn = _drawn(settings, model)
+    else:
+        model = build_shell(kind, options, train.input_shape, classes)
+        put_weights(model, base)
+    parts = trained_parts(settings, model)
+    _check_modules(settings, parts.shapes)
+    if settings.init_adapter and start is None:
+        start = first_adapter(settings, parts.shapes)
+    workload = Workload(
+        settings=settings,
+        base=all_aligned(read_weights(model)),
+        train=train,
+        test=tested.examples,
+        validation=torch.from_numpy(splits.validation),
+        clients={
+            c.name: (torch.from_numpy(c.train), torch.from_numpy(c.test)) for c in splits.clients
+        },
+        store=store,
+        classes=classes,
+        start=start,
+    )
+    extras = find_extras(model, parts.shapes, parts.extras)
+    buffers = frozenset(extras.keys() & dict(model.named_buffers()).keys())
+    texts = cut_texts(encoded, tested)
+    return Prepared(data, splits, workload, parts.shapes, extras, buffers, drawn, texts)
+
+
+def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, Factors]:
+    """Start every module as LoRA does, with as many slots as the largest rank.
+
+    With ``init_adapter``, its slots come first.
+
+    Raises:
+        AdapterError: that adapter does not fit.
+    """
+    ranges = module_ranges(settings, shapes)
+    adapter = {
+        name: start_factors((shape.d_in, shape.d_out), ranges[name].r_max, settings.seed, name)
+        for name, shape in shapes.items()
+    }
+    if settings.init_adapter:
+        given = read_adapter(Path(settings.init_adapter), settings.adapter.scaling)
+        adapter = place_adapter(given, adapter)
+    return adapter
+
+
+def first_extras(settings: Settings, extras: Tensors) -> Tensors:
+    """Return the extras of the base, those that ``init_adapter`` saved in full in place."""
+    if not settings.init_adapter:
+        return extras
+    return place_saved(read_saved(Path(settings.init_adapter)), extras)
+
+
+def make_base(model: nn.Module, settings: Settings, train: ExampleSet, public: Tensor) -> None:
+    """Make the base what the settings say: left as it is, read from a file, or pre-trained.
+
+    Raises:
+        SettingsError: the file does not fit the model, or packed weights what is to be done.
+    """
+    if settings.base != "random":
+        _read_base(model, settings.base)
+    check_packed(settings, model)
+    if settings.pretrain:
+        _pretrain(model, settings, train, public)
+
+
+def _drawn(settings: Settings, model: nn.Module) -> list[str]:
+    """Name the weights of a pre-trained model that neither it nor the settings have given."""
+    about = pretrained_of(settings.model.kind)
+    if about is None or not is_published(settings):
+        return []
+    given = read_saved(Path(settings.init_adapter)) if settings.init_adapter else {}
+    return sorted({*about.drawn(model)} - given.keys())
+
+
+def fingerprint(data: Data) -> str:
+    """Return a hash of all examples, by which a changed data set is noticed on resume."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (data.train_x, data.train_y, data.test_x, data.test_y):
+        if array.dtype == object:
+            digest.update(repr(array.tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _read_base(model: nn.Module, path: str) -> None:
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SettingsError(
+            f"base = {path!r}: expected a file of safetensors, which save_file of "
+            f"safetensors.torch writes; it cannot be read as one: {error}"
+        ) from error
+    try:
+        put_weights(model, weights)
+    except SettingsError as error:
+        raise SettingsError(f"base = {path!r}: does not fit the model: {error}") from error
+
+
+def _pretrain(model: nn.Module, settings: Settings, train: ExampleSet, public: Tensor) -> None:
+    chosen = settings.pretrain
+    assert chosen is not None
+    training = TrainingSettings(
+        optimizer="adam", epochs=chosen.epochs, batch_size=chosen.batch_size
+    )
+    device = choose_device(settings.device)
+    model.to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(settings.seed, "torch", "pretrain"))
+        generator = torch.Generator().manual_seed(derive(settings.seed, "batches", "pretrain"))
+        parameters = list(model.parameters())
+        fit(model, parameters, train, public, training, chosen.learning_rate, generator)
+    model.to("cpu")
+
+
+def _check_modules(settings: Settings, shapes: Mapping[str, ModuleShape]) -> None:
+    for name in settings.ranks.modules:
+        if name not in shapes:
+            raise SettingsError(
+                f"ranks.modules: {name!r} is not adapted; the adapted modules are "
+                f"{', '.join(shapes)}"
+            )

@@ -1,0 +1,43 @@
+"""Metrics to experiment trackers such as TensorBoard, through Accelerate."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from polyrank.errors import SettingsError
+from polyrank.server.round_record import RoundRecord
+from polyrank.settings.schema import Settings
+
+
+class Trackers:
+    """The trackers that the settings name; does nothing where they name none."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._accelerator = None
+        if not settings.trackers:
+            return
+        from accelerate import Accelerator
+        from accelerate.tracking import get_available_trackers
+
+        available = {str(tracker) for tracker in get_available_trackers()}
+        for name in settings.trackers:
+            if name not in available:
+                raise SettingsError(f"trackers: {name!r} needs: pip install 'polyrank[track]'")
+        self._accelerator = Accelerator(log_with=list(settings.trackers), project_dir=folder)
+        self._accelerator.init_trackers("trackers")
+
+    def log(self, record: RoundRecord) -> None:
+        """Log a round's metrics and bytes."""
+        if self._accelerator is None:
+            return
+        values: dict[str, float] = {}
+        for part, metrics in (("validation", record.validation), ("test", record.test)):
+            if isinstance(metrics, Mapping):
+                values |= {f"{part}/{name}": value for name, value in metrics.items()}
+        values["bytes/up"] = sum(turn.up for turn in record.turns)
+        values["bytes/down"] = sum(turn.down for turn in record.turns)
+        self._accelerator.log(values, step=record.round)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._accelerator is not None:
+            self._accelerator.end_training()

@@ -1,0 +1,1 @@
+"""What happens where no data is: who trains what, and what comes of the answers."""

@@ -1,0 +1,222 @@
+"""What a client's answer must be before it may touch the global model.
+
+A client is not trusted: types, names, shapes and sizes are looked at before any number is used,
+and whatever comes, the answer is a reason in plain words, never an exception.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
+from typing import TypeGuard
+
+import torch
+from torch import Tensor
+
+from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.protocol.messages import Counted, Measured, ProbeTask, TaskId, TrainTask, Update
+
+NONE: Mapping[str, int] = MappingProxyType({})
+LARGEST = 1e100  # of a measured number: squares and their sums over clients stay finite
+ROUNDING = 1e-9  # of ratios that should fall and sum to 1 at most
+
+
+def refusal(
+    update: Update, task: TrainTask, expected: Adapter, most: float, cut: Mapping[str, int] = NONE
+) -> str | None:
+    """Return why an update is refused, in plain words, or None if it is good.
+
+    Args:
+        update: what came back.
+        task: what was sent; the update must have its extras' names, shapes and types.
+        expected: has the names, shapes, types and slots that the update's adapter must have.
+        most: how many training examples the client has said that it holds.
+        cut: module -> the smaller number of slots to which its client may have cut it.
+    """
+    if update.id != task.id:
+        return f"answers {_short(update.id)}, expected {task.id}"
+    if not _is_number(update.examples) or not 0 < update.examples <= most:
+        return f"{_short(update.examples)} examples: expected a number above 0, at most {most:g}"
+    if not _is_number(update.loss):
+        return f"loss {_short(update.loss)}: expected a number"
+    return (
+        _cost_refusal(update)
+        or _adapter_refusal(update.adapter, expected, cut)
+        or _extras_refusal(update.extras, task.download.extras)
+    )
+
+
+def probe_refusal(
+    measured: Measured, task: ProbeTask, modules: Iterable[str], head: Tensor | None
+) -> str | None:
+    """Return why what a client has measured cannot be used, or None if it can.
+
+    Args:
+        measured: what came back.
+        task: what it was asked for.
+        modules: the adapted ones.
+        head: the weight (classes, d) whose inputs were to be summed up, if they were.
+    """
+    if measured.id != task.id:
+        return f"answers {_short(measured.id)}, expected {task.id}"
+    wanted = task.wanted
+    return (
+        _cost_refusal(measured)
+        or _criteria_refusal(measured.criteria, () if wanted.head else wanted.criteria)
+        or _spectra_refusal(measured.spectra, [*modules] if wanted.ratios else [])
+        or _features_refusal(measured.features, head, products=wanted.products)
+    )
+
+
+def count_refusal(counted: Counted, id: TaskId, rows: int) -> str | None:
+    """Return why counted answers cannot be used, or None if they can.
+
+    Args:
+        counted: what came back, in one of the forms of ``Counted``.
+        id: of the task.
+        rows: how many rows were to be answered.
+    """
+    if counted.id != id:
+        return f"answers {_short(counted.id)}, expected {id}"
+    counts = counted.confusion
+    reason = _plainness(counts)
+    if reason or counts.dtype != torch.int64:
+        return f"counts: {reason or counts.dtype}: expected int64"
+    pair, square = counts.shape in ((2,), (1, 2)), counts.dim() == 2 and len(set(counts.shape)) == 1
+    if not (square or pair) or (counts < 0).any():
+        return f"counts {tuple(counts.shape)}: expected (classes, classes), (1, 2) or (2,)"
+    right, told = (counts.diag().sum(), counts.sum()) if square else counts.flatten()
+    if not 0 < int(told) >= int(right) or (counts.dim() == 2 and int(told) != rows):
+        return f"{int(right)} right of {int(told)} answers: expected {rows} rows"
+    return None if _is_number(counted.loss) else f"loss {_short(counted.loss)}: expected a number"
+
+
+def _cost_refusal(answer: Update | Measured) -> str | None:
+    if type(answer.steps) is not int or not 0 <= answer.steps < 2**53:
+        return f"{_short(answer.steps)} steps: expected a whole number from 0 up"
+    if not _is_number(answer.seconds) or not 0 <= answer.seconds < math.inf:
+        return f"{_short(answer.seconds)} seconds: expected a finite number from 0 up"
+    return None
+
+
+def _adapter_refusal(came: object, expected: Adapter, cut: Mapping[str, int]) -> str | None:
+    if not isinstance(came, Mapping) or came.keys() != expected.keys():
+        return f"modules {_names(came)}, expected {sorted(expected)}"
+    for module, like in expected.items():
+        reason = _factors_refusal(came[module], like, cut.get(module))
+        if reason:
+            return f"module {module!r}{reason}"
+    return None
+
+
+def _factors_refusal(came: object, like: Factors, cut: int | None) -> str | None:
+    if type(came) is not Factors:
+        return f": {_short(type(came))}, expected factors"
+    reason = _plainness(came.slots)
+    if reason or came.slots.dtype != torch.int64 or came.slots.dim() != 1:
+        return f": slots: {reason or came.slots.dtype}: expected (r,) int64"
+    if came.rank == cut:
+        like = like.take(like.slots[:cut])
+    if not torch.equal(came.slots, like.slots):
+        return f": slots {_short(came.slots.tolist())} are not the client's"
+    for part in ("a", "b"):
+        reason = _tensor_refusal(getattr(came, part), getattr(like, part))
+        if reason:
+            return f", factor {part}: {reason}"
+    return None
+
+
+def _extras_refusal(came: object, sent: Tensors) -> str | None:
+    if not isinstance(came, Mapping) or came.keys() != sent.keys():
+        return f"extras {_names(came)}, expected {sorted(sent)}"
+    for name, expected in sent.items():
+        reason = _tensor_refusal(came[name], expected)
+        if reason:
+            return f"extra {name!r}: {reason}"
+    return None
+
+
+def _tensor_refusal(came: object, expected: Tensor) -> str | None:
+    reason = _plainness(came)
+    if reason or not isinstance(came, Tensor):
+        return reason
+    if came.shape != expected.shape or came.dtype != expected.dtype:
+        return (
+            f"shape {tuple(came.shape)} of {came.dtype}, "
+            f"expected {tuple(expected.shape)} of {expected.dtype}"
+        )
+    if came.is_floating_point() and not torch.isfinite(came).all():
+        bad = int((~torch.isfinite(came)).sum())
+        return f"{bad} of {came.numel()} numbers are NaN or infinite"
+    return None
+
+
+def _plainness(came: object) -> str | None:
+    """Why this is no plain tensor of numbers in this machine's memory; None if it is."""
+    if type(came) is not Tensor:
+        return f"{_short(type(came))}, expected a plain tensor"
+    if came.layout is not torch.strided or came.device.type != "cpu" or came.is_quantized:
+        return f"{came.layout} on {came.device.type}, expected numbers one after the other on cpu"
+    return "requires a gradient, expected numbers alone" if came.requires_grad else None
+
+
+def _criteria_refusal(came: object, wanted: Iterable[str]) -> str | None:
+    if not isinstance(came, Mapping) or came.keys() != set(wanted):
+        return f"criteria {_names(came)}, expected {sorted(wanted)}"
+    for name, value in came.items():
+        if not _is_number(value) or not -LARGEST < value < LARGEST:
+            return f"criterion {name!r} is {_short(value)}: expected a finite number"
+    return None
+
+
+def _spectra_refusal(came: object, modules: list[str]) -> str | None:
+    if not isinstance(came, Mapping) or came.keys() != set(modules):
+        return f"spectra of {_names(came)}, expected {sorted(modules)}"
+    for module, given in came.items():
+        if not isinstance(given, list | tuple) or not _falls(given):
+            return f"spectrum of {module!r}: expected falling ratios that sum to 1 at most"
+    return None
+
+
+def _falls(ratios: Sequence[object]) -> bool:
+    numbers = [x for x in ratios if _is_number(x) and 0 <= x <= 1]
+    falls = all(x + ROUNDING >= y for x, y in pairwise(numbers))
+    return falls and len(numbers) == len(ratios) and sum(numbers) <= 1 + ROUNDING
+
+
+def _features_refusal(came: object, head: Tensor | None, *, products: bool) -> str | None:
+    if not isinstance(came, Mapping):
+        return f"sums {_names(came)}, expected tensors by name"
+    shapes: dict[str, tuple[int, ...]] = {}
+    if head is not None:
+        (classes, d), counts = head.shape, came.get("counts")
+        reason = _tensor_refusal(counts, torch.empty(classes, dtype=torch.int64, device="meta"))
+        if reason or not isinstance(counts, Tensor):
+            return f"counts of labels: {reason}"
+        if (counts < 0).any() or not 0 < float(counts.double().sum()) < 2**53:
+            return f"counts {_short(counts.tolist())}: expected numbers from 0 up, not all 0"
+        shapes = {"counts": (classes,), "sums": (int((counts > 0).sum()), d)}
+        shapes |= {"products": (d * (d + 1) // 2,)} if products else {}
+    if came.keys() != shapes.keys():
+        return f"sums {_names(came)}, expected {sorted(shapes)}"
+    for name in shapes.keys() - {"counts"}:
+        like = torch.empty(shapes[name], dtype=torch.float64, device="meta")
+        reason = _tensor_refusal(came[name], like)
+        if reason or (came[name].abs() > LARGEST).any():
+            return f"{name}: {reason or 'expected finite numbers'}"
+    return None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether this is a number that a float can hold; True and False are none."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
+
+
+def _names(came: object) -> str:
+    return _short(sorted(map(str, came)) if isinstance(came, Mapping) else type(came))
+
+
+def _short(value: object) -> str:
+    """Show what came; the end of a long text counts as well as its beginning."""
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:50]} .. {text[-20:]}"

@@ -1,0 +1,168 @@
+"""What a round's answers go through on their way into the next model.
+
+Each is judged by the guards and folded as it comes, so that memory does not grow with the number
+of clients. What is finite and huge is caught by a bound: an update whose numbers have a root mean
+square more than ``bound`` times that of what its client was sent *and* of the round's median
+update is refused. The median is known at the end of the round alone, so updates that are large
+next to what was sent wait until then; without trouble there are none.
+
+Ours. It is a guard against values that would break the model, such as features out of scale or a
+training that diverges, not a defence against clients that lie within the bound.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from polyrank.aggregators.aggregator import Fold, ServerModel
+from polyrank.lora.alignment import aligned
+from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.protocol.messages import TrainTask, Update
+from polyrank.server.round_record import Turn
+
+SUSPECT = 10.0  # times the median; far above what honest updates reach, which share a start
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a round's answers came to.
+
+    Args:
+        turns: of the clients, in the order of the answers.
+        aggregated: makes the aggregated model; the server's own if nothing was accepted.
+    """
+
+    turns: tuple[Turn, ...]
+    aggregated: Callable[[], ServerModel]
+
+    @property
+    def accepted(self) -> list[Turn]:
+        """Turns whose update is in the model."""
+        return [turn for turn in self.turns if turn.accepted]
+
+    @property
+    def largest(self) -> Turn:
+        """The accepted turn with the largest update."""
+        return max(self.accepted, key=lambda turn: (turn.times_median or 0.0, turn.client))
+
+    def without_the_largest(self) -> tuple["Taken", str]:
+        """Refuse the largest of updates that make a model which is not finite; name its client."""
+        worst = self.largest
+        reason = (
+            "with it the next model has NaN or infinite numbers; it is "
+            f"{worst.times_median:.3g} times as large as the median update (is its data out of "
+            "scale, or the learning rate too high?)"
+        )
+        turns = tuple(replace(t, refused=reason) if t is worst else t for t in self.turns)
+        return replace(self, turns=turns), worst.client
+
+    def suspect(self, number: int) -> str | None:
+        """Describe the largest update of round ``number``, if it is far larger than the others."""
+        worst = self.largest
+        if (worst.times_median or 0.0) <= SUSPECT:
+            return None
+        return (
+            f"round {number} took an update of client {worst.client!r} that was "
+            f"{worst.times_median:.3g} times as large as the median one"
+        )
+
+
+@dataclass
+class Intake:
+    """Takes in one round's answers, one by one.
+
+    Args:
+        fold: of the aggregator.
+        model: the server's, which the clients were sent parts of.
+        bound: how many times as large as the others' an update may be; 0 for any size.
+    """
+
+    fold: Fold[Any]
+    model: ServerModel
+    bound: float
+    _turns: list[Turn] = field(default_factory=list)
+    _sizes: dict[int, float] = field(default_factory=dict)
+    _waiting: dict[int, tuple[Update, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._sums = self.fold.init(self.model)
+
+    def take(self, task: TrainTask, turn: Turn, answer: object) -> None:
+        """Fold an update that the guards have let through, or let it wait; keep its turn.
+
+        Args:
+            task: what the client was asked.
+            turn: the guards' judgement.
+            answer: what came back.
+        """
+        place = len(self._turns)
+        self._turns.append(turn)
+        if not turn.accepted or not isinstance(answer, Update):
+            return
+        slots = {m: f.slots for m, f in answer.adapter.items()}
+        sent = self._size({m: self.model.adapter[m].take(s) for m, s in slots.items()}, task)
+        own = self._sizes[place] = self._size(answer.adapter, task, answer.extras)
+        if self.bound and own > self.bound * sent:
+            self._waiting[place] = answer, sent
+        else:
+            self._sums = self.fold.add(self._sums, answer)
+
+    def finish(self) -> Taken:
+        """Judge what waited, and fold of it what is within the bound."""
+        median = sorted(self._sizes.values())[(len(self._sizes) - 1) // 2] if self._sizes else 0.0
+        for place, own in self._sizes.items():
+            times = _times(own, median)
+            self._turns[place] = replace(self._turns[place], times_median=times)
+        for place, (update, sent) in self._waiting.items():
+            own = self._sizes[place]
+            if own > self.bound * max(median, sent):
+                reason = self._reason(_times(own, median), _times(own, sent))
+                self._turns[place] = replace(self._turns[place], refused=reason)
+            else:
+                self._sums = self.fold.add(self._sums, update)
+        return Taken(tuple(self._turns), self._aggregated)
+
+    def _aggregated(self) -> ServerModel:
+        if not any(turn.accepted for turn in self._turns):
+            return self.model
+        return self.fold.finish(self._sums, self.model)
+
+    def _size(self, adapter: Adapter, task: TrainTask, extras: Tensors | None = None) -> float:
+        """Root mean square of a client's factors, those that stay on the server's side too."""
+        tensors = [t for t in (extras or task.download.extras).values() if t.is_floating_point()]
+        for module, f in adapter.items():
+            whole = f if f.parts == "ab" else f.completed(self._own(module, f))
+            tensors += [whole.a, whole.b]
+        # sorted and laid out alike: the same to the bit, whichever way the tensors came here
+        norms = [float(torch.linalg.vector_norm(aligned(t), dtype=torch.float64)) for t in tensors]
+        return math.hypot(*sorted(norms)) / math.sqrt(max(1, sum(t.numel() for t in tensors)))
+
+    def _own(self, module: str, factors: Factors) -> Factors:
+        return self.model.adapter[module].take(factors.slots)
+
+    def _reason(self, median: float, sent: float) -> str:
+        return (
+            f"its numbers are {median:.3g} times as large as the median update's and {sent:.3g} "
+            f"times as large as what it was sent; norm_bound allows {self.bound:g} times (is its "
+            "data out of scale, or the learning rate too high?)"
+        )
+
+
+def _times(own: float, other: float) -> float:
+    if other:
+        return own / other
+    return math.inf if own else 1.0
+
+
+def is_finite(*models: ServerModel | None, memory: Tensors | None = None) -> bool:
+    """Tell whether all numbers of some models, and of an optimiser's memory, are finite."""
+    tensors = list((memory or {}).values())
+    for model in models:
+        if model is not None:
+            tensors += [t for f in model.adapter.values() for t in (f.a, f.b)]
+            tensors += model.extras.values()
+            tensors += model.base.totals.values() if model.base else ()
+    return all(bool(torch.isfinite(t).all()) for t in tensors)

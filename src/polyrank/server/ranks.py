@@ -1,0 +1,230 @@
+"""From settings and measured criteria to a plan: who owns which slots."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polyrank.aggregators.pruning import Cut
+from polyrank.allocators import (
+    Budget,
+    Choice,
+    Evidence,
+    Limits,
+    ModuleRange,
+    make_allocator,
+    reasons,
+)
+from polyrank.allocators.marks import mark_of
+from polyrank.errors import SettingsError, nearest
+from polyrank.lora.factors import prefix
+from polyrank.peft_bridge import ModuleShape
+from polyrank.plain import one_line
+from polyrank.protocol.messages import NOTHING, Measured, Wanted
+from polyrank.server.federation import Observed, Plan
+from polyrank.settings.schema import Settings
+
+UNCAPPED = np.iinfo(np.int32).max
+UNMEASURED = "could not be measured: the least rank"
+
+
+def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, ModuleRange]:
+    """Return each module's rank range; chosen ranks never exceed what the module can use.
+
+    Ranks by hand are taken as given.
+    """
+    kind = settings.allocator
+    by_hand = mark_of(make_allocator(kind.kind, kind.options), "by_hand")
+    ranges = {}
+    for name, shape in shapes.items():
+        own = settings.ranks.modules.get(name)
+        r_max = (own and own.r_max) or settings.ranks.r_max
+        r_min = (own and own.r_min) or min(settings.ranks.r_min, r_max)
+        if not by_hand:
+            r_min, r_max = min(r_min, shape.full_rank), min(r_max, shape.full_rank)
+        if r_min > r_max:
+            raise SettingsError(f"ranks.modules.{name}: r_min {r_min} is larger than {r_max}")
+        ranges[name] = ModuleRange(r_min, r_max, shape.slot_parameters)
+    return ranges
+
+
+def cut_of(settings: Settings, shapes: Mapping[str, ModuleShape]) -> Cut | None:
+    """Return the rule by which clients cut their ranks, None where the allocator has none."""
+    kind = settings.allocator
+    allocator = make_allocator(kind.kind, kind.options)
+    if not mark_of(allocator, "cuts"):
+        return None
+    least = {name: given.r_min for name, given in module_ranges(settings, shapes).items()}
+    return Cut(mark_of(allocator, "decay"), least)
+
+
+def unusable_ranks(settings: Settings, ranges: Mapping[str, ModuleRange]) -> list[str]:
+    """Say which largest ranks in the settings are above what any of their modules can use."""
+    asked: dict[tuple[str, int], list[int]] = {}
+    for name, given in ranges.items():
+        own = settings.ranks.modules.get(name)
+        key = "ranks.r_max", settings.ranks.r_max
+        if own and own.r_max:
+            key = f"ranks.modules.{name}.r_max", own.r_max
+        asked.setdefault(key, []).append(given.r_max)
+    return [
+        f"{key} = {wanted} is cut to {max(found)}: a module can use no more than its smaller side"
+        for (key, wanted), found in asked.items()
+        if max(found) < wanted
+    ]
+
+
+class RankChooser:
+    """The allocator of a run with its limits.
+
+    Args:
+        settings: ranges, budget, caps and allocator.
+        clients: in the order of the federation.
+        shapes: the adapted modules.
+    """
+
+    def __init__(
+        self, settings: Settings, clients: Sequence[str], shapes: Mapping[str, ModuleShape]
+    ) -> None:
+        kind = settings.allocator
+        self.settings, self.clients = settings, clients
+        self.allocator = make_allocator(kind.kind, kind.options)
+        ranges = module_ranges(settings, shapes)
+        self.cut = cut_of(settings, shapes)
+        self.limits = Limits(ranges, _budget(settings), _caps(settings, clients))
+        beyond = self.limits.beyond(clients)
+        self.notes = unusable_ranks(settings, ranges) + ([beyond] if beyond else [])
+        self.smallest = {name: given.r_min for name, given in ranges.items()}
+        reads_criteria = mark_of(self.allocator, "reads_criteria")
+        reads_spectra = mark_of(self.allocator, "reads_spectra")
+        self.wanted = Wanted(
+            tuple(settings.criteria) if reads_criteria else (),
+            max(given.r_max for given in ranges.values()) if reads_spectra else 0,
+        )
+
+    def wanted_at(self, round: int) -> Wanted:
+        """Return what clients measure for the choice after a round.
+
+        One whose clients cut their ranks themselves has measured for its start alone.
+        """
+        return NOTHING if round and self.cut else self.wanted
+
+    def due(self, round: int) -> bool:
+        """Whether ranks are chosen again after a round, before the next one."""
+        every = self.allocator.refresh_every
+        return every is not None and round > 0 and round % every == 0
+
+    def choose(
+        self,
+        state: Any,  # noqa: ANN401 - the allocator's own
+        measured: Sequence[Measured],
+        round: int,
+        observed: Observed | None = None,
+    ) -> tuple[Choice, Any]:
+        """Let the allocator choose every client's ranks.
+
+        One that could not be measured is scored as the median client, and gets the least rank.
+
+        Args:
+            state: the allocator's, None at the start.
+            measured: what every client has measured, or nothing if nothing was wanted.
+            round: rounds finished.
+            observed: how many slots clients sent in the last one, where they may cut them.
+        """
+        values = {m.id.client: m.criteria for m in measured}
+        names = self.wanted.criteria if measured else ()
+        middle = {n: float(np.median([own[n] for own in values.values()])) for n in names}
+        unknown = dict.fromkeys(self.limits.modules, ())
+        evidence = Evidence(
+            self.clients,
+            {n: np.array([values.get(c, middle)[n] for c in self.clients]) for n in names},
+            round,
+            self.settings.seed,
+            spectra={
+                **{client: unknown for client in self.clients if measured},
+                **{m.id.client: m.spectra for m in measured},
+            },
+            observed=observed or {},
+        )
+        missing = np.array([bool(measured) and c not in values for c in self.clients])
+        return self.allocator.step(state, evidence, self._held_down(missing))
+
+    def _held_down(self, clients: NDArray[np.bool_]) -> Limits:
+        """Return the limits with some clients (n,) held to the least rank."""
+        if not clients.any():
+            return self.limits
+        least = max(self.smallest.values())
+        caps = self.limits.caps
+        if caps is None:
+            caps = np.full(len(clients), UNCAPPED)
+        return replace(self.limits, caps=np.where(clients, np.minimum(caps, least), caps))
+
+
+def check_equal(aggregator: str, choice: Choice) -> None:
+    """Check that all clients have the same ranks, as the aggregator needs it.
+
+    Raises:
+        SettingsError: they do not.
+    """
+    for module, ranks in choice.ranks.items():
+        if len(set(ranks.tolist())) > 1:
+            raise SettingsError(
+                f"aggregator {aggregator!r} needs the same rank for all clients, and module "
+                f"{module!r} has ranks {min(ranks)} to {max(ranks)}; choose allocator 'uniform' "
+                f"with a rank, or another aggregator"
+            )
+
+
+def plan_of(choice: Choice) -> Plan:
+    """Turn ranks into slots: each client owns the first r_k of a module."""
+    return {
+        client: {module: prefix(int(ranks[k])) for module, ranks in choice.ranks.items()}
+        for k, client in enumerate(choice.clients)
+    }
+
+
+def profiles(choice: Choice, measured: Sequence[Measured]) -> dict[str, dict[str, object]]:
+    """Return what is told of each client's ranks: criteria, score, ranks and why."""
+    values = {m.id.client: dict(m.criteria) for m in measured}
+    why = list(reasons(choice))
+    told: dict[str, dict[str, object]] = {}
+    for k, client in enumerate(choice.clients):
+        parts = None
+        if choice.contributions is not None:
+            parts = dict(
+                zip(choice.criterion_weights, choice.contributions[k].tolist(), strict=True)
+            )
+        told[client] = {
+            "criteria": values.get(client, {}),
+            "score": None if choice.scores is None else float(choice.scores[k]),
+            "contributions": parts,
+            "ranks": {module: int(ranks[k]) for module, ranks in choice.ranks.items()},
+            "reason": why[k] if not measured or client in values else UNMEASURED,
+        }
+    return told
+
+
+def _budget(settings: Settings) -> Budget | None:
+    given = settings.ranks.budget
+    if given is None:
+        return None
+    if given.mean_rank is not None:
+        return Budget("mean_rank", given.mean_rank)
+    if given.parameters is not None:
+        return Budget("parameters", given.parameters)
+    return Budget("bytes", float(given.bytes or 0))
+
+
+def _caps(settings: Settings, clients: Sequence[str]) -> np.ndarray | None:
+    caps = settings.ranks.caps
+    for client in caps:
+        if client not in clients:
+            raise SettingsError(
+                f"ranks.caps: there is no client {client!r}{nearest(client, clients)}; "
+                f"the clients are {', '.join(map(one_line, clients[:20]))}"
+            )
+    if not caps:
+        return None
+    return np.array([caps.get(client, UNCAPPED) for client in clients])

@@ -1,0 +1,136 @@
+"""What happened in a round, and its lines in the run folder."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from polyrank.lora.factors import Adapter
+from polyrank.protocol.messages import Failure, TrainTask, Update
+from polyrank.server.guards import refusal
+
+LONGEST_REASON = 2000  # characters of what a client says of its failure
+
+Metrics: TypeAlias = Mapping[str, float] | None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one client's turn in a round came to; ``refused`` or ``failed`` says why not.
+
+    ``times_median`` is the size of its update over that of the round's median one.
+    """
+
+    client: str
+    down: int
+    up: int = 0
+    examples: float = 0
+    loss: float | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    refused: str | None = None
+    failed: str | None = None
+    times_median: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the update went into the global model."""
+        return self.refused is None and self.failed is None
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What happened in one round; round 0 is the state before training.
+
+    ``earlier`` are turns that came to nothing: of attempts that were repeated, and of clients
+    that could not be measured. What they sent and were sent counts.
+    """
+
+    round: int
+    turns: Sequence[Turn] = ()
+    validation: Metrics = None
+    test: Metrics = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    earlier: Sequence[Turn] = ()
+
+    @property
+    def all_turns(self) -> Sequence[Turn]:
+        """Every turn that was taken, those that came to nothing first."""
+        return (*self.earlier, *self.turns)
+
+
+def turn_of(
+    task: TrainTask, answer: object, expected: Adapter, most: float, cut: Mapping[str, int]
+) -> Turn:
+    """Judge a client's answer: accepted, refused by the guards, or failed.
+
+    Args:
+        task: what the client was asked.
+        answer: what came back.
+        expected: has the names, shapes, types and slots that the update's adapter must have.
+        most: how many training examples the client has said that it holds.
+        cut: module -> the smaller number of slots to which its client may have cut it.
+    """
+    client, down = task.id.client, task.download.nbytes
+    if isinstance(answer, Failure):
+        return Turn(client, down, failed=brief(answer.reason))
+    if not isinstance(answer, Update):
+        return Turn(client, down, failed=f"sent {type(answer).__name__}, not an update")
+    refused = refusal(answer, task, expected, most, cut)
+    if refused:
+        return Turn(client, down, _sent_bytes(answer), refused=refused)
+    loss = float(answer.loss) if math.isfinite(answer.loss) else None
+    return Turn(client, down, answer.nbytes, answer.examples, loss, answer.steps, answer.seconds)
+
+
+def _sent_bytes(update: Update) -> int:
+    """Return the bytes of an update that may hold anything; 0 where they cannot be told."""
+    try:
+        return int(update.nbytes)
+    except Exception:  # whatever stands where tensors should
+        return 0
+
+
+def brief(reason: object) -> str:
+    """Return a client's own words, cut where they are longer than any reason is."""
+    text = str(reason)
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
+
+
+def round_line(record: RoundRecord, probe: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return a round's line of ``rounds.jsonl``; ``probe`` is what measuring for it cost."""
+    losses = [(t.loss, t.examples) for t in record.turns if t.accepted and t.loss is not None]
+    examples, turns = sum(n for _, n in losses), record.all_turns
+    return {
+        "round": record.round,
+        "cohort": [t.client for t in record.turns],
+        "refused": [{"client": t.client, "reason": t.refused} for t in turns if t.refused],
+        "failed": [{"client": t.client, "reason": t.failed} for t in turns if t.failed],
+        "train_loss": sum(loss * n for loss, n in losses) / examples if examples else None,
+        "validation": record.validation,
+        "test": record.test,
+        "bytes": {
+            "up": sum(t.up for t in turns) + (probe or {}).get("up", 0),
+            "down": sum(t.down for t in turns) + (probe or {}).get("down", 0),
+        },
+        "steps": sum(t.steps for t in turns) + (probe or {}).get("steps", 0),
+        "probe_steps": (probe or {}).get("steps", 0),
+    }
+
+
+def update_lines(record: RoundRecord) -> list[dict[str, Any]]:
+    """Return a round's lines of ``clients.jsonl``, one for each accepted update."""
+    return [
+        {
+            "event": "update",
+            "round": record.round,
+            "client": t.client,
+            "examples": t.examples,
+            "loss": t.loss,
+            "steps": t.steps,
+            "bytes": {"up": t.up, "down": t.down},
+            "times_median": t.times_median,
+        }
+        for t in record.turns
+        if t.accepted
+    ]

@@ -1,0 +1,117 @@
+"""The head of the start model, made from sums over what all clients have."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polyrank.client.features import find_head, head_of, unpacked
+from polyrank.errors import TrainingError
+from polyrank.head_inits import HEAD_INITS
+from polyrank.head_inits.head_init import FeatureSums, HeadInit, without_bias
+from polyrank.lora.factors import Tensors
+from polyrank.protocol.messages import Wanted
+from polyrank.server.federation import Federation, ServerState
+from polyrank.settings.schema import Settings
+
+
+@dataclass(frozen=True)
+class StartingHead:
+    """How a run makes its head.
+
+    Args:
+        by: the method.
+        name: of the layer.
+        trained: whether the run starts from factors that change the features.
+    """
+
+    by: HeadInit
+    name: str
+    trained: bool
+
+    def made(
+        self, federation: Federation, state: ServerState
+    ) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """Let every client sum up its features, one after the other.
+
+        Returns:
+            the head's tensors as the extras of ``state`` have them, and what it cost: bytes both
+            ways, the most that one client sent, and no optimiser steps.
+
+        Raises:
+            TrainingError: the sums give no finite head, as with features near 0 or out of scale.
+        """
+        wanted = Wanted(head=self.name, products=self.by.products)
+        ranks, cost = self._ranks(state), {"up": 0, "down": 0, "steps": 0, "most": 0}
+        sums: FeatureSums | None = None
+        sizes: dict[str, float] = {}
+        for measured in federation.probe(state, ranks, wanted):
+            part = unpacked(measured.features)
+            sums = part if sums is None else sums + part
+            sizes[measured.id.client] = float(part.mean.abs().max())
+            cost["up"] += measured.nbytes
+            cost["most"] = max(cost["most"], measured.nbytes)
+            cost["down"] += federation.probe_download(
+                state, ranks, measured.id.client, wanted
+            ).nbytes
+        assert sums is not None  # a federation has clients
+        try:
+            made = self._layer(sums, state.model.extras)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # sums without a solution
+            made = {}
+        if not made or not all(bool(t.isfinite().all()) for t in made.values()):
+            least, most = (of(sizes, key=lambda c: (sizes[c], c)) for of in (min, max))
+            raise TrainingError(
+                "head_init: the sums of features over clients give no finite head; expected "
+                f"features of one scale, got {sizes[least]:.3g} (client {least!r}) to "
+                f"{sizes[most]:.3g} (client {most!r}) on average"
+            )
+        return made, cost
+
+    def _ranks(self, state: ServerState) -> Mapping[str, int]:
+        """Return the ranks at which features are taken; new factors change nothing."""
+        if not self.trained:
+            return {}
+        return {module: factors.rank for module, factors in state.model.adapter.items()}
+
+    def _layer(self, sums: FeatureSums, extras: Tensors) -> dict[str, Tensor]:
+        weight, bias = self.by.solve(sums)
+        made = {f"{self.name}.weight": weight, f"{self.name}.bias": bias}
+        if f"{self.name}.bias" not in extras:
+            made = {f"{self.name}.weight": without_bias(weight, bias, sums.mean)}
+        return {n: t.to(extras[n]) for n, t in made.items()}
+
+
+def has_new_head(extras: Tensors, classes: int, drawn: Collection[str]) -> bool:
+    """Return whether the layer that gives the logits is trained in full and knows nothing yet.
+
+    Args:
+        extras: of the start model.
+        classes: number of labels.
+        drawn: names of a pre-trained model's weights that nothing has given a value but the seed.
+    """
+    head = find_head(extras, classes)
+    return head is not None and f"{head}.weight" in drawn
+
+
+def starting_head(
+    settings: Settings, extras: Tensors, classes: int, *, new: bool
+) -> StartingHead | None:
+    """Return how the settings say that the head is made; None to leave it as it is.
+
+    Args:
+        settings: of the run.
+        extras: of the start model; the head is among them.
+        classes: number of labels.
+        new: whether the head is a new one on a pre-trained model.
+
+    Raises:
+        SettingsError: a head is to be made and none is trained in full.
+    """
+    kind = settings.head_init
+    by: HeadInit | None = HEAD_INITS.make(kind.kind, kind.options)()
+    if by is None or (by.only_new and not (new and settings.probe.epsilon is None)):
+        return None
+    name = head_of(extras, classes, kind.kind)
+    return StartingHead(by, name, settings.init_adapter is not None)

@@ -1,0 +1,54 @@
+"""What a client has of its own, put together with what it is sent."""
+
+import torch
+
+from polyrank.aggregators.local_rule import LocalRule
+from polyrank.client.state import ClientState, Start
+from polyrank.disk.checkpoint import ClientStore
+from polyrank.lora.base_change import no_change
+from polyrank.lora.factors import Factors
+
+SHAPE = (5, 7)
+START = Start(0, {"fc": SHAPE})
+
+
+def factors(slots, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    many = len(slots)
+    a = torch.randn(many, SHAPE[0], generator=generator)
+    return Factors(a, torch.randn(SHAPE[1], many, generator=generator), torch.tensor(slots))
+
+
+def test_own_slots_are_found_by_their_number_and_new_ones_begin_at_the_start(tmp_path):
+    """The client had 2, 4 and 5, and is sent a of 0, 2 and 4: b of two of them is its own."""
+    own, sent = factors([2, 4, 5]), factors([0, 2, 4], seed=1)
+    store = ClientStore(tmp_path)
+    store.save("c", 3, {"fc": own}, {})
+    rule = LocalRule(sends="a", receives="a", absent="own")
+    state = ClientState(store, START)
+    whole = state.completed({"fc": sent.only("a")}, rule, "c", 4, last=3)["fc"]
+    assert torch.equal(whole.a, sent.a)
+    assert torch.equal(whole.b[:, 1:], own.b[:, :2])
+    assert not whole.b[:, 0].any()
+    fresh = state.completed({"fc": sent.only("a")}, rule, "c", 4, last=None)["fc"]
+    assert not fresh.b.any()
+
+
+def test_each_client_goes_on_from_the_base_that_it_has(tmp_path):
+    """One at version 2, one that was away since version 1, one that has nothing yet."""
+    generator = torch.Generator().manual_seed(0)
+    versions = [no_change({"fc": (30, 20)}, torch.float32)]
+    for _ in range(3):
+        step = torch.randn(30, 1, generator=generator), torch.randn(1, 20, generator=generator)
+        versions.append(versions[-1].stepped({"fc": step}))
+    store = ClientStore(tmp_path)
+    for version in (1, 2):
+        store.save_base(version, versions[version].totals)
+    state = ClientState(store, START)
+    for since in (2, 1, 0, 2):
+        assert torch.equal(
+            state.own_base(since).get("fc", torch.zeros(30, 20)), versions[since].totals["fc"]
+        )
+        assert torch.equal(state.base(versions[3].patch(since))["fc"], versions[3].totals["fc"])
+    assert torch.equal(state.own_base(1)["fc"], versions[1].totals["fc"])
+    assert torch.equal(state.base(versions[2].patch(1))["fc"], versions[2].totals["fc"])

@@ -1,0 +1,50 @@
+"""Models with buffers, in the round loop without a run folder around it."""
+
+import pytest
+
+from polyrank.lora.factors import prefix
+from polyrank.aggregators import AGGREGATORS
+from polyrank.aggregators.aggregator import ServerModel
+from polyrank.engines.local import LocalEngine
+from polyrank.server.federation import Federation, ServerState
+from polyrank.runs.preparation import first_adapter, prepare
+from polyrank.server_optimizers import SERVER_OPTIMIZERS
+from polyrank.threads import one_thread
+from tests.small import small
+
+CNN = {"model": {"kind": "cnn", "widths": [2, 3]}, "training": {"steps": 5, "batch_size": 8}}
+
+
+def federation(folder, rank=2, **changes):
+    """A federation, and the state before its first round; every client has the same slots."""
+    settings = small(**changes)
+    ready = prepare(settings, folder / "clients")
+    made = Federation(
+        settings,
+        AGGREGATORS.make(settings.aggregator.kind, settings.aggregator.options)(),
+        LocalEngine(ready.workload),
+        validation_rows=0,
+        test_rows=20,
+        buffers=ready.buffers,
+        optimizer=SERVER_OPTIMIZERS.make(settings.server_optimizer.kind, {})(),
+    )
+    plan = {c.name: {m: prefix(rank) for m in ready.shapes} for c in ready.splits.clients}
+    return made, ServerState(ServerModel(first_adapter(settings, ready.shapes), ready.extras), plan)
+
+
+@pytest.mark.parametrize("optimizer", list(SERVER_OPTIMIZERS))
+@pytest.mark.parametrize("aggregator", list(AGGREGATORS))
+def test_a_model_with_batch_norm_stays_a_model(tmp_path, aggregator, optimizer):
+    """Momentum and the average once went past the running variance, below zero: all NaN."""
+    rounds, state = federation(
+        tmp_path, aggregator=aggregator, server_optimizer=optimizer, average=0.8, **CNN
+    )
+    for _ in range(4):
+        with one_thread():
+            state, record = rounds.next_round(state)
+        assert not any(turn.refused or turn.failed for turn in record.turns)
+        assert record.test["loss"] < 20
+        for model in (state.model, state.exported):
+            variances = [t for n, t in model.extras.items() if n.endswith("running_var")]
+            assert len(variances) == 4
+            assert all((v > 0).all() and v.isfinite().all() for v in variances)

@@ -1,0 +1,178 @@
+"""What a run on a pre-trained model leaves: no copy of the model, and an adapter for it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+
+import polyrank
+from polyrank.disk.checkpoint import load_tensors
+from polyrank.errors import AdapterError, DataError, RunFolderError
+from polyrank.runs.evaluation import evaluate_run
+from polyrank.runs.export import export, load_base, read_trained
+from polyrank.record.run_folder import RunFolder
+from tests.texts import model_path, needs_demo, text_settings
+
+pytestmark = [  # PEFT asks transformers for a property under its old name
+    needs_demo,
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
+]
+WORDS = {"input_ids": torch.tensor([[101, 2026, 4003, 102], [101, 9231, 102, 0]])}
+WORDS["attention_mask"] = (WORDS["input_ids"] != 0).long()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hf")
+    settings = text_settings(
+        folder,
+        adapter={"targets": ["query", "value"], "scaling": 0.7},
+        allocator={"kind": "ratio", "ratios": [0.5, 1.0]},
+    )
+    return polyrank.run(settings, out=folder / "run").folder
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(**WORDS).logits
+
+
+@pytest.fixture(scope="module")
+def expected(run):
+    return logits(read_trained(run, None).bridge().model)
+
+
+def plain_model():
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(model_path(), num_labels=3)
+
+
+def test_the_run_keeps_the_head_of_the_base_and_no_copy_of_the_model(run):
+    kept, _ = load_tensors(run / "checkpoint" / "base.safetensors")
+    assert set(kept) == {"classifier.weight", "classifier.bias"}
+    assert len(read_trained(run, None).base) > 100
+
+
+def test_peft_puts_adapter_and_head_on_the_model_that_was_adapted(run, expected, tmp_path):
+    """As somebody does who has never heard of PolyRank."""
+    export(run, tmp_path / "out")
+    assert not (tmp_path / "out" / "base.safetensors").exists()
+    loaded = PeftModel.from_pretrained(plain_model(), tmp_path / "out")
+    assert loaded.peft_config["default"].base_model_name_or_path is None
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits(plain_model()), expected, atol=1e-3)
+
+
+def test_a_base_that_aggregation_has_changed_is_exported_with_it(tmp_path):
+    """And can be loaded where the model that the run read is not."""
+    (model := tmp_path / "model").symlink_to(model_path())
+    about = {"kind": "hf", "name": str(model), "max_length": 16}
+    settings = text_settings(tmp_path, aggregator="flora", model=about)
+    run = polyrank.run(settings, out=tmp_path / "run").folder
+    wanted = logits(read_trained(run, None).bridge().model)
+    export(run, tmp_path / "out")
+    export(run, tmp_path / "merged", merge=True)
+    assert (tmp_path / "out" / "base.safetensors").exists()
+    check_it_tells_nothing_of_this_machine(tmp_path / "out", tmp_path, model_path())
+    model.unlink()
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    torch.testing.assert_close(logits(loaded), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(load_base(tmp_path / "merged")), wanted, rtol=1e-4, atol=1e-4)
+    model.symlink_to(model_path())
+    ended = RunFolder.open(run).read_summary()
+    assert evaluate_run(run)["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-4)
+
+
+def test_load_base_gives_the_model_for_peft_from_where_it_is_here(run, expected, tmp_path):
+    export(run, tmp_path / "out")
+    with pytest.raises(AdapterError, match="from a folder 'model': expected base, that folder on"):
+        load_base(tmp_path / "out")
+    base = load_base(tmp_path / "out", base=model_path())
+    loaded = PeftModel.from_pretrained(base, tmp_path / "out")
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+    assert 'load_base("out", base="model")' in (tmp_path / "out" / "README.md").read_text()
+
+
+def check_it_tells_nothing_of_this_machine(folder, *places):
+    for path in folder.rglob("*"):
+        for place in (*places, Path.home()):
+            assert str(place).encode() not in path.read_bytes(), (path.name, place)
+
+
+@pytest.mark.parametrize("how", [{}, {"client": "0"}, {"merge": True}], ids=str)
+def test_an_export_tells_no_folder_of_this_machine(run, tmp_path, how):
+    export(run, tmp_path / "out", **how)
+    check_it_tells_nothing_of_this_machine(tmp_path / "out", model_path(), run.parent, tmp_path)
+    assert "csv:questions.csv" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_run_started_from_an_export_starts_where_it_ended(run, expected, tmp_path):
+    """Adapter and head: the first evaluation repeats the old run's last."""
+    export(run, tmp_path / "out")
+    settings = RunFolder.open(run).settings
+    changed = settings.model_copy(update={"init_adapter": str(tmp_path / "out")})
+    after = polyrank.run(changed, out=tmp_path / "next").folder
+    ended = RunFolder.open(run).read("rounds")[-1]["test"]
+    assert RunFolder.open(after).read("rounds")[0]["test"] == pytest.approx(ended, rel=1e-5)
+    narrow = settings.model_copy(
+        update={"adapter": settings.adapter.model_copy(update={"extras": "none"})}
+    )
+    with pytest.raises(AdapterError, match=r"'classifier\.(weight|bias)', trained in full"):
+        polyrank.run(
+            narrow.model_copy(update={"init_adapter": str(tmp_path / "out")}), out=tmp_path / "no"
+        )
+
+
+def test_the_exported_run_can_be_evaluated(run):
+    found = evaluate_run(run)
+    ended = RunFolder.open(run).read("rounds")[-1]["test"]
+    assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-5)
+
+
+def test_a_classifier_is_not_evaluated_on_texts_without_labels(run, tmp_path):
+    (tmp_path / "more.csv").write_text("text\n" + "Where is my card?\n" * 9)
+    with pytest.raises(DataError, match="expected labels"):
+        evaluate_run(run, source=f"csv:{tmp_path}/more.csv")
+
+
+def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    export(run, tmp_path / "out", merge=True)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
+    assert loaded.config.id2label == {0: "card", 1: "exchange", 2: "pin"}
+    assert loaded.config.label2id == {"card": 0, "exchange": 1, "pin": 2}
+    torch.testing.assert_close(logits(load_base(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out")("card")["input_ids"] == [101, 4003, 102]
+
+
+def test_biases_of_adapted_modules_come_with_the_base(tmp_path):
+    """PEFT's modules_to_save cannot hold them."""
+    adapter = {"targets": ["query"], "extras": ["classifier", "*query.bias"]}
+    run = polyrank.run(text_settings(tmp_path, adapter=adapter), out=tmp_path / "run").folder
+    export(run, tmp_path / "out")
+    loaded = PeftModel.from_pretrained(load_base(tmp_path / "out"), tmp_path / "out")
+    torch.testing.assert_close(
+        logits(loaded), logits(read_trained(run, None).bridge().model), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_resumed_the_run_notices_another_model_under_the_same_name(tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(model_path(), copy)
+    settings = text_settings(tmp_path, model={"kind": "hf", "name": str(copy), "max_length": 16})
+    longer = polyrank.run(settings.model_copy(update={"rounds": 2}), out=tmp_path / "longer")
+    polyrank.run(settings, out=tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    resumed = polyrank.resume(tmp_path / "run", overrides=["rounds=2"])
+    assert resumed.summary == longer.summary
+    weights = load_file(copy / "model.safetensors")
+    weights["encoder.layer.3.attention.self.query.bias"][0] += 1
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RunFolderError, match="not the one that the run began with"):
+        polyrank.resume(tmp_path / "again", overrides=["rounds=2"])

@@ -1,0 +1,67 @@
+import numpy as np
+import torch
+
+from polyrank.aggregators.aggregator import ServerModel, unchanged
+from polyrank.lora.factors import Factors, prefix
+from polyrank.server.averaging import averaged
+
+
+def model(seed, slots=3, base=False):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(slots, 4, generator=generator, dtype=torch.float64)
+    b = torch.randn(5, slots, generator=generator, dtype=torch.float64)
+    adapter = {"fc": Factors(a, b, prefix(slots))}
+    extras = {"bias": torch.full((2,), float(seed)), "count": torch.tensor(seed)}
+    change = None
+    if base:
+        moved = torch.randn(5, 4, generator=generator, dtype=torch.float64)
+        change = unchanged(adapter).stepped({"fc": (moved,)})
+    return ServerModel(adapter, extras, change)
+
+
+def product(m):
+    return (m.adapter["fc"].b @ m.adapter["fc"].a).numpy()
+
+
+def test_theta_warms_up_and_then_stays():
+    """theta = 2/5, 3/6, 0.5: with 4 slots a 5 x 4 product keeps everything."""
+    expected, average = product(model(1, 4)), averaged(None, model(1, 4), 1, 0.5)
+    for t, theta in ((2, 0.4), (3, 0.5), (4, 0.5)):
+        average = averaged(average, model(t, 4), t, 0.5)
+        expected = theta * expected + (1 - theta) * product(model(t, 4))
+        np.testing.assert_allclose(product(average), expected, atol=1e-9)
+    assert average.extras["count"] == 4
+    np.testing.assert_allclose(average.extras["bias"], 0.5 * (0.5 * (0.4 + 0.6 * 2) + 1.5) + 2)
+
+
+def test_the_average_is_the_best_of_the_server_s_rank():
+    average = averaged(model(1), model(2), 1, 0.9)
+    dense = 0.25 * product(model(1)) + 0.75 * product(model(2))
+    values = np.linalg.svd(dense, compute_uv=False)
+    assert np.isclose(np.linalg.norm(dense - product(average)), values[3])
+
+
+def test_the_change_of_the_base_is_averaged_too():
+    first, second = model(1, base=True), model(2, base=True)
+    average = averaged(first, second, 1, 0.9)
+    expected = 0.25 * first.base.totals["fc"] + 0.75 * second.base.totals["fc"]
+    torch.testing.assert_close(average.base.totals["fc"], expected)
+    assert average.base.version == second.base.version
+
+
+def test_a_base_that_had_not_changed_before_counts_as_zeros():
+    """theta = 1/4: the average takes three quarters of the first change."""
+    second = model(2, base=True)
+    average = averaged(model(1), second, 1, 0.9)
+    torch.testing.assert_close(average.base.totals["fc"], 0.75 * second.base.totals["fc"])
+
+
+def test_without_an_average_it_is_the_model():
+    last = model(2)
+    assert averaged(model(1), last, 5, 0.0) is last
+
+
+def test_buffers_are_those_of_the_model():
+    first, second = model(1), model(2)
+    average = averaged(first, second, 1, 0.9, buffers={"bias"})
+    assert torch.equal(average.extras["bias"], second.extras["bias"])

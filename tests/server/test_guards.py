@@ -1,0 +1,104 @@
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from polyrank.lora.factors import Factors, prefix
+from polyrank.protocol.messages import (
+    Counted,
+    Download,
+    Measured,
+    ProbeTask,
+    TaskId,
+    TrainTask,
+    Update,
+    Wanted,
+)
+from polyrank.server.guards import count_refusal, probe_refusal, refusal
+
+
+def good() -> Factors:
+    return Factors(torch.ones(2, 3), torch.ones(4, 2), prefix(2))
+
+
+TASK = TrainTask(TaskId("r", 1, "c"), Download({"fc": good()}, {"bias": torch.zeros(4)}), 0.1)
+EXPECTED = {"fc": good()}
+UPDATE = Update(TASK.id, {"fc": good()}, {"bias": torch.zeros(4)}, examples=5, loss=1.0)
+
+
+def with_number(number: float) -> Factors:
+    factors = good()
+    factors.b[3, 1] = number
+    return factors
+
+
+def test_a_good_update_passes():
+    assert refusal(UPDATE, TASK, EXPECTED, 9) is None
+
+
+def slots(rank: int) -> Factors:
+    whole = Factors(torch.ones(6, 3), torch.ones(4, 6), prefix(6))
+    return whole.take(prefix(rank))
+
+
+@pytest.mark.parametrize(
+    ("rank", "cut", "good"),
+    [(6, 4, True), (4, 4, True), (5, 4, False), (3, 4, False), (4, None, False)],
+)
+def test_a_client_may_send_all_its_slots_or_just_those_that_a_cut_leaves(rank, cut, good):
+    """A rule of None: this client's allocator cuts nothing."""
+    update = replace(UPDATE, adapter={"fc": slots(rank)})
+    allowed = {} if cut is None else {"fc": cut}
+    reason = refusal(update, TASK, {"fc": slots(6)}, 9, allowed)
+    assert (reason is None) == good
+    assert good or "are not the client's" in reason
+
+
+def test_the_slots_that_a_cut_leaves_are_the_first():
+    later = Factors(torch.ones(4, 3), torch.ones(4, 4), torch.arange(2, 6))
+    reason = refusal(replace(UPDATE, adapter={"fc": later}), TASK, {"fc": slots(6)}, 9, {"fc": 4})
+    assert "are not the client's" in reason
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": TaskId("r", 1, "c", attempt=1)}, "answers"),
+        ({"examples": 0}, "0 examples"),
+        ({"examples": float("nan")}, "nan examples"),
+        ({"adapter": {}}, "modules"),
+        ({"adapter": {"fc": good(), "fc2": good()}}, "modules"),
+        ({"adapter": {"fc": Factors(good().a, good().b, torch.tensor([0, 2]))}}, "slots"),
+        ({"adapter": {"fc": Factors(torch.ones(2, 1), good().b, prefix(2))}}, r"shape \(2, 1\)"),
+        ({"adapter": {"fc": Factors(good().a.double(), good().b, prefix(2))}}, "float64"),
+        ({"adapter": {"fc": with_number(float("nan"))}}, "factor b: 1 of 8 numbers"),
+        ({"adapter": {"fc": with_number(float("inf"))}}, "infinite"),
+        ({"extras": {}}, "extras"),
+        ({"extras": {"bias": torch.zeros(4), "more": torch.zeros(1)}}, "extras"),
+        ({"extras": {"bias": torch.full((4,), float("nan"))}}, "extra 'bias'"),
+        ({"extras": {"bias": torch.zeros(1)}}, "shape"),
+    ],
+)
+def test_a_bad_update_is_refused_with_its_reason(change, said):
+    reason = refusal(replace(UPDATE, **change), TASK, EXPECTED, 9)
+    assert reason is not None
+    assert re.search(said, reason)
+
+
+def test_spectra_must_fall():
+    task = ProbeTask(TaskId("r", 0, "c"), TASK.download, 0.1, Wanted(ratios=2))
+    reasons = [
+        probe_refusal(Measured(task.id, {}, 0, spectra={"fc": ratios}), task, ["fc"], None)
+        for ratios in ([0.5, 0.2], [0.2, 0.5])
+    ]
+    assert reasons[0] is None
+    assert "falling ratios" in reasons[1]
+
+
+def test_every_row_is_to_be_answered_once():
+    id = TaskId("r", 1, "c")
+    counted = Counted(id, torch.tensor([[2, 0], [1, 1]]), 1.0)
+    assert count_refusal(counted, id, 4) is None
+    assert "expected 3 rows" in count_refusal(counted, id, 3)
+    assert "expected 5 rows" in count_refusal(counted, id, 5)

@@ -1,0 +1,123 @@
+import sys
+
+import pytest
+
+import polyrank
+from polyrank.aggregators.aggregator import Aggregator, PerModule
+from polyrank.aggregators.zero_padding import zero_padding
+from polyrank.allocators import Choice, Evidence, Limits
+from polyrank.criteria import ClientView
+from polyrank.errors import SettingsError, UnknownNameError
+from polyrank.lora.factors import Factors
+from polyrank.registry import Table, check_options, name_of
+from polyrank.settings.toml import make_settings
+from tests.small import small
+
+
+class KeepFirst:
+    """A module fold of one's own: the first client's slots win."""
+
+    def init(self, previous: Factors) -> Factors:
+        return previous
+
+    def add(self, state: Factors, factors: Factors | None, client_weight: float) -> Factors:
+        return state
+
+    def finish(self, state: Factors, previous: Factors) -> Factors:
+        return state
+
+
+def frozen(*, loud: bool = False) -> Aggregator:
+    """Never change the adapter."""
+    return Aggregator(PerModule(KeepFirst()))
+
+
+def largest_label_share(view: ClientView) -> float:
+    """Return the share of the most frequent label."""
+    return float(view.label_counts.max() / view.label_counts.sum())
+
+
+def all_threes(evidence: Evidence, limits: Limits) -> Choice:
+    """Give everybody three."""
+    import numpy as np
+
+    ranks = {name: np.full(len(evidence.clients), 3) for name in limits.modules}
+    return Choice(evidence.clients, ranks, basis="three for all")
+
+
+def test_functions_of_one_s_own_are_used_by_passing_them(tmp_path):
+    settings = small(
+        aggregator={"kind": frozen, "loud": True}, allocator=all_threes, rounds=1, workers=2
+    )
+    summary = polyrank.run(settings, out=tmp_path / "run").summary
+    assert summary["aggregator"] == "tests.test_table:frozen"
+    assert {r for ranks in summary["ranks"].values() for r in ranks.values()} == {3}
+
+
+def test_a_criterion_of_one_s_own_is_measured_and_weighed(tmp_path):
+    settings = small(criteria=["sample_count", largest_label_share], rounds=1)
+    summary = polyrank.run(settings, out=tmp_path / "run").summary
+    assert list(summary["criterion_weights"]) == [
+        "sample_count",
+        "tests.test_table:largest_label_share",
+    ]
+
+
+def test_what_cannot_be_imported_again_is_refused():
+    with pytest.raises(SettingsError, match="top of a module"):
+        make_settings({"aggregator": lambda: zero_padding()})
+    with pytest.raises(SettingsError, match="top of a module"):
+        name_of(all_threes.__get__)
+
+
+def test_installed_packages_add_entries_by_entry_point_but_cannot_take_ours(tmp_path, monkeypatch):
+    package = tmp_path / "added-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: added\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(
+        "[polyrank.aggregators]\nadded = added_module:made\nrbla = added_module:made\n"
+    )
+    (tmp_path / "added_module.py").write_text("def made(): return 'made'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    table = Table("aggregator", {"rbla": "polyrank.aggregators.rbla:rbla"}, "polyrank.aggregators")
+    assert list(table) == ["added", "rbla"]
+    assert table.load("added")() == "made"
+    assert table.load("rbla").__module__ == "polyrank.aggregators.rbla"
+    sys.modules.pop("added_module")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rlba", "did you mean 'rbla'"),
+        ("no_such_module:thing", "no module 'no_such_module'"),
+        ("tests.test_table:nothing", "has no 'nothing'"),
+        ("tests.test_table:__name__", "cannot be called"),
+    ],
+)
+def test_names_that_lead_nowhere_say_where_they_end(name, said):
+    table = Table("aggregator", {"rbla": "polyrank.aggregators.rbla:rbla"}, "polyrank.aggregators")
+    with pytest.raises(UnknownNameError, match=said):
+        table.load(name)
+
+
+def options(rows: list[int], *, share: float, names: tuple[str, ...] = ()) -> None:
+    """Have one required and one optional option."""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"shar": 0.5}, "unknown option 'shar' .did you mean 'share'.*allowed: share, names"),
+        ({}, "'share' is required"),
+        ({"share": "half"}, "option share = 'half'"),
+        ({"share": 1, "rows": [1]}, "unknown option 'rows'"),
+    ],
+)
+def test_options_are_checked_against_the_signature(given, said):
+    with pytest.raises(SettingsError, match=said):
+        check_options(options, given, "here")
+    assert check_options(options, {"share": 1, "names": ["a"]}, "here") == {
+        "share": 1.0,
+        "names": ("a",),
+    }
