@@ -1,13 +1,19 @@
-"""Imports point one way, and what needs no torch does not import it."""
+"""The map in ARCHITECTURE.md is the tree, imports follow its order, and torch stays out of parts.
+
+Each line of the map may import what stands in the lines above it; one that begins
+with "beside" stands level with the line above it, and neither may import the other.
+"""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "src" / "polyrank"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "polyrank"
 TORCH_FREE = [
     "polyrank",
     "polyrank.cli",
@@ -22,48 +28,96 @@ TORCH_FREE = [
     "polyrank.report",
     "polyrank.report.live",
 ]
-FORBIDDEN = {  # part -> what it must not know
-    "mcda": {"allocators", "aggregators", "training", "federation", "engines", "cli", "settings"},
-    "criteria": {"training", "federation", "engines", "cli", "settings"},
-    "allocators": {"aggregators", "training", "federation", "engines", "cli", "settings"},
-    "aggregators": {"training", "client", "federation", "engines", "cli", "settings", "checkpoint"},
-    "partitioners": {"training", "federation", "engines", "cli", "settings"},
-    "training.py": {"client", "federation", "engines", "cli", "checkpoint", "results"},
-    "federation.py": {"engines", "cli", "checkpoint", "results", "client", "peft_bridge"},
-    "engines": {"federation", "cli", "experiment", "results"},
-    "report": {"federation", "engines", "training", "experiment", "aggregators"},
-}
+
+
+def read_map() -> list[dict[str, set[str]]]:
+    """Return the lines of the map: part -> names of its modules, `*` for one file a method."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    table = text.partition("<!-- map -->")[2].partition("<!-- end of map -->")[0]
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")]
+    lines: list[dict[str, set[str]]] = []
+    for parts, files, what in rows:
+        names = re.findall(r"`([a-z_]+)(/?)`", parts)
+        held = set(re.findall(r"[a-z0-9_]+|\*", files))
+        if not what.startswith(" beside "):
+            lines.append({})
+        lines[-1] |= {name: held if folder else {name} for name, folder in names}
+    return lines
+
+
+MAP = read_map()
+PLACE = {part: at for at, line in enumerate(MAP) for part in line}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+PACKAGES = {m.removesuffix(".__init__"): m for m in MODULES if m.endswith(".__init__")}
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if module.count(".") else "__init__"
 
 
 def imported(path: Path) -> set[str]:
+    """Return all that a file imports, at any place in it: modules by their full names."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: expected absolute imports"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if whole in PACKAGES.keys() | MODULES.keys() else node.module)
     return names
 
 
-def parts(path: Path) -> list[Path]:
-    return [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
+def of_polyrank(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports."""
+    return {PACKAGES.get(name, name) for name in imported(path)} & MODULES.keys()
 
 
-@pytest.mark.parametrize("part", FORBIDDEN)
-def test_imports_point_one_way(part):
-    files = parts(PACKAGE / part)
-    assert files
-    for file in files:
-        known = {name.split(".")[1] for name in imported(file) if name.startswith("polyrank.")}
-        assert not known & FORBIDDEN[part], file
+def test_the_map_names_every_file_and_no_other():
+    for line in MAP:
+        for part, held in line.items():
+            folder = PACKAGE / part
+            if not folder.is_dir():
+                assert (PACKAGE / f"{part}.py").is_file(), f"the map has {part}, the tree has not"
+                continue
+            there = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+            assert held - {"*"} <= there, f"{part}/: the map has {held - there - {'*'}}"
+            assert "*" in held or there <= held, f"{part}/: not in the map: {there - held}"
+            assert not [p for p in folder.iterdir() if p.is_dir() and p.name != "__pycache__"], part
+    parts = {part_of(module) for module in MODULES}
+    assert parts == PLACE.keys()
 
 
-def test_peft_and_bitsandbytes_are_imported_in_one_place_and_flower_by_its_engine():
-    for file in PACKAGE.rglob("*.py"):
-        tops = {name.split(".")[0] for name in imported(file)}
-        assert "peft" not in tops or file.parent.name == "peft_bridge", file
-        assert "bitsandbytes" not in tops or file.name == "four_bit.py", file
-        assert "flwr" not in tops or file.name == "flower.py", file
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_up_the_map(module):
+    part = part_of(module)
+    for other in map(part_of, of_polyrank(MODULES[module])):
+        if other != part:
+            assert PLACE[other] < PLACE[part], f"{module} imports {other}"
+
+
+def test_no_two_modules_import_each_other_by_any_way_round():
+    needs = {module: of_polyrank(path) for module, path in MODULES.items()}
+    left = dict(needs)
+    while free := [m for m, of in left.items() if not of & left.keys()]:
+        for module in free:
+            del left[module]
+    assert not left, f"in a circle, or above one: {sorted(left)}"
+
+
+def test_peft_bitsandbytes_and_nvflare_are_imported_in_one_place_each():
+    for module, path in MODULES.items():
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert "peft" not in tops or part_of(module) == "peft_bridge", module
+        assert "bitsandbytes" not in tops or path.name == "four_bit.py", module
+        assert "nvflare" not in tops, module
 
 
 def test_what_needs_no_torch_does_not_import_it():

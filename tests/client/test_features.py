@@ -13,9 +13,10 @@ from tests.texts import needs_demo, text_settings
 from torch import Tensor, nn
 
 import polyrank
-from polyrank.client.features import feature_sums, head_of, packed, unpacked
+from polyrank.client.features import feature_sums
 from polyrank.errors import PolyRankError, SettingsError
 from polyrank.head_inits import HEAD_INITS
+from polyrank.head_inits.feature_sums import head_of, packed, unpacked
 from polyrank.head_inits.head_init import FeatureSums
 from polyrank.inputs.arrays import Examples
 from polyrank.inputs.tokens import TokenExamples

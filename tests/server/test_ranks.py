@@ -1,7 +1,7 @@
 import pytest
 from tests.small import small
 
-from polyrank.peft_bridge import ModuleShape
+from polyrank.lora.shapes import ModuleShape
 from polyrank.runs.preparation import prepare
 from polyrank.server.ranks import RankChooser
 

@@ -12,11 +12,11 @@ from tests.texts import model_path, needs_demo, text_settings
 
 import polyrank
 from polyrank.aggregators.aggregator import ServerModel
-from polyrank.client.features import packed
 from polyrank.console.progress import Silent
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import TrainingError
 from polyrank.head_inits import HEAD_INITS
+from polyrank.head_inits.feature_sums import packed
 from polyrank.head_inits.head_init import FeatureSums
 from polyrank.protocol.messages import Download, Measured, TaskId
 from polyrank.runs.export import export

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from polyrank.errors import SettingsError
+from polyrank.lora.shapes import ModuleShape
 from polyrank.models import pretrained_of
-from polyrank.peft_bridge import Bridge, ModuleShape, find_targets
+from polyrank.peft_bridge import Bridge, find_targets
 from polyrank.settings.schema import Settings
 
 

@@ -22,7 +22,7 @@ from polyrank.client.adapting import wrap
 from polyrank.client.features import feature_sums
 from polyrank.client.probing import losses_of, probe_batches, probe_training
 from polyrank.client.state import ClientState, Start
-from polyrank.client.training import Outcome, choose_device, count_answers, fit
+from polyrank.client.training import Outcome, choose_device, count_answers, fit, right_and_all
 from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.inputs.arrays import ExampleSet
@@ -44,8 +44,7 @@ from polyrank.protocol.messages import (
     Update,
 )
 from polyrank.seeding import derive, numpy_stream
-from polyrank.server.metrics import right_and_all
-from polyrank.server.ranks import cut_of
+from polyrank.settings.ranges import cut_of
 from polyrank.settings.schema import Settings, TrainingSettings
 
 SPECTRA_ROWS, SPECTRA_BATCH = 512, 64

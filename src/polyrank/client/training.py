@@ -258,3 +258,13 @@ def count_answers(
             pairs = labels * classes + logits.argmax(dim=1)
             confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)
     return said if said[1] else confusion.reshape(classes, classes), total
+
+
+def right_and_all(counts: Tensor) -> Tensor:
+    """Return of confusion counts (1, 2) only how many answers are right, and how many there are.
+
+    A language model's (2,) are that already.
+    """
+    if counts.dim() == 1:
+        return counts
+    return torch.stack([counts.diag().sum(), counts.sum()])[None]

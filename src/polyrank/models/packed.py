@@ -10,9 +10,8 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from polyrank.errors import SettingsError
 
@@ -22,26 +21,6 @@ _MARK = ".weight.quant_state.bitsandbytes__"
 def packed_modules(weights: Mapping[str, Tensor]) -> list[str]:
     """Return the modules whose weight is packed."""
     return [name.partition(_MARK)[0] for name in weights if _MARK in name]
-
-
-def make_room(model: Any, weights: Mapping[str, Tensor]) -> None:  # noqa: ANN401 - a mark is set
-    """Put layers that hold 4 bits into a model where ``weights`` are packed.
-
-    Raises:
-        SettingsError: bitsandbytes is not installed.
-    """
-    names = packed_modules(weights)
-    if not names:
-        return
-    need_bitsandbytes()
-    from polyrank.models.four_bit import FourBitLinear
-
-    layers = dict(model.named_modules())
-    for name in names:
-        layer = layers.get(name)
-        if isinstance(layer, nn.Linear) and not isinstance(layer, FourBitLinear):
-            model.set_submodule(name, FourBitLinear(layer))
-    model.is_loaded_in_4bit = True  # by this PEFT chooses its layers
 
 
 def quiet_bitsandbytes() -> None:

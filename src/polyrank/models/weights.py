@@ -1,13 +1,14 @@
 """The weights of a model by name, where tied ones have one name only."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from polyrank.errors import SettingsError
 from polyrank.lora.alignment import ALIGNED, aligned, all_aligned
-from polyrank.models.packed import make_room
+from polyrank.models.packed import need_bitsandbytes, packed_modules
 
 _SMALL = 2**16  # bytes
 
@@ -70,3 +71,23 @@ def _second_names(model: nn.Module) -> dict[str, str]:
     first = {id(p): n for n, p in model.named_parameters()}
     every = model.named_parameters(remove_duplicate=False)
     return {n: first[id(p)] for n, p in every if first[id(p)] != n}
+
+
+def make_room(model: Any, weights: Mapping[str, Tensor]) -> None:  # noqa: ANN401 - a mark is set
+    """Put layers that hold 4 bits into a model where ``weights`` are packed.
+
+    Raises:
+        SettingsError: bitsandbytes is not installed.
+    """
+    names = packed_modules(weights)
+    if not names:
+        return
+    need_bitsandbytes()
+    from polyrank.models.four_bit import FourBitLinear
+
+    layers = dict(model.named_modules())
+    for name in names:
+        layer = layers.get(name)
+        if isinstance(layer, nn.Linear) and not isinstance(layer, FourBitLinear):
+            model.set_submodule(name, FourBitLinear(layer))
+    model.is_loaded_in_4bit = True  # by this PEFT chooses its layers

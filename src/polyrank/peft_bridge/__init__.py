@@ -15,11 +15,10 @@ from polyrank.peft_bridge.folder import (  # noqa: E402
     saved_modules,
     write_adapter,
 )
-from polyrank.peft_bridge.targets import ModuleShape, find_extras, find_targets  # noqa: E402
+from polyrank.peft_bridge.targets import find_extras, find_targets  # noqa: E402
 
 __all__ = [
     "Bridge",
-    "ModuleShape",
     "Published",
     "check_adapter_folder",
     "find_extras",

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from polyrank.errors import AdapterError
 from polyrank.lora.factors import Adapter, Factors, Tensors
-from polyrank.peft_bridge.targets import ModuleShape, find_extras
+from polyrank.lora.shapes import ModuleShape
+from polyrank.peft_bridge.targets import find_extras
 
 ADAPTER = "default"
 FROZEN = "frozen"

@@ -2,29 +2,11 @@
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from polyrank.errors import SettingsError, nearest
-
-
-@dataclass(frozen=True)
-class ModuleShape:
-    """Size of one module; a convolution's ``d_in`` is in * kh * kw."""
-
-    d_in: int
-    d_out: int
-
-    @property
-    def slot_parameters(self) -> int:
-        """Numbers in one slot."""
-        return self.d_in + self.d_out
-
-    @property
-    def full_rank(self) -> int:
-        """Largest rank that adds anything."""
-        return min(self.d_in, self.d_out)
+from polyrank.lora.shapes import ModuleShape
 
 
 def find_targets(

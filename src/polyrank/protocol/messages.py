@@ -171,7 +171,7 @@ class Measured:
         steps: optimiser steps taken.
         seconds: time spent on training.
         spectra: module -> explained-variance ratios of its inputs, falling.
-        features: sums of what the head is given, as ``features.feature_sums`` packs them.
+        features: sums of what the head is given, as ``head_inits.feature_sums`` packs them.
     """
 
     id: TaskId

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator, ServerModel
-from polyrank.server.ranks import RankChooser, check_equal, module_ranges, plan_of, profiles
+from polyrank.settings.ranges import module_ranges
+from polyrank.server.ranks import RankChooser, check_equal, plan_of, profiles
 from polyrank.allocators import Choice
 from polyrank.disk.checkpoint import join_model, load_tensors, save_tensors, split_model
 from polyrank.engines.local import LocalEngine

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
 from polyrank.client.adapting import trained_parts
 from polyrank.lora.alignment import all_aligned
-from polyrank.server.ranks import module_ranges
+from polyrank.lora.shapes import ModuleShape
+from polyrank.settings.ranges import module_ranges
 from polyrank.client.trainer import Workload
 from polyrank.datasets import Data
 from polyrank.runs.encoding import check_labels, check_several, cut_texts, encode
@@ -27,7 +28,6 @@ from polyrank.models.packed import count_numbers
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.runs.packed_base import check_packed
 from polyrank.peft_bridge import (
-    ModuleShape,
     find_extras,
     place_adapter,
     place_saved,

@@ -44,16 +44,6 @@ def token_metrics(counts: Tensor, loss: float) -> dict[str, float]:
     return {"perplexity": perplexity(mean), "loss": mean, "accuracy": right / tokens}
 
 
-def right_and_all(counts: Tensor) -> Tensor:
-    """Return of confusion counts (1, 2) only how many answers are right, and how many there are.
-
-    A language model's (2,) are that already.
-    """
-    if counts.dim() == 1:
-        return counts
-    return torch.stack([counts.diag().sum(), counts.sum()])[None]
-
-
 def metrics_of(counts: Tensor, loss: float) -> dict[str, float]:
     """Compute the metrics of a classifier's confusion counts, or of a language model's (2,).
 

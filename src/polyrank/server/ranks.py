@@ -7,73 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from polyrank.aggregators.pruning import Cut
 from polyrank.allocators import (
     Budget,
     Choice,
     Evidence,
     Limits,
-    ModuleRange,
     make_allocator,
     reasons,
 )
 from polyrank.allocators.marks import mark_of
 from polyrank.errors import SettingsError, nearest
 from polyrank.lora.factors import prefix
-from polyrank.peft_bridge import ModuleShape
+from polyrank.lora.shapes import ModuleShape
 from polyrank.plain import one_line
 from polyrank.protocol.messages import NOTHING, Measured, Wanted
 from polyrank.server.federation import Observed, Plan
+from polyrank.settings.ranges import cut_of, module_ranges, unusable_ranks
 from polyrank.settings.schema import Settings
 
 UNCAPPED = np.iinfo(np.int32).max
 UNMEASURED = "could not be measured: the least rank"
-
-
-def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, ModuleRange]:
-    """Return each module's rank range; chosen ranks never exceed what the module can use.
-
-    Ranks by hand are taken as given.
-    """
-    kind = settings.allocator
-    by_hand = mark_of(make_allocator(kind.kind, kind.options), "by_hand")
-    ranges = {}
-    for name, shape in shapes.items():
-        own = settings.ranks.modules.get(name)
-        r_max = (own and own.r_max) or settings.ranks.r_max
-        r_min = (own and own.r_min) or min(settings.ranks.r_min, r_max)
-        if not by_hand:
-            r_min, r_max = min(r_min, shape.full_rank), min(r_max, shape.full_rank)
-        if r_min > r_max:
-            raise SettingsError(f"ranks.modules.{name}: r_min {r_min} is larger than {r_max}")
-        ranges[name] = ModuleRange(r_min, r_max, shape.slot_parameters)
-    return ranges
-
-
-def cut_of(settings: Settings, shapes: Mapping[str, ModuleShape]) -> Cut | None:
-    """Return the rule by which clients cut their ranks, None where the allocator has none."""
-    kind = settings.allocator
-    allocator = make_allocator(kind.kind, kind.options)
-    if not mark_of(allocator, "cuts"):
-        return None
-    least = {name: given.r_min for name, given in module_ranges(settings, shapes).items()}
-    return Cut(mark_of(allocator, "decay"), least)
-
-
-def unusable_ranks(settings: Settings, ranges: Mapping[str, ModuleRange]) -> list[str]:
-    """Say which largest ranks in the settings are above what any of their modules can use."""
-    asked: dict[tuple[str, int], list[int]] = {}
-    for name, given in ranges.items():
-        own = settings.ranks.modules.get(name)
-        key = "ranks.r_max", settings.ranks.r_max
-        if own and own.r_max:
-            key = f"ranks.modules.{name}.r_max", own.r_max
-        asked.setdefault(key, []).append(given.r_max)
-    return [
-        f"{key} = {wanted} is cut to {max(found)}: a module can use no more than its smaller side"
-        for (key, wanted), found in asked.items()
-        if max(found) < wanted
-    ]
 
 
 class RankChooser:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyrank.client.features import find_head, head_of, unpacked
 from polyrank.errors import TrainingError
 from polyrank.head_inits import HEAD_INITS
+from polyrank.head_inits.feature_sums import find_head, head_of, unpacked
 from polyrank.head_inits.head_init import FeatureSums, HeadInit, without_bias
 from polyrank.lora.factors import Tensors
 from polyrank.protocol.messages import Wanted
