@@ -50,7 +50,7 @@ def test_functions_of_one_s_own_are_used_by_passing_them(tmp_path):
         aggregator={"kind": frozen, "loud": True}, allocator=all_threes, rounds=1, workers=2
     )
     summary = polyrank.run(settings, out=tmp_path / "run").summary
-    assert summary["aggregator"] == "tests.test_table:frozen"
+    assert summary["aggregator"] == "tests.test_registry:frozen"
     assert {r for ranks in summary["ranks"].values() for r in ranks.values()} == {3}
 
 
@@ -59,7 +59,7 @@ def test_a_criterion_of_one_s_own_is_measured_and_weighed(tmp_path):
     summary = polyrank.run(settings, out=tmp_path / "run").summary
     assert list(summary["criterion_weights"]) == [
         "sample_count",
-        "tests.test_table:largest_label_share",
+        "tests.test_registry:largest_label_share",
     ]
 
 
@@ -91,8 +91,8 @@ def test_installed_packages_add_entries_by_entry_point_but_cannot_take_ours(tmp_
     [
         ("rlba", "did you mean 'rbla'"),
         ("no_such_module:thing", "no module 'no_such_module'"),
-        ("tests.test_table:nothing", "has no 'nothing'"),
-        ("tests.test_table:__name__", "cannot be called"),
+        ("tests.test_registry:nothing", "has no 'nothing'"),
+        ("tests.test_registry:__name__", "cannot be called"),
     ],
 )
 def test_names_that_lead_nowhere_say_where_they_end(name, said):

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from tests.small import small
 
 import polyrank
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import fold_module
 from polyrank.errors import SettingsError, ShapeError
 from polyrank.lora.factors import Factors, prefix
+from tests.small import small
 
 
 def filled(rank, value):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.small import small
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.hetlora import tail_penalty
@@ -15,6 +14,7 @@ from polyrank.lora.base_change import no_change
 from polyrank.lora.factors import Factors, prefix, start_factors
 from polyrank.protocol.messages import Download, EvaluateTask, Failure, TaskId, TrainTask
 from polyrank.runs.preparation import prepare
+from tests.small import small
 
 SLOTS = 6
 

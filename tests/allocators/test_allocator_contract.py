@@ -4,15 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from allocator_problems import (
-    allowed,
-    evidences,
-    largest,
-    limits_for,
-    permuted,
-    spectra_for,
-    spent,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +17,15 @@ from polyrank.allocators import (
     reasons,
 )
 from polyrank.errors import BudgetError, SettingsError
+from tests.allocators.allocator_problems import (
+    allowed,
+    evidences,
+    largest,
+    limits_for,
+    permuted,
+    spectra_for,
+    spent,
+)
 
 ENTRIES = list(ALLOCATORS)
 FIXED = {"ratio", "capacity"}  # by hand or by hardware: they spend what they say, or refuse

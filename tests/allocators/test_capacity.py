@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from allocator_problems import ids, largest, limits_for
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from polyrank.allocators import (
 )
 from polyrank.allocators.capacity import capacity
 from polyrank.errors import BudgetError, SettingsError, UnknownNameError
+from tests.allocators.allocator_problems import ids, largest, limits_for
 
 CLIENTS = Evidence(["big", "mid", "small"], {})
 ONE = Limits({"m": ModuleRange(2, 10, 30)})

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from allocator_problems import evidences, limits_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from polyrank.allocators import Budget, Evidence, Limits, ModuleRange, make_allo
 from polyrank.allocators.limits import cost_of
 from polyrank.allocators.marks import mark_of
 from polyrank.errors import SettingsError, UnknownNameError
+from tests.allocators.allocator_problems import evidences, limits_for
 
 CLIENTS = ["a", "b", "c"]
 RANGE = ModuleRange(2, 16, slot_parameters=10)

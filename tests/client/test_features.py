@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.small import small
-from tests.test_experiment import contents
-from tests.texts import needs_demo, text_settings
 from torch import Tensor, nn
 
 import polyrank
@@ -24,6 +21,9 @@ from polyrank.peft_bridge import read_adapter
 from polyrank.runs.export import export
 from polyrank.runs.preparation import prepare
 from polyrank.settings.schema import Settings
+from tests.runs.test_experiment import contents
+from tests.small import small
+from tests.texts import needs_demo, text_settings
 
 HEAD = {"adapter": {"targets": ["fc1"], "extras": ["fc2"]}}  # d = 16 features
 METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n not in ("auto", "none")])

@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.small import small
-from tests.test_training import problem
 from torch.nn import functional
 
 import polyrank
@@ -18,6 +16,8 @@ from polyrank.lora.factors import prefix
 from polyrank.protocol.messages import Download, Measured, ProbeTask, TaskId, Wanted
 from polyrank.runs.preparation import first_adapter, prepare
 from polyrank.settings.schema import TrainingSettings
+from tests.client.test_training import problem
+from tests.small import small
 
 
 def probed(client, attempt=0, criterion="loss_entropy", **changes):
@@ -120,7 +120,7 @@ def test_losses_of_rows_are_those_of_the_model_in_evaluation_mode():
 
 def test_losses_over_examples_are_of_no_more_rows_than_the_probe_saw():
     """Two steps of 16 rows: 32 losses of 40 and of 320 rows; three steps: all of the 40."""
-    pick = {"criterion": "tests.test_probing:rows_with_a_loss"}
+    pick = {"criterion": "tests.client.test_probing:rows_with_a_loss"}
     assert probed("few", probe={"steps": 2}, **pick)[0] == 32
     assert probed("many", probe={"steps": 2}, **pick)[0] == 32
     assert probed("few", probe={"steps": 3}, **pick)[0] == 40

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.small import small
 
 from polyrank.client.trainer import Trainer
 from polyrank.lora.factors import prefix, start_factors
 from polyrank.protocol.messages import Download, ProbeTask, TaskId, Wanted
 from polyrank.runs.preparation import prepare
+from tests.small import small
 
 CRITERIA = ("label_count", "sample_count", "label_entropy", "gini_simpson")
 

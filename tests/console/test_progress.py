@@ -2,10 +2,10 @@ import io
 import re
 
 from rich.console import Console
-from tests.small import small
 
 import polyrank
 from polyrank.console.progress import Shown
+from tests.small import small
 
 
 def shown(start) -> list[str]:

@@ -4,7 +4,6 @@ import io
 
 import pytest
 from rich.console import Console
-from tests.small import small
 
 import polyrank
 from polyrank.console.result_table import render
@@ -12,6 +11,7 @@ from polyrank.report import write_report
 from polyrank.report.clients import clients
 from polyrank.report.parts import Figure
 from polyrank.report.reading import read_run
+from tests.small import small
 
 
 @pytest.fixture(scope="module")

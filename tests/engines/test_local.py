@@ -1,7 +1,5 @@
 import pytest
 import torch
-from engine_tasks import first_model, tasks
-from tests.small import small
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.engines.local import LocalEngine
@@ -9,6 +7,8 @@ from polyrank.lora.factors import prefix
 from polyrank.protocol.messages import Failure, TaskId, Update
 from polyrank.runs.preparation import prepare
 from polyrank.server.federation import Federation, ServerState
+from tests.engines.engine_tasks import first_model, tasks
+from tests.small import small
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine_tasks import NOTHING, Deadly, bits, tasks
-from tests.small import small
 
 from polyrank.engines.local import LocalEngine
 from polyrank.engines.pool import RETRIES, Jobs
@@ -16,6 +14,8 @@ from polyrank.errors import TrainingError
 from polyrank.protocol.messages import Download, EvaluateTask, Failure, TaskId, Update
 from polyrank.runs.preparation import prepare
 from polyrank.threads import one_thread
+from tests.engines.engine_tasks import NOTHING, Deadly, bits, tasks
+from tests.small import small
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_run_that_is_left_in_the_middle_does_not_answer_the_next(prepared):
 
 
 def test_what_keeps_a_worker_from_starting_is_said_once_with_its_place(tmp_path, capfd):
-    settings = small(model="engine_tasks:not_in_workers")
+    settings = small(model="tests.engines.engine_tasks:not_in_workers")
     prepared = prepare(settings, None)
     expected = r"^ValueError: no weights here \(.*engine_tasks.py, line \d+, in not_in_workers\)$"
     with two_workers(prepared.workload) as engine, pytest.raises(TrainingError, match=expected):

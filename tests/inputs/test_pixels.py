@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.small import small
 
 import polyrank
 from polyrank.errors import DataError, SettingsError
@@ -13,6 +12,7 @@ from polyrank.inputs.arrays import Examples
 from polyrank.inputs.pixels import PixelExamples
 from polyrank.runs.export import export, load_base, read_trained
 from polyrank.runs.preparation import prepare
+from tests.small import small
 
 
 def examples(images, size=(2, 2)):

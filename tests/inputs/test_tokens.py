@@ -3,11 +3,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from tests.texts import model_path, needs_demo
 
 from polyrank.errors import DataError
 from polyrank.inputs.tokenizing import encode_texts
 from polyrank.inputs.tokens import TokenExamples
+from tests.texts import model_path, needs_demo
 
 TEXTS = [[5, 6, 7], [8], [9, 10], [11, 12, 13, 14]]
 

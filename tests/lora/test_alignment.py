@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.small import small
 from torch import Tensor
 
 from polyrank.aggregators import AGGREGATORS
@@ -18,6 +17,7 @@ from polyrank.models.weights import put_weights, share_weights
 from polyrank.protocol.messages import Download, EvaluateTask, TaskId, TrainTask, Update
 from polyrank.protocol.wire import pack, unpack
 from polyrank.runs.preparation import prepare
+from tests.small import small
 
 OFF = pytest.mark.parametrize("off", [4, 8, 16])
 

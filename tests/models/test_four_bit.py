@@ -3,7 +3,6 @@
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tests.texts import first_task, model_path, needs_demo, text_settings
 
 import polyrank
 from polyrank.aggregators import AGGREGATORS
@@ -21,6 +20,7 @@ from polyrank.runs.evaluation import evaluate_run
 from polyrank.runs.export import export, load_base, read_trained
 from polyrank.runs.packed_base import check_packed
 from polyrank.runs.preparation import prepare
+from tests.texts import first_task, model_path, needs_demo, text_settings
 
 four_bit = pytest.importorskip("polyrank.models.four_bit", reason="needs pip install '.[4bit]'")
 pytestmark = [

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.small import small
-from tests.texts import first_task, model_path, needs_demo, text_settings
 
 import polyrank
 from polyrank.client.adapting import trained_parts, wrap
@@ -19,6 +17,8 @@ from polyrank.peft_bridge import find_extras
 from polyrank.protocol.messages import Counted, EvaluateTask, Update
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.preparation import prepare
+from tests.small import small
+from tests.texts import first_task, model_path, needs_demo, text_settings
 
 pytestmark = needs_demo
 WORDS = {"input_ids": torch.tensor([[101, 2026, 4003, 102], [101, 9231, 102, 0]])}

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.small import small
-from tests.test_experiment import contents, every_help
 
 import polyrank
 import polyrank.record.kept_states
@@ -15,6 +13,8 @@ from polyrank.disk.checkpoint import load_tensors, save_tensors
 from polyrank.errors import RunFolderError
 from polyrank.record.kept_states import keep_state
 from polyrank.record.run_folder import RunFolder
+from tests.runs.test_experiment import contents, every_help
+from tests.small import small
 
 
 class Told(Silent):

@@ -13,8 +13,6 @@ from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from tests.report.headless import DRAWN, PROGRAM, Chromium
-from tests.small import small
 
 import polyrank
 from polyrank import api, cli
@@ -23,6 +21,8 @@ from polyrank.report import build, read_run
 from polyrank.report import live as watching
 from polyrank.report.live import FILES, LiveServer, version, watched
 from polyrank.settings import toml as config
+from tests.report.headless import DRAWN, PROGRAM, Chromium
+from tests.small import small
 
 ROOT = Path(__file__).parents[2]
 HIDDEN = ("summary.json", "report.html")  # a run that goes on has neither

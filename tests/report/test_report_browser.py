@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from headless import DRAWN, PROGRAM, Chromium
 
 from polyrank.report import write_report
+from tests.report.headless import DRAWN, PROGRAM, Chromium
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f"needs Chromium at {PROGRAM}")
 COLOUR = "document.querySelector('#run0-ranks-chart .bars .point path').style.fill"

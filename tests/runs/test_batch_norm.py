@@ -2,12 +2,12 @@
 
 import pytest
 
-from polyrank.lora.factors import prefix
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.engines.local import LocalEngine
-from polyrank.server.federation import Federation, ServerState
+from polyrank.lora.factors import prefix
 from polyrank.runs.preparation import first_adapter, prepare
+from polyrank.server.federation import Federation, ServerState
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.threads import one_thread
 from tests.small import small

@@ -11,14 +11,14 @@ import torch
 from peft import PeftModel
 
 import polyrank
-from polyrank.inputs.causal_texts import encode_causal
-from polyrank.settings.toml import make_settings
 from polyrank.criteria import ClientView, measure
 from polyrank.errors import DataError, SettingsError
-from polyrank.runs.export import export, read_trained
-from polyrank.server.metrics import token_metrics
-from polyrank.runs.preparation import prepare
+from polyrank.inputs.causal_texts import encode_causal
 from polyrank.record.run_folder import RunFolder
+from polyrank.runs.export import export, read_trained
+from polyrank.runs.preparation import prepare
+from polyrank.server.metrics import token_metrics
+from polyrank.settings.toml import make_settings
 
 LICENCE = Path(__file__).parents[2] / "LICENSE"
 CHAT = (

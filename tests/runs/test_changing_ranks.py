@@ -8,8 +8,8 @@ import polyrank
 from polyrank.allocators.uniform import uniform
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import SettingsError
-from polyrank.runs.export import read_trained
 from polyrank.record.run_folder import RunFolder
+from polyrank.runs.export import read_trained
 from tests.small import small
 
 
@@ -151,7 +151,8 @@ class Growing:
 
 def test_a_client_whose_rank_has_grown_is_sent_both_factors_again(tmp_path):
     """RoLoRA's clients, who all take part: b in round 2, a in 3, but for round 3's new slots."""
-    settings = small(aggregator="rolora", allocator="tests.test_changing_ranks:Growing", rounds=5)
+    growing = "tests.runs.test_changing_ranks:Growing"
+    settings = small(aggregator="rolora", allocator=growing, rounds=5)
     polyrank.run(settings, out=tmp_path / "run")
     down = {
         x["round"]: x["bytes"]["down"]

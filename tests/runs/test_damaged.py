@@ -10,13 +10,13 @@ import pytest
 
 import polyrank
 from polyrank.disk.checkpoint import load_tensors, save_tensors
-from polyrank.settings.toml import load_settings, make_settings
 from polyrank.errors import PolyRankError, RunFolderError, SettingsError
+from polyrank.record.run_folder import RunFolder
+from polyrank.report import read_run, write_report
+from polyrank.report.live import LiveServer, watched
 from polyrank.runs.evaluation import evaluate_run
 from polyrank.runs.export import export
-from polyrank.report import read_run, write_report
-from polyrank.record.run_folder import RunFolder
-from polyrank.report.live import LiveServer, watched
+from polyrank.settings.toml import load_settings, make_settings
 from tests.small import small
 
 RECORDS = ["rounds.jsonl", "clients.jsonl", "timings.jsonl", "summary.json"]

@@ -20,15 +20,15 @@ from rich.console import Console
 import polyrank
 from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS
+from polyrank.console.progress import Silent
+from polyrank.console.result_table import render
 from polyrank.disk.checkpoint import load_tensors
-from polyrank.settings.toml import dump_settings, make_settings
 from polyrank.errors import QuorumError, RunFolderError, SettingsError
 from polyrank.models import build_shell
 from polyrank.models.weights import put_weights
-from polyrank.runs.preparation import prepare
-from polyrank.console.progress import Silent
-from polyrank.console.result_table import render
 from polyrank.record.run_folder import RunFolder
+from polyrank.runs.preparation import prepare
+from polyrank.settings.toml import dump_settings, make_settings
 from tests.small import small
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,7 @@ def test_three_equal_clients_get_the_same_rank_and_are_told_so(tmp_path, criteri
     """With min-max they got 2, 14 and 16, by what the batches of their probes differed."""
     settings = small(
         rounds=1,
-        data={"source": "tests.test_experiment:equal_clients", "client_test": 0, "validation": 0},
+        data={"source": f"{__name__}:equal_clients", "client_test": 0, "validation": 0},
         partition={"kind": "natural"},
         ranks={"r_min": 2, "r_max": 16, "modules": {"fc2": {"r_max": 10}}},
         **({"criteria": criteria} if criteria else {}),
@@ -235,7 +235,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, whole, workers):
     code = (
         "import os, signal, sys, polyrank\n"
         "from tests.small import small\n"
-        "from tests.test_experiment import Killer\n"
+        "from tests.runs.test_experiment import Killer\n"
         "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
         "if __name__ == '__main__':\n"
         f"    settings = small(rounds=4, workers={workers})\n"

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 
 import polyrank
 from polyrank.errors import AdapterError, RunFolderError
-from polyrank.runs.export import export, load_base, read_trained
 from polyrank.models import build_model
-from polyrank.runs.preparation import prepare
 from polyrank.record.run_folder import RunFolder
+from polyrank.runs.export import export, load_base, read_trained
+from polyrank.runs.preparation import prepare
 from tests.small import small
 
 pytestmark = pytest.mark.filterwarnings("ignore:Could not find a config file")
@@ -249,8 +249,8 @@ def test_a_model_of_one_s_own_is_loaded_when_trusted(told, tmp_path):
     save_file(
         {"1.weight": torch.ones(3, 6), "1.bias": torch.zeros(3)}, tmp_path / "base.safetensors"
     )
-    with pytest.raises(AdapterError, match=r"tests\.test_export:my_model"):
-        told(model={"kind": "tests.test_export:my_model"})
+    with pytest.raises(AdapterError, match=r"tests.runs.test_export:my_model"):
+        told(model={"kind": "tests.runs.test_export:my_model"})
     with torch.no_grad():
         assert load_base(tmp_path, trust=True)(torch.ones(1, 6)).tolist() == [[6, 6, 6]]
 

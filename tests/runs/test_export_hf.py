@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 import polyrank
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import AdapterError, DataError, RunFolderError
+from polyrank.record.run_folder import RunFolder
 from polyrank.runs.evaluation import evaluate_run
 from polyrank.runs.export import export, load_base, read_trained
-from polyrank.record.run_folder import RunFolder
 from tests.texts import model_path, needs_demo, text_settings
 
 pytestmark = [  # PEFT asks transformers for a property under its old name

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from polyrank.settings.toml import make_settings
 from polyrank.errors import SettingsError
 from polyrank.runs.loading import load_split
+from polyrank.settings.toml import make_settings
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import json
 import pytest
 
 import polyrank
-from polyrank.runs import stopwatch
 from polyrank.report.cost import cost
 from polyrank.report.reading import read_run
+from polyrank.runs import stopwatch
 from polyrank.runs.stopwatch import Stopwatch
 from tests.small import small
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.small import small
 
 import polyrank
 import polyrank.server.federation
@@ -19,6 +18,7 @@ from polyrank.protocol.messages import Counted, EvaluateTask, Failure, Update
 from polyrank.record.run_folder import RunFolder
 from polyrank.server.averaging import averaged
 from polyrank.server.federation import Federation, ServerState
+from tests.small import small
 
 SHAPE, SLOTS, CLIENTS = (5, 7), 6, "abcd"
 
@@ -277,7 +277,7 @@ def picky(view):
 def test_a_client_that_cannot_be_measured_costs_its_own_part(tmp_path):
     rows = [51, 42]
     settings = small(
-        criteria=["tests.test_federation:picky", "label_count"],
+        criteria=["tests.server.test_federation:picky", "label_count"],
         ranks={"budget": 3},
         partition={"kind": "double_imbalance", "clients": 4},
     )
@@ -297,7 +297,7 @@ def test_a_client_that_cannot_be_measured_costs_its_own_part(tmp_path):
 
 
 def test_where_no_client_can_be_measured_the_run_ends_with_the_reason(tmp_path):
-    settings = small(criteria=["tests.test_federation:never"])
+    settings = small(criteria=["tests.server.test_federation:never"])
     with pytest.raises(TrainingError, match=r"no client could be measured.*no sensor at all"):
         polyrank.run(settings, out=tmp_path / "run")
 

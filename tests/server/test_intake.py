@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.small import small
 
 import polyrank
 from polyrank.aggregators import AGGREGATORS
@@ -21,6 +20,7 @@ from polyrank.server.federation import Federation, ServerState
 from polyrank.server.intake import Intake, is_finite
 from polyrank.server.round_record import Turn
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
+from tests.small import small
 
 SHAPES, SLOTS, CLIENTS = {"fc1": (5, 7), "fc2": (7, 3)}, 4, "abcde"
 FIVE = {"kind": "iid", "clients": 5}
@@ -277,7 +277,7 @@ def hot(argument):
 def test_an_honest_client_with_features_out_of_scale_costs_its_own_part(tmp_path, aggregator):
     """Without a bound round 1 takes its update and by round 3 every update is NaN."""
     settings = small(
-        data={"source": "tests.test_intake:hot", "validation": 0.0},
+        data={"source": "tests.server.test_intake:hot", "validation": 0.0},
         partition="natural",
         aggregator=aggregator,
         training={"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "batch_size": 64},

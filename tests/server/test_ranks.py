@@ -1,9 +1,9 @@
 import pytest
-from tests.small import small
 
 from polyrank.lora.shapes import ModuleShape
 from polyrank.runs.preparation import prepare
 from polyrank.server.ranks import RankChooser
+from tests.small import small
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from math import ceil, exp
 import numpy as np
 import pytest
 from rich.console import Console
-from tests.small import small
 
 import polyrank
 from polyrank import control
@@ -28,6 +27,7 @@ from polyrank.runs.loading import load_split
 from polyrank.runs.model_card import model_card
 from polyrank.settings.controls import CONTROLS
 from polyrank.settings.toml import changed_keys, make_settings
+from tests.small import small
 
 HELPED = {
     "aggregator": "anchored",

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from tests.small import small
 
 import polyrank
 from polyrank.client.trainer import Trainer
 from polyrank.errors import SettingsError
 from polyrank.protocol.messages import Download, EvaluateTask, TaskId
 from polyrank.runs.preparation import first_adapter, prepare
+from tests.small import small
 
 COUNTS = {"criteria": ["label_entropy", "sample_count"], "probe": {"epsilon": 1.0}}
 

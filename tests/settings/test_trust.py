@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.small import small
 
 import polyrank
 from polyrank.cli import main
@@ -15,6 +14,7 @@ from polyrank.runs.evaluation import evaluate_run
 from polyrank.runs.export import export
 from polyrank.settings.schema import Settings
 from polyrank.settings.trust import own_code
+from tests.small import small
 
 PLANTED = "subprocess:Popen"
 KEYS = ["partition", "model", "allocator", "aggregator", "server_optimizer", "head_init", "data"]

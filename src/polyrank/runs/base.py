@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from polyrank.lora.factors import Tensors
 from polyrank.disk.checkpoint import hash_of
 from polyrank.errors import RunFolderError
+from polyrank.lora.factors import Tensors
 from polyrank.models import build_model, build_shell, pretrained_of
 from polyrank.models.weights import read_weights
 from polyrank.settings.schema import Settings

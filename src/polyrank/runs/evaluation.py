@@ -7,18 +7,18 @@ import numpy as np
 import torch
 
 from polyrank import datasets
+from polyrank.client.training import choose_device, count_answers
 from polyrank.datasets import Data
 from polyrank.datasets.load import kind_of
-from polyrank.runs.encoding import check_labels, encode
+from polyrank.disk.outside import as_written
 from polyrank.errors import DataError
+from polyrank.record.run_folder import RunFolder
+from polyrank.runs.encoding import check_labels, encode
 from polyrank.runs.export import read_trained
 from polyrank.server.metrics import metrics_of
-from polyrank.disk.outside import as_written
-from polyrank.record.run_folder import RunFolder
 from polyrank.settings.schema import Settings
-from polyrank.threads import one_thread
-from polyrank.client.training import choose_device, count_answers
 from polyrank.settings.trust import refuse_own_code
+from polyrank.threads import one_thread
 
 
 def evaluate_run(

@@ -14,34 +14,34 @@ from torch import Tensor
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator, ServerModel
-from polyrank.settings.ranges import module_ranges
-from polyrank.server.ranks import RankChooser, check_equal, plan_of, profiles
 from polyrank.allocators import Choice
+from polyrank.client.training import choose_device
+from polyrank.console.progress import Silent, Watcher
 from polyrank.disk.checkpoint import join_model, load_tensors, save_tensors, split_model
+from polyrank.disk.outside import as_written
 from polyrank.engines.local import LocalEngine
 from polyrank.errors import RunFolderError, SettingsError
-from polyrank.server.federation import Federation, Plan, ServerState
-from polyrank.runs.base import kept_part, whole_base
-from polyrank.record.kept_states import check_settings, keep_state, lasting, newest_whole
 from polyrank.head_inits.label_skew import skew_warning
 from polyrank.protocol.messages import Measured
-from polyrank.disk.outside import as_written
-from polyrank.runs.preparation import fingerprint, first_adapter, first_extras, prepare
-from polyrank.console.progress import Silent, Watcher
-from polyrank.report import write_report
+from polyrank.record.kept_states import check_settings, keep_state, lasting, newest_whole
 from polyrank.record.run_folder import RunFolder
-from polyrank.server.round_record import RoundRecord, Turn, round_line, update_lines
-from polyrank.server.saved_state import check_fits, pack_state, unpack_state
-from polyrank.server_optimizers import SERVER_OPTIMIZERS
-from polyrank.server_optimizers.optimizer import ServerOptimizer
-from polyrank.settings.schema import Method, Settings
-from polyrank.server.starting_head import has_new_head, starting_head
-from polyrank.runs.stopwatch import Stopwatch
 from polyrank.record.summary import summarize
 from polyrank.registry import Table
-from polyrank.threads import one_thread
+from polyrank.report import write_report
+from polyrank.runs.base import kept_part, whole_base
+from polyrank.runs.preparation import fingerprint, first_adapter, first_extras, prepare
+from polyrank.runs.stopwatch import Stopwatch
 from polyrank.runs.tracking import Trackers
-from polyrank.client.training import choose_device
+from polyrank.server.federation import Federation, Plan, ServerState
+from polyrank.server.ranks import RankChooser, check_equal, plan_of, profiles
+from polyrank.server.round_record import RoundRecord, Turn, round_line, update_lines
+from polyrank.server.saved_state import check_fits, pack_state, unpack_state
+from polyrank.server.starting_head import has_new_head, starting_head
+from polyrank.server_optimizers import SERVER_OPTIMIZERS
+from polyrank.server_optimizers.optimizer import ServerOptimizer
+from polyrank.settings.ranges import module_ranges
+from polyrank.settings.schema import Method, Settings
+from polyrank.threads import one_thread
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from polyrank.lora.factors import Adapter, Tensors
 from polyrank.client.adapting import wrap
 from polyrank.disk.checkpoint import ClientStore, load_tensors
-from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
 from polyrank.disk.files import write_whole
-from polyrank.runs.base import is_published, whole_base
-from polyrank.runs.model_card import model_card
+from polyrank.disk.outside import as_written, read_object
+from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
+from polyrank.lora.factors import Adapter, Tensors
 from polyrank.models import MODELS, build_model, build_shell, pretrained_of
 from polyrank.models.packed import packed_modules
 from polyrank.models.weights import put_weights, read_weights
-from polyrank.disk.outside import as_written, read_object
 from polyrank.peft_bridge import (
     Bridge,
     Published,
@@ -39,6 +37,8 @@ from polyrank.peft_bridge import (
 )
 from polyrank.plain import one_line
 from polyrank.record.run_folder import RunFolder
+from polyrank.runs.base import is_published, whole_base
+from polyrank.runs.model_card import model_card
 from polyrank.server.saved_state import unpack_state
 from polyrank.settings.schema import Method, Settings
 from polyrank.settings.trust import refuse_own_code

@@ -3,8 +3,8 @@
 from polyrank import datasets
 from polyrank.datasets import Data
 from polyrank.partitioners import PARTITIONERS
-from polyrank.settings.schema import Settings
 from polyrank.partitioners.splits import Splits, split
+from polyrank.settings.schema import Settings
 
 
 def load_split(settings: Settings) -> tuple[Data, Splits]:

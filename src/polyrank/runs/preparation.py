@@ -11,22 +11,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
 from polyrank.client.adapting import trained_parts
-from polyrank.lora.alignment import all_aligned
-from polyrank.lora.shapes import ModuleShape
-from polyrank.settings.ranges import module_ranges
 from polyrank.client.trainer import Workload
+from polyrank.client.training import choose_device, fit
 from polyrank.datasets import Data
-from polyrank.runs.encoding import check_labels, check_several, cut_texts, encode
 from polyrank.errors import SettingsError
 from polyrank.inputs.arrays import ExampleSet
-from polyrank.runs.base import is_published
-from polyrank.runs.loading import load_split
+from polyrank.lora.alignment import all_aligned
+from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
+from polyrank.lora.shapes import ModuleShape
 from polyrank.models import build_model, build_shell, pretrained_of
 from polyrank.models.packed import count_numbers
 from polyrank.models.weights import put_weights, read_weights
-from polyrank.runs.packed_base import check_packed
+from polyrank.partitioners.splits import Splits
 from polyrank.peft_bridge import (
     find_extras,
     place_adapter,
@@ -34,10 +31,13 @@ from polyrank.peft_bridge import (
     read_adapter,
     read_saved,
 )
+from polyrank.runs.base import is_published
+from polyrank.runs.encoding import check_labels, check_several, cut_texts, encode
+from polyrank.runs.loading import load_split
+from polyrank.runs.packed_base import check_packed
 from polyrank.seeding import derive
+from polyrank.settings.ranges import module_ranges
 from polyrank.settings.schema import Settings, TrainingSettings
-from polyrank.partitioners.splits import Splits
-from polyrank.client.training import choose_device, fit
 
 
 @dataclass(frozen=True)
