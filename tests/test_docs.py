@@ -18,9 +18,7 @@ bytes, ranks and whole numbers do not, see ``tests/printed.py``), ``<!-- test: n
 
 import contextlib
 import importlib
-import inspect
 import io
-import json
 import os
 import re
 import shlex
@@ -33,14 +31,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docs_reference
 import pytest
 
-import polyrank
 from polyrank import cli
-from polyrank.record.run_folder import RunFolder
 from polyrank.settings.toml import make_settings
 from tests.printed import as_printed, shown_is_printed
-from tests.small import small
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -76,13 +72,6 @@ def blocks(page: str) -> Iterator[Block]:
 
 ALL = [block for page in PAGES for block in blocks(page)]
 NOT_RUN = [block for block in ALL if block.mark.startswith("not run")]
-
-
-@pytest.fixture(scope="module")
-def reference() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        return importlib.import_module("docs_reference")
 
 
 @NOISE
@@ -230,7 +219,7 @@ def test_the_numbers_that_were_printed_are_written_down():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page, reference):
+def test_links_lead_somewhere(page):
     text = (DOCS / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
         assert not target.startswith("/"), f"{page}: {target}"
@@ -240,7 +229,7 @@ def test_links_lead_somewhere(page, reference):
         found = (DOCS / page).parent / path if path else DOCS / page
         assert found.is_file(), f"{page}: {target}"
         if anchor:
-            filled = reference.on_page_markdown(found.read_text(encoding="utf-8"))
+            filled = docs_reference.on_page_markdown(found.read_text(encoding="utf-8"))
             heads = re.findall(r"^#+ (.+)$", filled, flags=re.MULTILINE)
             assert anchor in {slug(head) for head in heads}, f"{page}: {target}"
 
@@ -260,147 +249,6 @@ def test_nothing_on_a_page_is_loaded_from_elsewhere():
 def test_every_page_is_in_the_menu():
     menu = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
     assert sorted(menu) == PAGES
-
-
-def test_every_settings_key_has_its_line(reference):
-    keys = [key for key, *_ in reference.setting_keys()]
-    assert sorted(keys) == sorted(reference.SETTINGS), "mend SETTINGS in scripts/docs_reference.py"
-    table = reference.settings()
-    assert all(f"| `{key}` |" in table for key in keys)
-    assert "<!-- reference: settings -->" in (DOCS / "reference/settings.md").read_text()
-
-
-def test_defaults_in_the_settings_table_are_those_of_the_code(reference):
-    table = {key: (kind, default) for key, kind, default in reference.setting_keys()}
-    assert table["rounds"] == ("whole number ≥ 1", "20")
-    assert table["aggregator.kind"][1] == json.dumps(small().__class__().aggregator.kind)
-    assert table["ranks.caps.CLIENT"] == ("whole number ≥ 1", "")
-
-
-def test_every_method_command_and_error_is_in_the_reference(reference):
-    from polyrank import errors
-    from polyrank.console import method_list
-
-    for table in method_list.TABLES:
-        assert all(f"| `{name}` |" in reference.methods() for name in table), table.kind
-    said = reference.commands()
-    for command_ in cli.app.registered_commands:
-        assert f"## polyrank {reference.command_name(command_)}\n" in said
-    assert "| `--set KEY=VALUE` |" in said
-    assert "polyrank export RUN --out PATH" in said
-    kinds = [k for k in vars(errors).values() if isinstance(k, type)]
-    ours = [k.__name__ for k in kinds if issubclass(k, errors.PolyRankError)]
-    assert len(ours) > 5
-    assert all(f"| `{name}` |" in reference.error_classes() for name in ours)
-    for page, part in (("commands", "commands"), ("methods", "methods"), ("errors", "errors")):
-        mark = f"<!-- reference: {part} -->"
-        assert mark in (DOCS / f"reference/{page}.md").read_text(encoding="utf-8"), page
-
-
-def test_every_method_is_explained_by_its_file_and_every_file_named_is_there(reference):
-    from polyrank.console import method_list
-
-    text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "explanation").glob("*.md"))
-    assert "<!-- reference: papers -->" in text
-    said = reference.papers()
-    for table in method_list.TABLES:
-        assert all(f"### `{name}`\n\n" in said for name in table), table.kind
-    for path in set(re.findall(r"`((?:src|tests|examples|benchmarks)/[\w/.]+)`", text)):
-        assert (ROOT / path).exists(), path
-
-
-def test_the_page_that_compares_aggregators_has_them_all(reference):
-    from polyrank.aggregators import AGGREGATORS
-
-    text = (DOCS / "explanation/which-method.md").read_text(encoding="utf-8")
-    assert "<!-- reference: aggregators -->" in text
-    traffic = text.partition("### What travels\n")[2].partition("\n### ")[0]
-    rows = re.findall(r"^\| (`.*?) \|", traffic, flags=re.MULTILINE)
-    names = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert sorted(names) == sorted(AGGREGATORS)
-    declared = reference.aggregators()
-    assert "| `ffa` | B | B | B | `exact`, `linear_sum` |  |" in declared
-    assert "| `rolora` | B or A | B or A | A, B | `exact`, `linear_sum` |  |" in declared
-    assert "| `anchored` | A, B | A, B | A, B of all slots | `basis_free` |  |" in declared
-    assert "| `flora` | A, B | A, B | none | `basis_free`, `exact` | changes the base |" in declared
-
-
-def test_every_public_name_is_in_the_python_reference():
-    text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
-    names = re.findall(r"^::: ([\w.]+)$", text, flags=re.MULTILINE)
-    for name in names:
-        module, _, attribute = name.rpartition(".")
-        assert inspect.getdoc(getattr(importlib.import_module(module), attribute)), name
-    shown = {name.rpartition(".")[2] for name in names}
-    for package in ("polyrank", "polyrank.mcda", "polyrank.criteria", "polyrank.allocators"):
-        public = set(importlib.import_module(package).__all__)
-        assert {n for n in public if not n.isupper()} - {"Normalisation", "Chooser"} <= shown
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> RunFolder:
-    """A run in which everything that can be recorded happens, but refusals and failures."""
-    settings = small(
-        rounds=2,
-        evaluation={"target_accuracy": 0.9},
-        criteria=["loss_entropy_examples"],
-        allocator={"kind": "autorank", "refresh_every": 1, "spread": "paper"},
-        adapter={"targets": ["fc1"], "extras": ["fc2"]},
-        head_init="lda",
-    )
-    return RunFolder(polyrank.run(settings, out=tmp_path_factory.mktemp("docs") / "run").folder)
-
-
-def documented(heading: str) -> set[str]:
-    """First column of the table below a heading of the page about the run folder."""
-    text = (DOCS / "reference" / "run-folder.md").read_text(encoding="utf-8")
-    part = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return set(re.findall(r"^\| `([\w.\[\]]+)` \|", part, flags=re.MULTILINE))
-
-
-def fields(value: Any, path: str = "") -> set[str]:
-    if isinstance(value, dict) and value:
-        return set().union(*(fields(inner, f"{path}.{key}") for key, inner in value.items()))
-    return {path.lstrip(".")}
-
-
-def is_field(known: str, name: str) -> bool:
-    """Whether a documented name, with words in capitals for any key, is a real one."""
-    parts, real = known.split("."), name.split(".")
-    return len(parts) == len(real) and all(
-        p == r or p.isupper() for p, r in zip(parts, real, strict=True)
-    )
-
-
-@pytest.mark.parametrize(
-    ("heading", "kind", "event"),
-    [
-        ("`rounds.jsonl`", "rounds", None),
-        ("`clients.jsonl`: `profile`", "clients", "profile"),
-        ("`clients.jsonl`: `ranks`", "clients", "ranks"),
-        ("`clients.jsonl`: `update`", "clients", "update"),
-        ("`clients.jsonl`: `final`", "clients", "final"),
-        ("`timings.jsonl`", "timings", None),
-    ],
-)
-def test_records_have_the_fields_that_the_page_names(run, heading, kind, event):
-    records = [r for r in run.read(kind) if event is None or r["event"] == event]
-    agree(documented(heading), set().union(*map(fields, records)))
-
-
-def test_the_summary_has_the_fields_that_the_page_names(run):
-    agree(documented("`summary.json`"), fields(run.read_summary()))
-
-
-def test_the_run_folder_has_the_files_that_the_page_names(run):
-    there = {p.name for p in run.path.iterdir() if not p.name.startswith(".")}
-    assert documented("Files") == there - {"checkpoint"} | {"checkpoint"}
-
-
-def agree(known: set[str], real: set[str]) -> None:
-    assert known
-    assert not [name for name in real if not any(is_field(k, name) for k in known)], "not named"
-    assert not [k for k in known if not any(is_field(k, name) for name in real)], "not there"
 
 
 @pytest.mark.skipif(not shutil.which("mkdocs", path=BIN), reason="needs pip install '.[docs]'")

@@ -55,15 +55,16 @@ _NAMED = BeforeValidator(lambda v: name_of(v) if callable(v) else v)
 class Strict(BaseModel):
     """A table whose keys are all known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Method(BaseModel):
     """A named method with its options beside the name: ``{kind = "dirichlet", ...}``."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     kind: Annotated[str, _NAMED]
+    """Name of the method, or `module:function` of your own; its options stand beside it."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -79,12 +80,18 @@ def _short(key: str) -> BeforeValidator:
 class DataSettings(BaseModel):
     """Where the examples come from, and how much is held out."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     source: str | list[str] = "digits"
+    """Data set, file, list of files (one a client), or a loader of your own; its options stand
+    beside it. The default is bundled and needs no download.
+    """
     test: Share = 0.2
+    """Share of the rows that become test rows, if the data brings none."""
     validation: Share = 0.1
+    """Share of the training rows that chooses the best round, so that test rows choose nothing."""
     client_test: Share = 0.2
+    """Share of each client's rows that is its own test part, on which its own model is judged."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -96,21 +103,27 @@ class PartitionSettings(Method):
     """How the training rows are split over clients."""
 
     clients: PositiveInt | None = None
+    """Number of clients; `natural` needs none. 10 goes with the default kind."""
 
 
 class ModuleRanks(Strict):
     """Rank range of one module."""
 
     r_min: PositiveInt | None = None
+    """Smallest rank in this module; left out, that of all modules."""
     r_max: PositiveInt | None = None
+    """Largest rank in this module; left out, that of all modules."""
 
 
 class BudgetSettings(Strict):
     """What all ranks together may cost; exactly one of the three."""
 
     mean_rank: PositiveFloat | None = None
+    """The most that the mean rank over clients and modules may be."""
     parameters: PositiveInt | None = None
+    """The most numbers that the factors of all clients together may hold."""
     bytes: PositiveInt | None = None
+    """The most bytes that the factors of all clients together may hold, at four a number."""
 
     @model_validator(mode="after")
     def _one(self) -> "BudgetSettings":
@@ -120,20 +133,21 @@ class BudgetSettings(Strict):
 
 
 class RankSettings(Strict):
-    """Ranges, budget and caps of the ranks.
-
-    ``modules`` overrides the range by module name; ``caps`` gives the largest rank that a
-    client's device can hold.
-    """
+    """Range, budget and caps of the ranks."""
 
     r_min: PositiveInt = 2
+    """Smallest rank that is chosen."""
     r_max: PositiveInt = 16
+    """Largest rank that is chosen, and the number of slots that the server holds."""
     modules: dict[str, ModuleRanks] = {}
+    """Smallest and largest rank of single modules, by name."""
     budget: Annotated[
         BudgetSettings | None,
         BeforeValidator(lambda v: {"mean_rank": v} if isinstance(v, int | float) else v),
     ] = None
+    """What all ranks together may cost; left out, only the ranges and caps bind."""
     caps: dict[str, PositiveInt] = {}
+    """Largest rank that a client's device can hold in any module, by client."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "RankSettings":
@@ -143,38 +157,55 @@ class RankSettings(Strict):
 
 
 class AdapterSettings(Strict):
-    """What is trained: LoRA on ``targets``, and the ``extras`` beside it.
-
-    ``auto`` extras are the new head of a pre-trained model, and all other parameters of a
-    model that starts at random.
-    """
+    """What is trained: LoRA on some modules, and other parameters beside it."""
 
     targets: str | list[str] = "all"
+    """Modules with LoRA: `all` linear and convolutional, `all-linear`, or names."""
     extras: str | list[str] = "auto"
+    """What is trained beside LoRA: `all`, `none`, or names of parameters or modules; `auto` is the
+    new head of a pre-trained model, and everything else of a model that starts at random.
+    """
     scaling: PositiveFloat = 1.0
+    """The constant s of every update s · B · A. It does not depend on the rank, so that a slot
+    means the same on every client.
+    """
 
 
 class TrainingSettings(Strict):
-    """Local training of one client in one round; ``steps`` overrides ``epochs``.
-
-    ``head_learning_rate`` is that of the extras; left out, they have that of the adapters.
-    """
+    """Training of one client in one round."""
 
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    """Optimiser of the clients; it starts afresh in each round."""
     learning_rate: PositiveFloat = 1e-3
+    """Step size of the adapters, before the schedule; the default suits `adam`."""
     head_learning_rate: PositiveFloat | None = None
+    """Step size of the extras; left out, that of the adapters."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum of `sgd`; other optimisers refuse it."""
     weight_decay: NonNegativeFloat = 0.0
+    """Weight decay of the optimiser; 0 is none."""
     epochs: PositiveInt = 5
+    """Passes over its rows that a client trains in a round."""
     steps: PositiveInt | None = None
+    """Optimiser steps of every client in a round, in place of `epochs`."""
     batch_size: PositiveInt = 32
+    """Rows in one optimiser step."""
     clip_norm: PositiveFloat | None = None
+    """Largest Euclidean norm of the gradient; a larger one is scaled down. Left out, none is."""
     prox_mu: NonNegativeFloat = 0.0
+    """Pull of FedProx towards the model that the round started from; 0 is none."""
     local_loss: Literal["cross_entropy", "calibrated"] = "cross_entropy"
+    """Loss that clients train; `calibrated` adds the log of the client's label shares to the
+    logits, against skewed labels.
+    """
     accumulate: PositiveInt = 1
+    """Parts in which a batch goes through the model, to need less memory; the step is the same."""
     autocast: Literal["none", "bf16", "fp16"] = "none"
+    """Number format of mixed precision in training and evaluation; `none` is float32."""
     checkpointing: bool = False
+    """Compute activations twice rather than hold them, to need less memory; `hf` models only."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls over the rounds of the run."""
 
     @model_validator(mode="after")
     def _momentum_fits(self) -> "TrainingSettings":
@@ -184,75 +215,118 @@ class TrainingSettings(Strict):
 
 
 class ProbeSettings(Strict):
-    """How criteria are measured; ``epsilon`` adds Laplace noise to the label counts.
-
-    ``steps`` are as many on every client, since a loss after few of them is high whatever the data.
-    """
+    """How criteria are measured, and the noise that keeps label counts private."""
 
     steps: Annotated[int, Field(ge=2)] = 40
+    """Optimiser steps that every client trains before criteria that read losses are measured; alike
+    for all, since the loss after few steps is high whatever the data.
+    """
     epsilon: PositiveFloat | None = None
+    """Laplace noise of scale 1/epsilon on every label count, to keep it private; left out, none."""
 
 
 class PretrainSettings(Strict):
     """Training of the whole base on a public share of the data, before it is frozen."""
 
     share: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the training rows that is public: it trains the base, and no client has it."""
     epochs: PositiveInt = 5
+    """Passes over the public rows."""
     learning_rate: PositiveFloat = 1e-3
+    """Step size of the pre-training, with Adam."""
     batch_size: PositiveInt = 32
+    """Rows in one step of the pre-training."""
 
 
 class EvaluationSettings(Strict):
-    """How often the global model is evaluated, and the accuracy that counts as reached.
-
-    Without ``global_model`` it is evaluated before training only: what counts are the clients'
-    own models, on their own test rows.
-    """
+    """How often the global model is evaluated, and the accuracy that counts as reached."""
 
     every: PositiveInt = 1
+    """Rounds from one evaluation to the next; the last round is always evaluated."""
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Test accuracy that counts as reached: the summary names the first round with it."""
     global_model: bool = True
+    """Whether the global model is evaluated; `false` does so before training only, and judges the
+    clients' own models, on their own test rows.
+    """
 
 
 class Settings(Strict):
     """All settings of a run."""
 
     name: Annotated[str, AfterValidator(_as_folder)] = "run"
+    """Name of the run and of its folder; left out, the settings file's name without `.toml`."""
     seed: int = 0
+    """Root of every random stream: with the same seed a run on one machine has the same bits."""
     rounds: PositiveInt = 20
+    """Rounds in all."""
     workers: PositiveInt = 1
+    """Processes that train clients, of one thread each; the result is the same for any number."""
     task_timeout: PositiveFloat = 3600.0
+    """Seconds that a worker has for one task before it is replaced and another one does it again;
+    an hour, so that a slow client is not taken for a dead one.
+    """
     device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """Where clients train; `auto` takes a GPU if torch sees one. Only on `cpu` bits repeat."""
     trackers: list[Literal["tensorboard"]] = []
+    """Experiment trackers to log to; needs `polyrank[track]`."""
     cohort_size: PositiveInt | None = None
+    """Clients drawn in each round; all if neither this nor the fraction is given."""
     cohort_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the clients drawn in each round, at least one client."""
     quorum: PositiveInt = 1
+    """Good updates that a round needs; all of them where the cohort is smaller."""
     attempts: PositiveInt = 2
+    """How often a round is tried, each time with a new cohort, before the run stops."""
     norm_bound: NonNegativeFloat = 10.0
+    """How many times as large as the round's median, and as what its client was sent, an update
+    may be by its root mean square; 0 for any size. Honest ones share a start and stay far below 10.
+    """
     base: str = "random"
+    """Frozen weights: `random`, as the model is built, or a safetensors file of its state."""
     init_adapter: str | None = None
+    """PEFT folder whose adapter fills the first slots at the start; left out, LoRA's own start."""
     criteria: list[Annotated[str, _NAMED]] = [
         "label_entropy",
         "gini_simpson",
         "label_count",
         "sample_count",
     ]
+    """What is measured of each client, for allocators that read criteria; the default needs nothing
+    but label counts.
+    """
     data: Annotated[DataSettings, _short("source")] = DataSettings()
+    """Where the examples come from, and how much of them is held out."""
     partition: Annotated[PartitionSettings, _short("kind")] = PartitionSettings(
         kind="dirichlet", clients=10
     )
+    """Rule that splits the training rows over clients."""
     model: Annotated[Method, _short("kind")] = Method(kind="mlp")
+    """Model, or a function of your own that builds one."""
     adapter: AdapterSettings = AdapterSettings()
+    """What is trained: LoRA on some modules, and other parameters beside it."""
     ranks: RankSettings = RankSettings()
+    """Range, budget and caps of the ranks."""
     allocator: Annotated[Method, _short("kind")] = Method(kind="autorank")
+    """Rule that gives each client its ranks."""
     aggregator: Annotated[Method, _short("kind")] = Method(kind="anchored")
+    """Rule that makes the next global model from the updates."""
     server_optimizer: Annotated[Method, _short("kind")] = Method(kind="none")
+    """What the server does with the step from its model to the aggregated one."""
     head_init: Annotated[Method, _short("kind")] = Method(kind="auto")
+    """Where a classifier's head starts; `auto` computes that of a new one from sums of features
+    over the clients.
+    """
     average: Share = 0.0
+    """Share of the exported running mean that a round leaves; 0 exports the last model itself."""
     training: TrainingSettings = TrainingSettings()
+    """Training of one client in one round."""
     probe: ProbeSettings = ProbeSettings()
+    """How criteria are measured, and the noise that keeps label counts private."""
     pretrain: PretrainSettings | None = None
+    """Training of the whole base on a public share of the data, before it is frozen."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    """How often the global model is evaluated, and the accuracy that counts as reached."""
 
     @model_validator(mode="before")
     @classmethod

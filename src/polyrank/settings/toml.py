@@ -128,33 +128,45 @@ def _lines(error: ValidationError) -> list[str]:
 
 
 def _line(loc: tuple[int | str, ...], error: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in loc)
+    key, got = ".".join(str(part) for part in loc), error["input"]
     if error["type"] == "extra_forbidden":
-        known = _known_keys(loc[:-1])
+        known = list(getattr(_model_at(loc[:-1]), "model_fields", {}))
         meant = CALLED_OTHERWISE.get(str(loc[-1])) or CALLED_OTHERWISE.get(key)
         hint = f" (here it is {meant})" if meant else nearest(str(loc[-1]), known)
-        return f"unknown key {key} = {error['input']!r}{hint}; allowed: {', '.join(known)}"
+        return f"unknown key {key} = {got!r}{hint}; allowed: {', '.join(known)}"
     if error["type"] == "missing":
-        return f"{key} is required and was not given"
+        return f"{key} is required and was not given{_meaning(loc)}"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        shown = f", got {got!r}" if isinstance(got, str | int | float) else ""
+        return f"{key}: {message}{shown}" if key else message
     if error["type"] == "literal_error":
         allowed = [
             e.strip().strip("'") for e in error["ctx"]["expected"].replace(" or ", ", ").split(",")
         ]
-        return f"{key} = {error['input']!r}: expected one of {', '.join(allowed)}" + nearest(
-            str(error["input"]), allowed
-        )
-    if error["type"] == "value_error" and not isinstance(error["input"], str | int | float):
-        return f"{key}: {message}" if key else message
-    return f"{key} = {error['input']!r}: {message}"
+        near = nearest(str(got), allowed)
+        return f"{key}: expected one of {', '.join(allowed)}, got {got!r}{near}{_meaning(loc)}"
+    expected = message.removeprefix("Input should be ")
+    if error["type"] in ("model_type", "dict_type"):
+        expected = "a table"
+    elif expected.startswith(("greater", "less")):
+        expected = f"a number {expected}"
+    return f"{key}: expected {expected}, got {got!r}{_meaning(loc)}"
 
 
-def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
+def _meaning(loc: tuple[int | str, ...]) -> str:
+    """Return what is said at the field of a key, in brackets, or nothing if there is none."""
+    field = getattr(_model_at(loc[:-1]), "model_fields", {}).get(loc[-1])
+    said = " ".join((field.description or "").split()) if field else ""
+    return f" ({said})" if said else ""
+
+
+def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] | None = Settings
     for part in loc:
         field = getattr(model, "model_fields", {}).get(part)
         model = None if field is None else _model_of(field.annotation)
-    return list(getattr(model, "model_fields", {}))
+    return model
 
 
 def _model_of(annotation: object) -> type[BaseModel] | None:
