@@ -30,6 +30,7 @@ from polyrank.aggregators.rbla import rank_wise_mean
 from polyrank.aggregators.zero_padding import zero_padded_mean
 from polyrank.lora.factors import Factors, new_factors, prefix
 from polyrank.protocol.messages import TaskId, Update
+from polyrank.registry import Named
 from polyrank.threads import one_thread
 
 SEED = 0
@@ -178,7 +179,7 @@ def peak_memory(name: str, clients: int) -> None:
     """Fold updates that are drawn one by one; print what this added to the peak."""
     generator = torch.Generator().manual_seed(SEED)
     server = new_factors(SLOTS, MEMORY_SIZE, MEMORY_SIZE, generator)
-    aggregator = AGGREGATORS.make(name.split()[0], SVD.get(name, {}))()
+    aggregator = AGGREGATORS.build(Named(name.split()[0], SVD.get(name, {})))
     ranks = list(islice(cycle(MEMORY_RANKS), clients))
     rule = aggregator.local(1)
 

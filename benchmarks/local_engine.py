@@ -26,9 +26,10 @@ from polyrank.client.trainer import Workload
 from polyrank.engines.local import LocalEngine
 from polyrank.inputs.arrays import Examples
 from polyrank.lora.factors import Adapter, Factors, prefix, start_factors
-from polyrank.models import build_model
+from polyrank.models import MODELS
 from polyrank.peft_bridge import Bridge, ModuleShape, find_extras, find_targets
 from polyrank.protocol.messages import Download, TaskId, TrainTask, Update
+from polyrank.registry import Named
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
@@ -54,7 +55,7 @@ def make_workload(clients: int) -> Workload:
     ends = (shares.cumsum(0) / shares.sum() * ROWS).long().tolist()
     starts = [0, *ends[:-1]]
     rows = {str(k): (torch.arange(starts[k], ends[k]), torch.arange(0)) for k in range(clients)}
-    model = build_model("mlp", settings.model.options, SHAPE, CLASSES, SEED)
+    model = MODELS.build(Named("mlp", settings.model.options)).model(SHAPE, CLASSES, SEED)
     base = {n: t.detach().clone() for n, t in model.state_dict().items()}
     empty = torch.arange(0)
     return Workload(settings, base, examples, examples, empty, rows, None, CLASSES)
@@ -95,7 +96,7 @@ def plain_training(model, parameters, inputs, labels, settings: Settings, genera
 
 def bare_peft_loop(workload: Workload, tasks: list[TrainTask]) -> int:
     """A loop over clients on the same PEFT model; inputs are floats from the start."""
-    model = build_model("mlp", workload.settings.model.options, SHAPE, CLASSES, SEED)
+    model = MODELS.build(Named("mlp", workload.settings.model.options)).model(SHAPE, CLASSES, SEED)
     shapes = find_targets(model, "all")
     bridge = Bridge(model, shapes, "all", 1.0)
     steps = 0
@@ -162,7 +163,7 @@ def run_engine(engine: LocalEngine, tasks: list[TrainTask]) -> None:
 def time_ratios(repeats: int) -> None:
     """Print start-up times and the ratios."""
     workload = make_workload(10)
-    model = build_model("mlp", workload.settings.model.options, SHAPE, CLASSES, SEED)
+    model = MODELS.build(Named("mlp", workload.settings.model.options)).model(SHAPE, CLASSES, SEED)
     shapes = find_targets(model, "all")
     extras = find_extras(model, shapes, "all")
     tasks = make_tasks(workload, staircase_adapters(10, shapes), extras)
@@ -203,7 +204,7 @@ def time_ratios(repeats: int) -> None:
 def peak_memory(clients: int) -> None:
     """Train every client once in this process and aggregate with RBLA; print the peak."""
     workload = make_workload(clients)
-    model = build_model("mlp", workload.settings.model.options, SHAPE, CLASSES, SEED)
+    model = MODELS.build(Named("mlp", workload.settings.model.options)).model(SHAPE, CLASSES, SEED)
     shapes = find_targets(model, "all")
     extras = find_extras(model, shapes, "all")
     factors = {n: start_factors((s.d_in, s.d_out), 16, 0, n) for n, s in shapes.items()}

@@ -35,10 +35,11 @@ from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.client.trainer import Workload
 from polyrank.engines.local import LocalEngine
 from polyrank.lora.factors import start_factors
-from polyrank.models import build_model
+from polyrank.models import MODELS
 from polyrank.models.weights import read_weights
 from polyrank.peft_bridge import find_extras, find_targets
 from polyrank.protocol.messages import Download, TaskId, TrainTask, Update
+from polyrank.registry import Named
 from polyrank.runs.encoding import encode
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import make_settings
@@ -75,7 +76,7 @@ def workload(folder: Path, chosen: Settings, clients: int, rows: int) -> Workloa
     """Give every client as many rows."""
     texts, labels = read(folder)
     examples = encode(chosen, texts, labels, None).examples
-    model = build_model("hf", chosen.model.options, (), CLASSES, SEED)
+    model = MODELS.build(Named("hf", chosen.model.options)).model((), CLASSES, SEED)
     none = torch.arange(0)
     owned = {str(k): (torch.arange(k * rows, (k + 1) * rows), none) for k in range(clients)}
     return Workload(chosen, read_weights(model), examples, examples, none, owned, None, CLASSES)
@@ -83,7 +84,7 @@ def workload(folder: Path, chosen: Settings, clients: int, rows: int) -> Workloa
 
 def server_model(chosen: Settings) -> ServerModel:
     """Return the model that a run starts with."""
-    model = build_model("hf", chosen.model.options, (), CLASSES, SEED)
+    model = MODELS.build(Named("hf", chosen.model.options)).model((), CLASSES, SEED)
     shapes = find_targets(model, chosen.adapter.targets)
     adapter = {n: start_factors((s.d_in, s.d_out), RANK, SEED, n) for n, s in shapes.items()}
     return ServerModel(adapter, find_extras(model, shapes, ["classifier"]))
@@ -169,7 +170,7 @@ def peak_memory(folder: Path, clients: int) -> None:
     start = server_model(chosen)
     answers = LocalEngine(work).run(iter(tasks(work, start)))
     updates = (answer for answer in answers if isinstance(answer, Update))
-    aggregate(AGGREGATORS.make("anchored", {})(), updates, start)
+    aggregate(AGGREGATORS.build("anchored"), updates, start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory, {clients:>4} clients: {peak:.0f} MiB", flush=True)
 

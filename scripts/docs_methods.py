@@ -3,13 +3,14 @@
 import inspect
 import re
 import sys
+from typing import Any
 
 from markdown_table import markdown_table
 
 from polyrank import errors
 from polyrank.aggregators import AGGREGATORS
 from polyrank.console import method_list
-from polyrank.registry import Table
+from polyrank.registry import Registry
 
 SETTING_OF = {
     "data set": "data",
@@ -32,7 +33,7 @@ def aggregators() -> str:
     """What each aggregator has clients train and send, and what it keeps, as it declares it."""
     rows = []
     for name in AGGREGATORS:
-        made = AGGREGATORS.make(name, {})()
+        made = AGGREGATORS.build(name)
         odd, even = made.local(1), made.local(2)
         factors = [
             _factors(getattr(odd, what), getattr(even, what))
@@ -78,7 +79,7 @@ def papers() -> str:
     return "\n\n".join(parts)
 
 
-def _methods(table: Table) -> str:
+def _methods(table: Registry[Any]) -> str:
     rows = [
         (
             f"`{entry.name}`",

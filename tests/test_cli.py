@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from polyrank import cli
 from polyrank.console import method_list
-from polyrank.registry import Table
+from polyrank.registry import Registry
 from polyrank.settings import controls
 from polyrank.settings import schema as settings
 from polyrank.settings import toml as config
@@ -223,6 +223,6 @@ def test_list_names_every_method_with_what_it_does():
 
 
 def test_list_has_every_table_from_which_the_settings_take_methods():
-    named = {value.kind for value in vars(settings).values() if isinstance(value, Table)}
+    named = {value.kind for value in vars(settings).values() if isinstance(value, Registry)}
     assert "server optimizer" in named
     assert named <= {table.kind for table in method_list.TABLES}

@@ -6,7 +6,8 @@ from huggingface_hub import constants
 from polyrank.datasets.hf import hf
 from polyrank.errors import DataError, SettingsError
 from polyrank.hub import offline_where_it_cannot_be_reached
-from polyrank.models import build_model
+from polyrank.models import MODELS
+from polyrank.registry import Named
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def no_hub(monkeypatch):
 
 def test_a_model_on_a_hub_that_is_not_there_is_answered_at_once(no_hub):
     with pytest.raises(SettingsError, match=r"hub cannot be reached .*: give a folder"):
-        build_model("hf", {"name": "nobody/nothing-of-that-name"}, (), 2, 0)
+        MODELS.build(Named("hf", {"name": "nobody/nothing-of-that-name"})).model((), 2, 0)
     assert constants.HF_HUB_OFFLINE is False
 
 

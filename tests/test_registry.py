@@ -3,15 +3,22 @@ import sys
 import pytest
 
 import polyrank
+from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import Aggregator, PerModule
 from polyrank.aggregators.zero_padding import zero_padding
 from polyrank.allocators import Choice, Evidence, Limits
 from polyrank.criteria import ClientView
 from polyrank.errors import SettingsError, UnknownNameError
+from polyrank.head_inits import HEAD_INITS
 from polyrank.lora.factors import Factors
-from polyrank.registry import Table, check_options, name_of
+from polyrank.registry import Found, Named, Registry, check_options, name_of
+from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.settings.toml import make_settings
 from tests.small import small
+
+
+def table_of(kind: str, own: dict[str, str]) -> Registry:
+    return Registry(kind, own, f"polyrank.{kind}s", make=Found.bound)
 
 
 class KeepFirst:
@@ -79,7 +86,7 @@ def test_installed_packages_add_entries_by_entry_point_but_cannot_take_ours(tmp_
     )
     (tmp_path / "added_module.py").write_text("def made(): return 'made'\n")
     monkeypatch.syspath_prepend(tmp_path)
-    table = Table("aggregator", {"rbla": "polyrank.aggregators.rbla:rbla"}, "polyrank.aggregators")
+    table = table_of("aggregator", {"rbla": "polyrank.aggregators.rbla:rbla"})
     assert list(table) == ["added", "rbla"]
     assert table.load("added")() == "made"
     assert table.load("rbla").__module__ == "polyrank.aggregators.rbla"
@@ -96,9 +103,35 @@ def test_installed_packages_add_entries_by_entry_point_but_cannot_take_ours(tmp_
     ],
 )
 def test_names_that_lead_nowhere_say_where_they_end(name, said):
-    table = Table("aggregator", {"rbla": "polyrank.aggregators.rbla:rbla"}, "polyrank.aggregators")
+    table = table_of("aggregator", {"rbla": "polyrank.aggregators.rbla:rbla"})
     with pytest.raises(UnknownNameError, match=said):
-        table.load(name)
+        table.build(name)
+
+
+def no_aggregator(*, answer: str = "none") -> str:
+    """Return what is no aggregator."""
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("table", "wanted"),
+    [
+        (AGGREGATORS, "expected Aggregator, got str"),
+        (SERVER_OPTIMIZERS, "expected ServerOptimizer or NoneType, got str"),
+        (HEAD_INITS, "expected HeadInit or NoneType, got str"),
+    ],
+)
+def test_a_factory_that_gives_something_else_is_refused_by_name(table, wanted):
+    with pytest.raises(SettingsError, match=f"{table.kind} '{__name__}:no_aggregator': {wanted}"):
+        table.build(f"{__name__}:no_aggregator")
+
+
+def test_one_way_to_build_takes_a_name_a_named_method_or_that_of_settings():
+    settings = make_settings({"aggregator": {"kind": "florist", "tau": 0.5}})
+    named = AGGREGATORS.build(Named("florist", {"tau": 0.5}))
+    for made in (named, AGGREGATORS.build(settings.aggregator)):
+        assert made.fold == AGGREGATORS.build(Named("florist", {"tau": 0.5})).fold
+        assert made.fold != AGGREGATORS.build("florist").fold
 
 
 def options(rows: list[int], *, share: float, names: tuple[str, ...] = ()) -> None:

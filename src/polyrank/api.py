@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polyrank.allocators import make_allocator
+from polyrank.allocators import ALLOCATORS
 from polyrank.console.progress import Watcher
 from polyrank.datasets.load import check_files, check_source
 from polyrank.errors import RunFolderError, SettingsError
@@ -140,6 +140,6 @@ def _check_methods(settings: Settings) -> None:
             f"base = {settings.base!r}: expected 'random' or a file of safetensors, came {came} "
             f"(in {Path.cwd()})"
         )
-    PARTITIONERS.make(settings.partition.kind, settings.partition.options)
-    make_allocator(settings.allocator.kind, settings.allocator.options)
+    PARTITIONERS.build(settings.partition)
+    ALLOCATORS.build(settings.allocator)
     check_epsilon(settings)

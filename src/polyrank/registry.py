@@ -1,6 +1,6 @@
-"""Tables of named methods, loaded on first use.
+"""Tables of named methods, loaded on first use and built with their options.
 
-Each kind of method (aggregators, allocators, ...) has one table. An entry is a name and
+Each kind of method (aggregators, allocators, ...) has one ``Registry``. An entry is a name and
 the place of a callable, ``"package.module:attribute"``; nothing is imported until the
 entry is asked for, so that settings can be checked without importing torch. Installed
 packages add entries through entry points of the group ``polyrank.<plural>``. A callable's
@@ -12,30 +12,96 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, Generic, Protocol, TypeVar, cast, get_type_hints
 
 import pydantic
 
 from polyrank.errors import SettingsError, UnknownNameError, nearest
 
+T = TypeVar("T")
+
+
+class Method(Protocol):
+    """A method as settings name it."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in the table, or ``"package.module:attribute"``."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Its options by name."""
+        ...
+
 
 @dataclass(frozen=True)
-class Table:
-    """Named methods of one kind.
+class Named:
+    """A method that is named outside of settings."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The callable of an entry, and the options it was asked for with.
+
+    Args:
+        where: what errors call it, such as ``"aggregator 'rbla'"``.
+        own: whether the entry is one of ours.
+        target: the callable.
+        options: as they were given.
+    """
+
+    where: str
+    own: bool
+    target: Callable[..., Any]
+    options: Mapping[str, Any]
+
+    def bound(self) -> Callable[..., Any]:
+        """Return an instance if the entry is a class, else the function with its options bound.
+
+        Raises:
+            SettingsError: an option is unknown, missing or of the wrong type.
+        """
+        options = check_options(self.target, self.options, self.where)
+        if inspect.isclass(self.target):
+            return cast(Callable[..., Any], self.target(**options))
+        return partial(self.target, **options) if options else self.target
+
+    def made(self, *kinds: type[T]) -> T:
+        """Call the entry with its options, and return what it gives if it is of these types.
+
+        Raises:
+            SettingsError: an option does not fit, or something else came back.
+        """
+        made = self.bound()()
+        if not isinstance(made, kinds):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise SettingsError(f"{self.where}: expected {wanted}, got {type(made).__name__}")
+        return made
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """Named methods of one kind; ``build`` makes one of them with its options.
 
     Args:
         kind: what an entry is called in messages, such as ``"aggregator"``.
         own: name -> ``"package.module:attribute"``.
         group: of the entry points by which other packages add theirs.
+        make: how an entry with its options becomes what a run uses.
     """
 
     kind: str
     own: Mapping[str, str]
     group: str
+    make: Callable[[Found], T]
 
     @cached_property
     def entries(self) -> Mapping[str, str]:
@@ -83,20 +149,22 @@ class Table:
             raise UnknownNameError(f"{self.kind} {name!r}: {attribute!r} cannot be called")
         return cast(Callable[..., Any], found)
 
-    def make(self, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
-        """Load ``name`` and bind its options, checked by name and type.
+    def build(self, method: Method | str, shown: str | None = None) -> T:
+        """Make a method with its options, which are checked by name and type.
 
-        Returns:
-            An instance if the entry is a class, else the function with its options bound.
+        Args:
+            method: such as ``settings.aggregator``, ``Named("florist", {"tau": 0.8})``, or the
+                name alone of one without options.
+            shown: what errors call it, where the user has written more than the name.
 
         Raises:
+            UnknownNameError: no such method.
             SettingsError: an option is unknown, missing or of the wrong type.
         """
-        target = self.load(name)
-        bound = check_options(target, options, f"{self.kind} {name!r}")
-        if inspect.isclass(target):
-            return cast(Callable[..., Any], target(**bound))
-        return partial(target, **bound) if bound else target
+        named = Named(method) if isinstance(method, str) else method
+        where = f"{self.kind} {(shown or named.kind)!r}"
+        own = named.kind in self.own
+        return self.make(Found(where, own, self.load(named.kind), named.options))
 
 
 def name_of(target: Callable[..., Any]) -> str:

@@ -19,6 +19,7 @@ from polyrank.aggregators.aggregator import Aggregator, ServerModel, aggregate, 
 from polyrank.errors import SettingsError, ShapeError
 from polyrank.lora.factors import Factors, prefix
 from polyrank.protocol.messages import TaskId, Update
+from polyrank.registry import Named
 
 SHAPES = {"fc": (5, 7), "conv": (18, 4)}  # conv: 2 channels of 3 x 3, flattened
 SLOTS = 6
@@ -29,7 +30,7 @@ EVERY = pytest.mark.parametrize("name", list(AGGREGATORS))
 
 
 def made(name: str, **options) -> Aggregator:
-    return AGGREGATORS.make(name, options)()
+    return AGGREGATORS.build(Named(name, options))
 
 
 def contracts(name: str) -> frozenset[str]:
@@ -285,7 +286,7 @@ def test_linear_sum_methods_alone_see_only_the_sums_of_the_factors(name):
 
 @EVERY
 def test_linear_sums_of_two_halves_are_the_sums_of_the_whole(name):
-    aggregator = AGGREGATORS.make(name, {})()
+    aggregator = AGGREGATORS.build(name)
     if "linear_sum" not in contracts(name):
         pytest.skip("not a function of sums over clients")
     previous = server(name)

@@ -14,7 +14,7 @@ def filled(rank, value):
 
 
 def fold(updates, previous):
-    return fold_module(AGGREGATORS.make("fedavg", {})().fold.module, updates, previous)
+    return fold_module(AGGREGATORS.build("fedavg").fold.module, updates, previous)
 
 
 def test_by_hand():

@@ -9,6 +9,7 @@ from polyrank.aggregators.local_rule import slots_sent
 from polyrank.errors import SettingsError, ShapeError
 from polyrank.lora.factors import Factors, adapter_bytes, prefix
 from polyrank.protocol.messages import TaskId, Update
+from polyrank.registry import Named
 
 D_IN, D_OUT = 11, 8
 
@@ -174,8 +175,8 @@ def test_every_client_is_sent_the_kept_triples_or_the_matrix_whatever_its_rank()
     previous = ServerModel({"fc": Factors(start.a, start.b * 0, start.slots)}, {})
     for tau, p in ((0.9, 3), (1.0, 6)):
         assert by_numpy([(first, 1.0)], tau)[1] == p
-        result = aggregate(AGGREGATORS.make("florist", {"tau": tau})(), updates, previous)
+        result = aggregate(AGGREGATORS.build(Named("florist", {"tau": tau})), updates, previous)
         assert result.base.patch(0).nbytes == 8 * min(p * (D_IN + D_OUT), D_IN * D_OUT)
-        rule = AGGREGATORS.make("florist", {"tau": tau})().local(2)
+        rule = AGGREGATORS.build(Named("florist", {"tau": tau})).local(2)
         sent = slots_sent(result.adapter, {"fc": prefix(2)}, rule, current=True)
         assert adapter_bytes(sent) == 0

@@ -41,7 +41,7 @@ def perform(trainer, task):
 
 
 def train_task(ready, name, round, adapter, *, rank=3, last=None, current=False, base=None):
-    rule = AGGREGATORS.make(name, {})().local(round)
+    rule = AGGREGATORS.build(name).local(round)
     slots = {m: prefix(rank) for m in adapter}
     sent = slots_sent(adapter, slots, rule, current=current)
     own = slots if rule.view == "all" else None

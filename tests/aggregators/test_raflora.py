@@ -73,7 +73,7 @@ def test_splits_do_not_change_the_product(split):
 
 def test_knowing_who_may_answer_changes_nothing_but_the_memory():
     """Two of the five that were expected do not answer; one has scattered slots."""
-    method = AGGREGATORS.make("raflora", {})()
+    method = AGGREGATORS.build("raflora")
     owned = [prefix(2), prefix(5), prefix(5), torch.tensor([1, 4, 6]), prefix(8)]
     came = [(draw(owned[k], k), 1.0 + k) for k in (0, 1, 3)]
     server = draw(8, 99)
@@ -102,7 +102,7 @@ def test_memory_does_not_grow_with_the_clients_once_they_are_told():
 
     def held(clients: int) -> int:
         ranks = [2 if k % 2 else 5 for k in range(clients)]
-        told = AGGREGATORS.make("raflora", {})().expecting(
+        told = AGGREGATORS.build("raflora").expecting(
             ServerModel({"fc": draw(8, 99)}, {}), [{"fc": prefix(rank)} for rank in ranks]
         )
         fold = told.of("fc")

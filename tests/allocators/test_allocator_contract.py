@@ -13,10 +13,10 @@ from polyrank.allocators import (
     Evidence,
     Limits,
     ModuleRange,
-    make_allocator,
     reasons,
 )
 from polyrank.errors import BudgetError, SettingsError
+from polyrank.registry import Named
 from tests.allocators.allocator_problems import (
     allowed,
     evidences,
@@ -43,7 +43,7 @@ def choose(name, evidence, limits):
     if name == "eva":
         evidence = replace(evidence, spectra=spectra_for(evidence, limits))
         options = {} if limits.budget else {"rank": 4}
-    choice, _ = make_allocator(name, options).step(None, evidence, limits)
+    choice, _ = ALLOCATORS.build(Named(name, options)).step(None, evidence, limits)
     return choice
 
 

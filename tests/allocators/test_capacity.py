@@ -4,15 +4,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from polyrank.allocators import (
+    ALLOCATORS,
     Budget,
     Evidence,
     Limits,
     ModuleRange,
-    make_allocator,
     reasons,
 )
 from polyrank.allocators.capacity import capacity
 from polyrank.errors import BudgetError, SettingsError, UnknownNameError
+from polyrank.registry import Named
 from tests.allocators.allocator_problems import ids, largest, limits_for
 
 CLIENTS = Evidence(["big", "mid", "small"], {})
@@ -106,11 +107,11 @@ def test_impossible_options(options, said):
 
 
 def test_options_from_a_settings_file():
-    made = make_allocator("capacity", {"memory": {"mid": 2400, "small": 960.0}})
+    made = ALLOCATORS.build(Named("capacity", {"memory": {"mid": 2400, "small": 960.0}}))
     choice, _ = made.step(None, CLIENTS, ONE)
     assert ranks(choice) == {"m": [10, 5, 2]}
     with pytest.raises(SettingsError, match="memory"):
-        make_allocator("capacity", {"memory": "lots"})
+        ALLOCATORS.build(Named("capacity", {"memory": "lots"}))
 
 
 @settings(deadline=None, max_examples=100)

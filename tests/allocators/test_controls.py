@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from polyrank.allocators import Budget, Evidence, Limits, ModuleRange, make_allocator, reasons
+from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange, reasons
 from polyrank.allocators.protocol import Static
 from polyrank.allocators.random import random
 from polyrank.allocators.ratio import ratio
 from polyrank.allocators.uniform import uniform
 from polyrank.errors import BudgetError, SettingsError, UnknownNameError
+from polyrank.registry import Named
 
 RANGE = ModuleRange(2, 10, 30)
 
@@ -107,15 +108,15 @@ def test_impossible_ratios(ratios):
 
 
 def test_options_are_checked_and_bound():
-    allocator = make_allocator("uniform", {"rank": 3})
+    allocator = ALLOCATORS.build(Named("uniform", {"rank": 3}))
     assert isinstance(allocator, Static)
     choice, state = allocator.step(None, clients(2), Limits({"m": RANGE}))
     assert choice.ranks["m"].tolist() == [3, 3]
     assert state is None
     with pytest.raises(SettingsError, match="did you mean 'rank'"):
-        make_allocator("uniform", {"rnk": 3})
+        ALLOCATORS.build(Named("uniform", {"rnk": 3}))
     with pytest.raises(UnknownNameError, match="did you mean 'autorank'"):
-        make_allocator("autorang", {})
+        ALLOCATORS.build("autorang")
 
 
 def test_options_from_a_settings_file():
@@ -125,11 +126,13 @@ def test_options_from_a_settings_file():
         "normalisation": "minmax",
     }
     evidence = Evidence(["a", "b"], {"x": np.array([1.0, 2.0])})
-    choice, _ = make_allocator("autorank", settings).step(None, evidence, Limits({"m": RANGE}))
+    choice, _ = ALLOCATORS.build(Named("autorank", settings)).step(
+        None, evidence, Limits({"m": RANGE})
+    )
     assert choice.ranks["m"].tolist() == [10, 2]
     with pytest.raises(SettingsError, match="normalisation"):
-        make_allocator("autorank", {"normalisation": "max"})
-    staircase, _ = make_allocator("ratio", {"ratios": [0.1, 1.0]}).step(
+        ALLOCATORS.build(Named("autorank", {"normalisation": "max"}))
+    staircase, _ = ALLOCATORS.build(Named("ratio", {"ratios": [0.1, 1.0]})).step(
         None, clients(10), Limits({"m": RANGE})
     )
     assert staircase.ranks["m"].tolist() == list(range(1, 11))
@@ -144,7 +147,7 @@ class Counting:
 
 
 def test_stateful_allocator_of_ones_own():
-    allocator, state, seen = make_allocator(f"{__name__}:Counting", {}), None, []
+    allocator, state, seen = ALLOCATORS.build(f"{__name__}:Counting"), None, []
     for _ in range(3):
         choice, state = allocator.step(state, clients(1), Limits({"m": RANGE}))
         seen += choice.ranks["m"].tolist()

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrank.allocators import Budget, Evidence, Limits, ModuleRange, make_allocator, reasons
+from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange, reasons
 from polyrank.allocators.eva import eva
 from polyrank.allocators.marks import mark_of
 from polyrank.allocators.uniform import uniform
 from polyrank.errors import BudgetError, DataError, SettingsError
+from polyrank.registry import Named
 
 STEEP = [0.6, 0.2, 0.1, 0.05, 0.03, 0.02]
 FLAT = [0.25, 0.22, 0.18, 0.15, 0.11, 0.09]
@@ -126,9 +127,9 @@ def test_a_mean_rank_is_spent_as_uniform_spends_it():
 
 
 def test_it_is_marked_with_and_without_options():
-    assert mark_of(make_allocator("eva", {}), "reads_spectra")
-    assert mark_of(make_allocator("eva", {"rank": 3}), "reads_spectra")
-    assert not mark_of(make_allocator("uniform", {"rank": 3}), "reads_spectra")
+    assert mark_of(ALLOCATORS.build("eva"), "reads_spectra")
+    assert mark_of(ALLOCATORS.build(Named("eva", {"rank": 3})), "reads_spectra")
+    assert not mark_of(ALLOCATORS.build(Named("uniform", {"rank": 3})), "reads_spectra")
 
 
 GOOD = evidence(a={"steep": STEEP, "flat": FLAT})

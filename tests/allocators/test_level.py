@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrank.allocators import Budget, Evidence, Limits, ModuleRange, make_allocator, reasons
+from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange, reasons
 from polyrank.allocators.limits import cost_of
 from polyrank.allocators.marks import mark_of
 from polyrank.errors import SettingsError, UnknownNameError
+from polyrank.registry import Named
 from tests.allocators.allocator_problems import evidences, limits_for
 
 CLIENTS = ["a", "b", "c"]
@@ -16,7 +17,7 @@ RANGE = ModuleRange(2, 16, slot_parameters=10)
 
 
 def level(evidence: Evidence, limits: Limits, **options: object):
-    choice, state = make_allocator("level", options).step(None, evidence, limits)
+    choice, state = ALLOCATORS.build(Named("level", options)).step(None, evidence, limits)
     assert state is None
     return choice
 
@@ -64,7 +65,7 @@ def test_less_than_a_slot_is_left_of_what_the_other_spends(kind, data):
         amount = cost_of(lower, price) + share * (cost_of(upper, price) - cost_of(lower, price))
         unit = lower.size if kind == "mean_rank" else 1
         limits = Limits(limits.modules, Budget(kind, (amount + 0.5) / unit), limits.caps)
-    first, _ = make_allocator("random", {}).step(None, evidence, limits)
+    first, _ = ALLOCATORS.build("random").step(None, evidence, limits)
     ours = level(evidence, limits, of="random")
     unit = limits.budget or Budget("parameters", 1)
     price = np.array([unit.price(m) for m in limits.modules.values()])
@@ -78,16 +79,16 @@ def test_less_than_a_slot_is_left_of_what_the_other_spends(kind, data):
 
 
 def test_it_measures_what_the_other_reads():
-    assert mark_of(make_allocator("level", {}), "reads_criteria")
-    assert mark_of(make_allocator("level", {"of": "eva"}), "reads_spectra")
-    assert mark_of(make_allocator("level", {"of": "ratio"}), "by_hand")
-    assert not mark_of(make_allocator("level", {"of": "random"}), "reads_criteria")
+    assert mark_of(ALLOCATORS.build("level"), "reads_criteria")
+    assert mark_of(ALLOCATORS.build(Named("level", {"of": "eva"})), "reads_spectra")
+    assert mark_of(ALLOCATORS.build(Named("level", {"of": "ratio"})), "by_hand")
+    assert not mark_of(ALLOCATORS.build(Named("level", {"of": "random"})), "reads_criteria")
 
 
 def test_what_cannot_be_levelled_is_said():
     with pytest.raises(SettingsError, match="level: of: expected another allocator"):
-        make_allocator("level", {"of": "level"})
+        ALLOCATORS.build(Named("level", {"of": "level"}))
     with pytest.raises(UnknownNameError, match="did you mean 'autorank'"):
-        make_allocator("level", {"of": "autorang"})
+        ALLOCATORS.build(Named("level", {"of": "autorang"}))
     with pytest.raises(SettingsError, match="unknown option 'rnk'"):
-        make_allocator("level", {"of": "uniform", "of_options": {"rnk": 2}})
+        ALLOCATORS.build(Named("level", {"of": "uniform", "of_options": {"rnk": 2}}))

@@ -14,13 +14,13 @@ from polyrank.allocators import (
     Evidence,
     Limits,
     ModuleRange,
-    make_allocator,
     reasons,
 )
 from polyrank.allocators.hetlora import HetLora, kept_rank
 from polyrank.allocators.marks import mark_of
 from polyrank.allocators.random import random
 from polyrank.errors import BudgetError, DataError, SettingsError, UnknownNameError
+from polyrank.registry import Named
 from tests.allocators.allocator_problems import evidences, limits_for
 
 CLIENTS = Evidence(["a", "b", "c"], {})
@@ -76,11 +76,11 @@ def test_a_cap_wins_over_the_state_and_over_the_least_rank():
 def test_the_first_ranks_are_the_start_s():
     evidence = Evidence([f"c{at}" for at in range(9)], {}, seed=3)
     limits = Limits(LIMITS.modules, Budget("mean_rank", 7))
-    choice, state = make_allocator("hetlora", {}).step(None, evidence, limits)
+    choice, state = ALLOCATORS.build("hetlora").step(None, evidence, limits)
     assert ranks(choice) == ranks(random(evidence, limits))
     assert state["c4"] == {m: int(row[4]) for m, row in choice.ranks.items()}
-    made = make_allocator(
-        "hetlora", {"start": "ratio", "start_options": {"ratios": [0.1, 0.5, 1.0]}}
+    made = ALLOCATORS.build(
+        Named("hetlora", {"start": "ratio", "start_options": {"ratios": [0.1, 0.5, 1.0]}})
     )
     assert ranks(made.step(None, CLIENTS, LIMITS)[0]) == {"m": [2, 10, 20], "n": [2, 10, 20]}
 
@@ -94,9 +94,9 @@ def test_marks_follow_the_start():
         ("eva", "reads_spectra"),
         ("ratio", "by_hand"),
     ]:
-        assert mark_of(make_allocator("hetlora", {"start": start}), mark) is True
-        assert mark_of(make_allocator("hetlora", {"start": "uniform"}), mark) is False
-    assert make_allocator("uniform", {"rank": 2}).refresh_every is None
+        assert mark_of(ALLOCATORS.build(Named("hetlora", {"start": start})), mark) is True
+        assert mark_of(ALLOCATORS.build(Named("hetlora", {"start": "uniform"})), mark) is False
+    assert ALLOCATORS.build(Named("uniform", {"rank": 2})).refresh_every is None
 
 
 @settings(deadline=None, max_examples=60)

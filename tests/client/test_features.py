@@ -125,7 +125,7 @@ def accuracy_at_once(settings: Settings, adapter: Tensor | float = 0.0) -> float
     x, labels = features(prepared.workload.train, rows)
     one_hot = torch.eye(10, dtype=torch.float64)[labels]
     sums = FeatureSums(one_hot.sum(0), one_hot.T @ x, x.T @ x)
-    weight, bias = HEAD_INITS.make("lda", {})().solve(sums)
+    weight, bias = HEAD_INITS.build("lda").solve(sums)
     test = prepared.workload.test
     x, labels = features(test, torch.arange(len(test)))
     return float(((x @ weight.T + bias).argmax(1) == labels).double().mean())

@@ -44,7 +44,7 @@ def test_one_bad_client_does_not_stop_the_round(prepared):
     engine = Spoiling(prepared.workload)
     federation = Federation(
         prepared.workload.settings,
-        AGGREGATORS.make("rbla", {})(),
+        AGGREGATORS.build("rbla"),
         engine,
         validation_rows=len(prepared.splits.validation),
         test_rows=len(prepared.data.test_y),

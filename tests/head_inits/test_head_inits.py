@@ -31,7 +31,7 @@ def sums_of(features: np.ndarray, labels: np.ndarray, classes: int = CLASSES) ->
 
 
 def solved(name: str, sums: FeatureSums) -> tuple[np.ndarray, np.ndarray]:
-    weight, bias = HEAD_INITS.make(name, {})().solve(sums)
+    weight, bias = HEAD_INITS.build(name).solve(sums)
     return weight.numpy(), bias.numpy()
 
 
@@ -150,7 +150,7 @@ def test_the_covariance_is_shrunk_less_with_more_rows():
 
 def test_class_means_ask_for_no_products():
     sums = replace(sums_of(*problem()), products=None)
-    assert not HEAD_INITS.make("class_means", {})().products
+    assert not HEAD_INITS.build("class_means").products
     assert (sums + sums).products is None
     solved("class_means", sums)
 
@@ -159,7 +159,7 @@ def test_class_means_ask_for_no_products():
 def test_without_a_bias_the_answers_are_the_same_where_the_mean_is_strong(name):
     features, labels = problem()
     sums = sums_of(features, labels)
-    weight, bias = HEAD_INITS.make(name, {})().solve(sums)
+    weight, bias = HEAD_INITS.build(name).solve(sums)
     alone = without_bias(weight, bias, sums.mean)
     torch.testing.assert_close(alone @ sums.mean, weight @ sums.mean + bias)
     x = torch.from_numpy(features)

@@ -111,7 +111,7 @@ def test_an_aggregation_has_the_same_bits(name, dtype, off):
     start = start_factors((131, 67), 16, 0, "fc")
     adapter = {"fc": Factors(start.a.to(dtype), start.b.to(dtype), start.slots)}
     extras = {"bias": torch.rand(67, generator=generator)}
-    aggregator = AGGREGATORS.make(name, {})()
+    aggregator = AGGREGATORS.build(name)
     sends = aggregator.local(1).sends
     ranks = [16, 16, 16] if aggregator.equal_ranks else [16, 9, 5]
 

@@ -10,12 +10,13 @@ from polyrank.client.activations import activation_spectra
 from polyrank.client.trainer import Trainer
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import SettingsError
-from polyrank.models import build_model, build_shell
+from polyrank.models import MODELS
 from polyrank.models.packed import count_numbers, packed_modules
 from polyrank.models.weights import put_weights, read_weights, share_weights
 from polyrank.peft_bridge import find_extras, find_targets
 from polyrank.protocol.messages import Update
 from polyrank.record.run_folder import RunFolder
+from polyrank.registry import Named
 from polyrank.runs.evaluation import evaluate_run
 from polyrank.runs.export import export, load_base, read_trained
 from polyrank.runs.packed_base import check_packed
@@ -71,7 +72,11 @@ def as_transformers_loads_it():
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model("hf", {"name": model_path(), "dtype": "nf4"}, (), 3, seed=1).eval()
+    return (
+        MODELS.build(Named("hf", {"name": model_path(), "dtype": "nf4"}))
+        .model((), 3, seed=1)
+        .eval()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,7 @@ def test_weights_are_the_nearest_of_sixteen_levels_in_blocks_of_64(model):
 
     Largest weights are kept in 8 bits, to within 2 per cent of the largest among 256 of them.
     """
-    full = build_model("hf", {"name": model_path()}, (), 3, seed=1)
+    full = MODELS.build(Named("hf", {"name": model_path()})).model((), 3, seed=1)
     published = full.state_dict()[f"{QUERY}.weight"]
     blocks = published.reshape(-1, 64)
     largest = blocks.abs().amax(dim=1, keepdim=True)
@@ -109,7 +114,7 @@ def test_weights_are_the_nearest_of_sixteen_levels_in_blocks_of_64(model):
 
 
 def test_numbers_are_counted_as_what_they_stand_for_and_take_an_eighth(model):
-    full = build_model("hf", {"name": model_path()}, (), 3, seed=1)
+    full = MODELS.build(Named("hf", {"name": model_path()})).model((), 3, seed=1)
     packed, plain = read_weights(model), read_weights(full)
     assert torch.equal(packed["classifier.weight"], plain["classifier.weight"])
     assert count_numbers(packed) == count_numbers(plain) == sum(t.numel() for t in plain.values())
@@ -125,15 +130,15 @@ def test_a_model_that_was_saved_in_4_bits_stays_as_it_is(tmp_path):
     theirs = as_transformers_loads_it()
     theirs.save_pretrained(tmp_path / "packed")
     options = {"name": str(tmp_path / "packed")}
-    shell = build_shell("hf", options, (), 3)
-    put_weights(shell, read_weights(build_model("hf", options, (), 3, seed=0)))
+    shell = MODELS.build(Named("hf", options)).shell((), 3)
+    put_weights(shell, read_weights(MODELS.build(Named("hf", options)).model((), 3, seed=0)))
     assert len(packed_modules(read_weights(shell))) == 6 * 6 + 1
     assert torch.equal(logits(shell), logits(theirs))
 
 
 def test_a_shell_with_the_weights_put_in_is_the_model_without_a_copy(model):
     weights = read_weights(model)
-    shell = build_shell("hf", {"name": model_path(), "dtype": "nf4"}, (), 3)
+    shell = MODELS.build(Named("hf", {"name": model_path(), "dtype": "nf4"})).shell((), 3)
     put_weights(shell, weights)
     assert torch.equal(logits(shell), logits(model))
     held = shell.get_submodule(QUERY).weight
@@ -303,7 +308,7 @@ def test_biases_of_packed_layers_are_trained_and_come_with_the_base(tmp_path):
 
 def test_criteria_and_spectra_are_measured_on_it(tmp_path, model):
     """The spectra are those of the model with the numbers that its 4 bits stand for."""
-    plain = build_shell("hf", {"name": model_path()}, (), 3)
+    plain = MODELS.build(Named("hf", {"name": model_path()})).shell((), 3)
     put_weights(plain, four_bit.unpacked(read_weights(model)))
     found, expected = (
         activation_spectra(m, {QUERY: m.get_submodule(QUERY)}, [WORDS], keep=3)
@@ -348,7 +353,7 @@ def test_training_packed_weights_is_refused(tmp_path, model):
 
 def test_weights_that_are_not_packed_are_not_put_in(model):
     plain = four_bit.unpacked(read_weights(model))
-    shell = build_model("hf", {"name": model_path(), "dtype": "nf4"}, (), 3, seed=1)
+    shell = MODELS.build(Named("hf", {"name": model_path(), "dtype": "nf4"})).model((), 3, seed=1)
     with pytest.raises(SettingsError, match="expected a weight packed in 4 bits"):
         put_weights(shell, plain)
 
@@ -356,7 +361,7 @@ def test_weights_that_are_not_packed_are_not_put_in(model):
 def test_without_bitsandbytes_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'polyrank\[4bit\]'"):
-        build_model("hf", {"name": model_path(), "dtype": "nf4"}, (), 3, seed=1)
+        MODELS.build(Named("hf", {"name": model_path(), "dtype": "nf4"})).model((), 3, seed=1)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -371,7 +376,7 @@ def test_a_language_models_output_stays_unpacked(tmp_path, tied):
     plain = LlamaForCausalLM(config)
     plain.save_pretrained(tmp_path / "llama")
     options = {"name": str(tmp_path / "llama"), "task": "causal-lm", "dtype": "nf4"}
-    packed = build_model("hf", options, (), 0, seed=0)
+    packed = MODELS.build(Named("hf", options)).model((), 0, seed=0)
     assert len(packed_modules(read_weights(packed))) == 7
     assert (packed.lm_head.weight is packed.model.embed_tokens.weight) == tied
     assert torch.equal(packed.lm_head.weight, plain.lm_head.weight)
@@ -391,6 +396,8 @@ def test_a_head_that_comes_with_the_model_stays_unpacked(tmp_path):
         BertConfig(vocab_size=99, num_hidden_layers=1, num_labels=3, **small)
     )
     plain.save_pretrained(tmp_path / "bert")
-    packed = build_model("hf", {"name": str(tmp_path / "bert"), "dtype": "nf4"}, (), 3, seed=0)
+    packed = MODELS.build(Named("hf", {"name": str(tmp_path / "bert"), "dtype": "nf4"})).model(
+        (), 3, seed=0
+    )
     assert len(packed_modules(read_weights(packed))) == 7
     assert torch.equal(packed.classifier.weight, plain.classifier.weight)

@@ -11,11 +11,12 @@ from polyrank.client.adapting import trained_parts, wrap
 from polyrank.client.trainer import Trainer
 from polyrank.errors import SettingsError
 from polyrank.lora.alignment import all_aligned
-from polyrank.models import build_model, build_shell
+from polyrank.models import MODELS
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import find_extras
 from polyrank.protocol.messages import Counted, EvaluateTask, Update
 from polyrank.record.run_folder import RunFolder
+from polyrank.registry import Named
 from polyrank.runs.preparation import prepare
 from tests.small import small
 from tests.texts import first_task, model_path, needs_demo, text_settings
@@ -32,7 +33,7 @@ def options():
 
 @pytest.fixture(scope="module")
 def model(options):
-    return build_model("hf", options, (), 3, seed=1).eval()
+    return MODELS.build(Named("hf", options)).model((), 3, seed=1).eval()
 
 
 def logits(model):
@@ -47,13 +48,13 @@ def test_the_model_is_that_of_transformers_with_a_seeded_head(options, model):
     ours = dict(model.bert.named_parameters())
     assert all(torch.equal(p, ours[n]) for n, p in plain.named_parameters())
     assert model.classifier.weight.shape == (3, 384)
-    same, other = (build_model("hf", options, (), 3, seed=s) for s in (1, 2))
+    same, other = (MODELS.build(Named("hf", options)).model((), 3, seed=s) for s in (1, 2))
     assert torch.equal(same.classifier.weight, model.classifier.weight)
     assert not torch.equal(other.classifier.weight, model.classifier.weight)
 
 
 def test_a_shell_with_the_weights_put_in_is_the_model(options, model):
-    shell = build_shell("hf", options, (), 3)
+    shell = MODELS.build(Named("hf", options)).shell((), 3)
     assert {p.device.type for p in shell.parameters()} == {"meta"}
     weights = all_aligned(read_weights(model))  # in a mapped file they lie anywhere
     put_weights(shell, weights)
@@ -94,7 +95,7 @@ def test_modules_named_in_extras_are_trained_in_full(tmp_path, model):
 
 def test_the_wrapped_model_without_slots_is_the_model(tmp_path, options, model):
     expected = logits(model)
-    shell = build_shell("hf", options, (), 3)
+    shell = MODELS.build(Named("hf", options)).shell((), 3)
     put_weights(shell, read_weights(model))
     bridge = wrap(text_settings(tmp_path), shell)
     extras = find_extras(model, bridge.shapes, ["classifier"])
@@ -235,12 +236,12 @@ def test_no_code_of_a_model_s_folder_is_imported_and_no_pickle_read(tmp_path):
     own = {"model_type": "evil", "auto_map": names}
     (tmp_path / "config.json").write_text(json.dumps(own))
     with pytest.raises(SettingsError, match="trust_remote_code"):
-        build_model("hf", {"name": str(tmp_path)}, (), 3, seed=0)
+        MODELS.build(Named("hf", {"name": str(tmp_path)})).model((), 3, seed=0)
     with pytest.raises(SettingsError, match="trust_remote_code"):
-        build_shell("hf", {"name": str(tmp_path)}, (), 3)
+        MODELS.build(Named("hf", {"name": str(tmp_path)})).shell((), 3)
     assert not marker.exists()
     plain = json.loads((Path(model_path()) / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(plain))
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(SettingsError, match="safetensors"):
-        build_model("hf", {"name": str(tmp_path)}, (), 3, seed=0)
+        MODELS.build(Named("hf", {"name": str(tmp_path)})).model((), 3, seed=0)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from polyrank.errors import DataError, SettingsError
 from polyrank.partitioners import PARTITIONERS, Rows
+from polyrank.registry import Named
 
 SKEWED = [name for name in PARTITIONERS if name != "natural"]
 
@@ -22,7 +23,7 @@ def row_sets(draw):
 
 
 def partitioned(name, rows, clients, seed):
-    return PARTITIONERS.load(name)(rows, clients, np.random.default_rng(seed))
+    return PARTITIONERS.build(name)(rows, clients, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("name", list(PARTITIONERS))
@@ -88,6 +89,6 @@ def test_one_client_gets_everything(name):
 )
 def test_an_impossible_option_is_named_with_its_value(name, option, value):
     rows = Rows(np.repeat(np.arange(3), 20), np.repeat(np.array(["a", "b", "c"]), 20))
-    partition = PARTITIONERS.make(name, {option: value})
+    partition = PARTITIONERS.build(Named(name, {option: value}))
     with pytest.raises(SettingsError, match=f"'{name}': {option} = {value}"):
         partition(rows, 3, np.random.default_rng(0))

@@ -43,7 +43,7 @@ def bytes_of(splits):
 def test_each_row_is_in_one_place(name, clients, public, validation, client_test, seed):
     splits = split(
         BALANCED,
-        PARTITIONERS.load(name),
+        PARTITIONERS.build(name),
         clients=3 if name == "natural" else clients,
         public=public,
         validation=validation,
@@ -60,7 +60,7 @@ def test_each_row_is_in_one_place(name, clients, public, validation, client_test
 @pytest.mark.parametrize("name", list(PARTITIONERS))
 def test_the_seed_decides_everything(name):
     def made(seed):
-        return bytes_of(split(BALANCED, PARTITIONERS.load(name), clients=3, public=0.1, seed=seed))
+        return bytes_of(split(BALANCED, PARTITIONERS.build(name), clients=3, public=0.1, seed=seed))
 
     assert made(5) == made(5)
     assert all(a != b for a, b in zip(made(5)[0], made(6)[0], strict=True) if a or b)

@@ -21,12 +21,12 @@ def federation(folder, rank=2, **changes):
     ready = prepare(settings, folder / "clients")
     made = Federation(
         settings,
-        AGGREGATORS.make(settings.aggregator.kind, settings.aggregator.options)(),
+        AGGREGATORS.build(settings.aggregator),
         LocalEngine(ready.workload),
         validation_rows=0,
         test_rows=20,
         buffers=ready.buffers,
-        optimizer=SERVER_OPTIMIZERS.make(settings.server_optimizer.kind, {})(),
+        optimizer=SERVER_OPTIMIZERS.build(settings.server_optimizer),
     )
     plan = {c.name: {m: prefix(rank) for m in ready.shapes} for c in ready.splits.clients}
     return made, ServerState(ServerModel(first_adapter(settings, ready.shapes), ready.extras), plan)

@@ -24,7 +24,7 @@ from polyrank.console.progress import Silent
 from polyrank.console.result_table import render
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import QuorumError, RunFolderError, SettingsError
-from polyrank.models import build_shell
+from polyrank.models import MODELS
 from polyrank.models.weights import put_weights
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.preparation import prepare
@@ -134,7 +134,7 @@ def test_before_is_the_plain_base_also_where_the_base_changes(tmp_path, aggregat
     lines = RunFolder.open(tmp_path / "run").read("clients")
     finals = {line["client"]: line for line in lines if line["event"] == "final"}
     workload = prepare(settings, None).workload
-    model = build_shell(settings.model.kind, settings.model.options, (64,), 10)
+    model = MODELS.build(settings.model).shell((64,), 10)
     put_weights(model, workload.base)
     assert len(finals) == 4
     for client, (_, rows) in workload.clients.items():

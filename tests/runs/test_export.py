@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 import polyrank
 from polyrank.errors import AdapterError, RunFolderError
-from polyrank.models import build_model
+from polyrank.models import MODELS
 from polyrank.record.run_folder import RunFolder
+from polyrank.registry import Named
 from polyrank.runs.export import export, load_base, read_trained
 from polyrank.runs.preparation import prepare
 from tests.small import small
@@ -221,7 +222,7 @@ def told(tmp_path):
             "weights": "base.safetensors",
         }
         if not (tmp_path / "base.safetensors").exists():
-            weights = build_model("mlp", {"hidden": [4]}, (6,), 3, 0).state_dict()
+            weights = MODELS.build(Named("mlp", {"hidden": [4]})).model((6,), 3, 0).state_dict()
             save_file(weights, tmp_path / "base.safetensors")
         (tmp_path / "base.json").write_text(json.dumps({**document, **changes}))
         return load_base(tmp_path)

@@ -58,7 +58,7 @@ class Echo:
 
 
 def federation(aggregator="rbla", cut=None, rows=0, **changes):
-    made = AGGREGATORS.make(aggregator, {})()
+    made = AGGREGATORS.build(aggregator)
     settings = small(**{"aggregator": aggregator, "rounds": 9, **changes})
     return Federation(settings, made, Echo(made), validation_rows=rows, test_rows=rows, cut=cut)
 

@@ -55,8 +55,8 @@ class Clients:
 
 def federation(aggregator="anchored", bad=None, without=(), **changes):
     settings = small(aggregator=aggregator, rounds=9, **{**SAFE, **changes})
-    made = AGGREGATORS.make(aggregator, {})()
-    optimizer = SERVER_OPTIMIZERS.make(settings.server_optimizer.kind, {})()
+    made = AGGREGATORS.build(aggregator)
+    optimizer = SERVER_OPTIMIZERS.build(settings.server_optimizer)
     return Federation(settings, made, Clients(made, bad, without), 0, 0, optimizer=optimizer)
 
 
@@ -302,7 +302,7 @@ def test_an_optimiser_s_memory_must_be_finite_too():
 
 def test_updates_that_are_large_together_are_taken_after_the_wait():
     """A thousand times what was sent, and the median of the round: all of them, or none, learnt."""
-    fold = AGGREGATORS.make("rbla", {})().fold
+    fold = AGGREGATORS.build("rbla").fold
     old = Factors(torch.ones(2, 3), torch.ones(4, 2), prefix(2))
     model = ServerModel({"fc": old}, {})
     intake = Intake(fold, model, bound=100.0)

@@ -157,7 +157,7 @@ def test_a_model_that_starts_at_random_is_left_alone_and_no_word_is_lost(tmp_pat
 def test_sums_without_a_finite_head_name_the_clients_with_the_least_and_the_largest():
     """Weights are as large as features are small: here too large for float32."""
     generator = torch.Generator().manual_seed(0)
-    head = StartingHead(HEAD_INITS.make("lda", {})(), "head", trained=False)
+    head = StartingHead(HEAD_INITS.build("lda"), "head", trained=False)
     state = ServerState(ServerModel({}, {"head.weight": torch.zeros(3, 4)}), {})
 
     def features(scale):

@@ -10,6 +10,7 @@ from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, unchanged
 from polyrank.errors import SettingsError
 from polyrank.lora.factors import Factors, prefix
+from polyrank.registry import Named
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import advance
 
@@ -19,11 +20,11 @@ RULES = [n for n in SERVER_OPTIMIZERS if n != "none"]
 
 
 def optimizer(name, **options):
-    return SERVER_OPTIMIZERS.make(name, options)()
+    return SERVER_OPTIMIZERS.build(Named(name, options))
 
 
 def aggregator(name):
-    return AGGREGATORS.make(name, {})()
+    return AGGREGATORS.build(name)
 
 
 def model(seed, *, base=None):

@@ -3,9 +3,21 @@
 An entry is a function that takes its options as keywords and returns an ``Aggregator``.
 """
 
-from polyrank.registry import Table
+from typing import TYPE_CHECKING
 
-AGGREGATORS = Table(
+from polyrank.registry import Found, Registry
+
+if TYPE_CHECKING:
+    from polyrank.aggregators.aggregator import Aggregator
+
+
+def _made(found: Found) -> "Aggregator":
+    from polyrank.aggregators.aggregator import Aggregator  # torch, which settings do without
+
+    return found.made(Aggregator)
+
+
+AGGREGATORS: Registry["Aggregator"] = Registry(
     "aggregator",
     {
         "anchored": "polyrank.aggregators.anchored:anchored",
@@ -24,4 +36,5 @@ AGGREGATORS = Table(
         "zero_padding": "polyrank.aggregators.zero_padding:zero_padding",
     },
     group="polyrank.aggregators",
+    make=_made,
 )

@@ -4,14 +4,13 @@ A chooser is ``f(evidence, limits, *, options) -> Choice``; ``static`` makes it 
 ``Allocator``. One's own is named ``"package.module:function"``. Nothing here needs torch.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from polyrank.allocators.choice import Choice, Chooser, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange
 from polyrank.allocators.protocol import Allocator, static
 from polyrank.allocators.reasons import explain, reasons, spread_note
-from polyrank.registry import Table
+from polyrank.registry import Found, Registry
 
 __all__ = [
     "ALLOCATORS",
@@ -23,13 +22,22 @@ __all__ = [
     "Limits",
     "ModuleRange",
     "explain",
-    "make_allocator",
     "reasons",
     "spread_note",
     "static",
 ]
 
-ALLOCATORS = Table(
+
+def _made(found: Found) -> Allocator:
+    """Make an allocator; a one-shot chooser is wrapped."""
+    made: Any = found.bound()
+    if not hasattr(made, "step"):
+        made = static(made, found.options.get("refresh_every"))
+    allocator: Allocator = made
+    return allocator
+
+
+ALLOCATORS: Registry[Allocator] = Registry(
     "allocator",
     {
         "autorank": "polyrank.allocators.autorank:autorank",
@@ -42,18 +50,5 @@ ALLOCATORS = Table(
         "hetlora": "polyrank.allocators.hetlora:HetLora",
     },
     group="polyrank.allocators",
+    make=_made,
 )
-
-
-def make_allocator(name: str, options: Mapping[str, Any]) -> Allocator:
-    """Make the named allocator with its options; a one-shot chooser is wrapped.
-
-    Raises:
-        UnknownNameError: no such allocator.
-        SettingsError: an option is unknown, missing or of the wrong type.
-    """
-    made: Any = ALLOCATORS.make(name, options)
-    if not hasattr(made, "step"):
-        made = static(made, options.get("refresh_every"))
-    allocator: Allocator = made
-    return allocator

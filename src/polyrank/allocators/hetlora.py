@@ -21,12 +21,13 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from polyrank.allocators import make_allocator
+from polyrank.allocators import ALLOCATORS
 from polyrank.allocators.choice import Choice, Evidence
 from polyrank.allocators.limits import Limits, Ranks
 from polyrank.allocators.marks import mark_of
 from polyrank.allocators.protocol import Allocator
 from polyrank.errors import DataError, SettingsError, UnknownNameError, nearest
+from polyrank.registry import Named
 
 State: TypeAlias = Mapping[str, Mapping[str, int]]  # client -> module -> rank
 
@@ -73,7 +74,7 @@ class HetLora:
         kept_rank(1, self.decay)
         if self.start == "hetlora":
             raise SettingsError("hetlora: start: expected another allocator, got 'hetlora'")
-        starter = make_allocator(self.start, self.start_options or {})
+        starter = ALLOCATORS.build(Named(self.start, self.start_options or {}))
         if starter.refresh_every is not None:
             raise SettingsError(
                 f"hetlora: start: expected an allocator that chooses once, got {self.start!r}"

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from polyrank.allocators import make_allocator
+from polyrank.allocators import ALLOCATORS
 from polyrank.allocators.choice import Choice, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange
 from polyrank.allocators.marks import mark_of
 from polyrank.allocators.protocol import Allocator
 from polyrank.allocators.uniform import uniform
 from polyrank.errors import SettingsError
+from polyrank.registry import Named
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Level:
     def __post_init__(self) -> None:
         if self.of == "level":
             raise SettingsError("level: of: expected another allocator, got 'level'")
-        other = make_allocator(self.of, self.of_options or {})
+        other = ALLOCATORS.build(Named(self.of, self.of_options or {}))
         object.__setattr__(self, "_other", other)
         for mark in ("reads_criteria", "reads_spectra", "by_hand"):
             object.__setattr__(self, mark, bool(mark_of(other, mark)))

@@ -9,7 +9,7 @@ from torch import nn
 
 from polyrank.errors import SettingsError
 from polyrank.lora.shapes import ModuleShape
-from polyrank.models import pretrained_of
+from polyrank.models import MODELS
 from polyrank.peft_bridge import Bridge, find_targets
 from polyrank.settings.schema import Settings
 
@@ -42,7 +42,7 @@ def trained_parts(settings: Settings, model: nn.Module) -> Parts:
             "has no gradient checkpointing of transformers; leave it out"
         )
     _check_precision(settings, model)
-    about = pretrained_of(settings.model.kind)
+    about = MODELS.build(settings.model).pretrained
     extras: str | Sequence[str] = settings.adapter.extras
     targets = settings.adapter.targets
     if about is None:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.aggregator import Aggregator
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.causes import told
 from polyrank.client.activations import activation_spectra
@@ -27,7 +26,7 @@ from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.inputs.arrays import ExampleSet
 from polyrank.lora.factors import Adapter, Tensors, shared_adapter
-from polyrank.models import build_shell
+from polyrank.models import MODELS
 from polyrank.models.weights import put_weights, share_weights
 from polyrank.peft_bridge import Bridge
 from polyrank.protocol.messages import (
@@ -96,7 +95,7 @@ def build_bridge(
     device: torch.device,
 ) -> Bridge:
     """Build the model, put the base weights in without a copy, and wrap it."""
-    model = build_shell(settings.model.kind, settings.model.options, input_shape, classes)
+    model = MODELS.build(settings.model).shell(input_shape, classes)
     put_weights(model, base)
     return wrap(settings, model.to(device))
 
@@ -116,8 +115,7 @@ class Trainer:
             ClientStore(workload.store) if workload.store else None,
             Start(self.settings.seed, shapes, workload.start),
         )
-        kind = self.settings.aggregator
-        self.aggregator: Aggregator = AGGREGATORS.make(kind.kind, kind.options)()
+        self.aggregator = AGGREGATORS.build(self.settings.aggregator)
         self.cut = cut_of(self.settings, self.bridge.shapes)
 
     def perform(self, task: Task) -> Answer:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -13,12 +14,12 @@ from polyrank.allocators import ALLOCATORS
 from polyrank.criteria import CRITERIA
 from polyrank.datasets import DATASETS
 from polyrank.head_inits import HEAD_INITS
-from polyrank.models import MODELS
+from polyrank.models import FROM_DATA, MODELS
 from polyrank.partitioners import PARTITIONERS
-from polyrank.registry import Table, option_parameters
+from polyrank.registry import Registry, option_parameters
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 
-TABLES = (
+TABLES: tuple[Registry[Any], ...] = (
     DATASETS,
     PARTITIONERS,
     MODELS,
@@ -39,14 +40,14 @@ class Listed:
     options: tuple[str, ...]
 
 
-def methods(table: Table) -> Iterator[Listed]:
+def methods(table: Registry[Any]) -> Iterator[Listed]:
     """Yield the entries of a table."""
     for name in table:
         target = table.load(name)
         options = tuple(
             p.name if p.default is p.empty else f"{p.name} = {p.default!r}"
             for p in option_parameters(target).values()
-            if not (table is MODELS and p.name in ("input_shape", "classes"))
+            if not (table is MODELS and p.name in FROM_DATA)
         )
         yield Listed(name, (inspect.getdoc(target) or "").partition("\n")[0], options)
 

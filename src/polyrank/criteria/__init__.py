@@ -5,17 +5,21 @@ named ``"package.module:function"``; if it reads losses, mark it with ``@reads_l
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from polyrank.criteria.noise import noisy_counts, noisy_view
 from polyrank.criteria.probe import reads_losses, reads_tokens
 from polyrank.criteria.view import ClientView
 from polyrank.errors import DataError
-from polyrank.registry import Table
+from polyrank.registry import Found, Registry
+
+Criterion: TypeAlias = Callable[[ClientView], float]
 
 __all__ = [
     "CRITERIA",
     "ClientView",
+    "Criterion",
     "measure",
     "needs_probe",
     "noisy_counts",
@@ -25,7 +29,7 @@ __all__ = [
     "without_noise",
 ]
 
-CRITERIA = Table(
+CRITERIA: Registry[Criterion] = Registry(
     "criterion",
     {
         "loss_entropy": "polyrank.criteria.loss_entropy:loss_entropy",
@@ -38,6 +42,7 @@ CRITERIA = Table(
         "sample_count": "polyrank.criteria.sample_count:sample_count",
     },
     group="polyrank.criteria",
+    make=Found.bound,
 )
 
 
@@ -50,7 +55,7 @@ def measure(names: Iterable[str], view: ClientView) -> dict[str, float]:
     """
     measured: dict[str, float] = {}
     for name in names:
-        value = float(CRITERIA.load(name)(view))
+        value = float(CRITERIA.build(name)(view))
         if not math.isfinite(value):
             raise DataError(f"criterion {name!r}: expected a finite number, got {value}")
         measured[name] = value
@@ -63,7 +68,7 @@ def needs_probe(names: Iterable[str]) -> bool:
     Raises:
         UnknownNameError: no such criterion.
     """
-    return any(getattr(CRITERIA.load(name), "reads_losses", False) for name in names)
+    return any(getattr(CRITERIA.build(name), "reads_losses", False) for name in names)
 
 
 def without_noise(names: Iterable[str]) -> list[str]:
@@ -73,4 +78,4 @@ def without_noise(names: Iterable[str]) -> list[str]:
         UnknownNameError: no such criterion.
     """
     marks = ("reads_losses", "reads_tokens")
-    return [n for n in names if any(getattr(CRITERIA.load(n), mark, False) for mark in marks)]
+    return [n for n in names if any(getattr(CRITERIA.build(n), mark, False) for mark in marks)]

@@ -1,16 +1,18 @@
 """The one way to get a data set: from a name, a file, or a list of files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from polyrank.datasets.checks import existing_file
 from polyrank.datasets.data import Data, with_test
 from polyrank.datasets.files import concatenate
 from polyrank.errors import DataError, UnknownNameError, nearest
-from polyrank.registry import Table, check_options
+from polyrank.registry import Found, Named, Registry
 
-DATASETS = Table(
+Loader: TypeAlias = Callable[[str], Data]
+
+DATASETS: Registry[Loader] = Registry(
     "data set",
     {
         "digits": "polyrank.datasets.digits:digits",
@@ -20,6 +22,7 @@ DATASETS = Table(
         "hf": "polyrank.datasets.hf:hf",
     },
     group="polyrank.datasets",
+    make=Found.bound,
 )
 
 _SUFFIXES = {
@@ -70,7 +73,7 @@ def check_source(source: str | Sequence[str], options: Mapping[str, Any]) -> Non
     """
     for item in [source] if isinstance(source, str) else _distinct(source):
         name, _ = _parse(item)
-        check_options(DATASETS.load(name), options, f"{DATASETS.kind} {item!r}")
+        DATASETS.build(Named(name, options), item)
 
 
 def check_files(source: str | Sequence[str], options: Mapping[str, Any]) -> None:
@@ -94,8 +97,7 @@ def kind_of(source: str) -> str:
 
 def _load_one(source: str, options: Mapping[str, Any]) -> Data:
     name, argument = _parse(source)
-    loader = DATASETS.load(name)
-    data = loader(argument, **check_options(loader, options, f"{DATASETS.kind} {source!r}"))
+    data = DATASETS.build(Named(name, options), source)(argument)
     if not isinstance(data, Data):
         raise DataError(f"data set {source!r}: expected a Data, came {type(data).__name__}")
     count = len(data.label_names)

@@ -4,9 +4,22 @@ An entry is a function that takes its options as keywords and returns a ``HeadIn
 to start from the head as the model has it.
 """
 
-from polyrank.registry import Table
+from types import NoneType
+from typing import TYPE_CHECKING
 
-HEAD_INITS = Table(
+from polyrank.registry import Found, Registry
+
+if TYPE_CHECKING:
+    from polyrank.head_inits.head_init import HeadInit
+
+
+def _made(found: Found) -> "HeadInit | None":
+    from polyrank.head_inits.head_init import HeadInit  # torch
+
+    return found.made(HeadInit, NoneType)
+
+
+HEAD_INITS: Registry["HeadInit | None"] = Registry(
     "head init",
     {
         "auto": "polyrank.head_inits.auto:auto",
@@ -15,4 +28,5 @@ HEAD_INITS = Table(
         "lda": "polyrank.head_inits.lda:lda",
     },
     group="polyrank.head_inits",
+    make=_made,
 )

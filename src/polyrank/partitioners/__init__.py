@@ -6,10 +6,10 @@ row indices per client. No row is given twice; every row is given, except by ``n
 when it is asked to drop small groups.
 """
 
-from polyrank.partitioners.rows import Rows
-from polyrank.registry import Table
+from polyrank.partitioners.rows import Partition, Rows
+from polyrank.registry import Found, Registry
 
-PARTITIONERS = Table(
+PARTITIONERS: Registry[Partition] = Registry(
     "partitioner",
     {
         "iid": "polyrank.partitioners.iid:iid",
@@ -20,6 +20,7 @@ PARTITIONERS = Table(
         "natural": "polyrank.partitioners.natural:natural",
     },
     group="polyrank.partitioners",
+    make=Found.bound,
 )
 
-__all__ = ["PARTITIONERS", "Rows"]
+__all__ = ["PARTITIONERS", "Partition", "Rows"]

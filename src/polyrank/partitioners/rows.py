@@ -1,7 +1,9 @@
 """What a partitioner sees of a data set, and what several partitioners do with it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -28,6 +30,9 @@ class Rows:
         order = np.argsort(self.labels, kind="stable")
         starts = np.unique(self.labels[order], return_index=True)[1]
         return np.split(order, starts[1:])
+
+
+Partition: TypeAlias = Callable[[Rows, int | None, np.random.Generator], list[np.ndarray]]
 
 
 def deal(

@@ -1,6 +1,5 @@
 """Split a data set into what the server holds and what each client holds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +8,8 @@ from polyrank.client_names import fault_of_name
 from polyrank.datasets.data import Data
 from polyrank.datasets.stratified import draw
 from polyrank.errors import DataError, EmptyClientError, SettingsError
-from polyrank.partitioners.rows import Rows
+from polyrank.partitioners.rows import Partition, Rows
 from polyrank.seeding import numpy_stream
-
-Partition = Callable[[Rows, int | None, np.random.Generator], list[np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)

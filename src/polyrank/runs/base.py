@@ -12,14 +12,14 @@ from torch import Tensor
 from polyrank.disk.checkpoint import hash_of
 from polyrank.errors import RunFolderError
 from polyrank.lora.factors import Tensors
-from polyrank.models import build_model, build_shell, pretrained_of
+from polyrank.models import MODELS
 from polyrank.models.weights import read_weights
 from polyrank.settings.schema import Settings
 
 
 def is_published(settings: Settings) -> bool:
     """Whether all of the base but its new head is a pre-trained model as it was published."""
-    about = pretrained_of(settings.model.kind)
+    about = MODELS.build(settings.model).pretrained
     return about is not None and settings.base == "random" and settings.pretrain is None
 
 
@@ -39,21 +39,20 @@ def whole_base(settings: Settings, kept: Tensors, header: Mapping[str, Any]) -> 
     """
     if "published" not in header:
         return kept
-    kind = settings.model
-    model = build_model(kind.kind, kind.options, header["input_shape"], header["classes"], 0)
+    model = MODELS.build(settings.model).model(header["input_shape"], header["classes"], 0)
     published = {n: t for n, t in read_weights(model).items() if n not in kept}
     if hash_of(published) != header["published"]:
         raise RunFolderError(
-            f"model {kind.options.get('name')!r} is not the one that the run began with: its "
-            "weights have changed"
+            f"model {settings.model.options.get('name')!r} is not the one that the run began "
+            "with: its weights have changed"
         )
     return {**published, **kept}
 
 
 def _new_tensors(settings: Settings, base: Tensors, classes: int) -> dict[str, Tensor]:
     """Return the tensors of the head that did not come with the model."""
-    about = pretrained_of(settings.model.kind)
-    assert about is not None
-    shell = build_shell(settings.model.kind, settings.model.options, (), classes)
-    heads = tuple(f"{name}." for name in about.extras(shell))
+    factory = MODELS.build(settings.model)
+    assert factory.pretrained is not None
+    extras = factory.pretrained.extras(factory.shell((), classes))
+    heads = tuple(f"{name}." for name in extras)
     return {n: t for n, t in base.items() if n.startswith(heads)}

@@ -7,7 +7,7 @@ import numpy as np
 from polyrank.datasets import Data
 from polyrank.errors import DataError, SettingsError
 from polyrank.inputs.arrays import Encoded, Examples, ExampleSet
-from polyrank.models import check_model, pretrained_of
+from polyrank.models import MODELS
 from polyrank.settings.schema import Settings
 
 
@@ -26,11 +26,10 @@ def encode(
         DataError: the model takes inputs of another kind.
         SettingsError: the calibrated loss is asked for and nothing is classified.
     """
-    about = pretrained_of(settings.model.kind)
-    if about is None:
+    factory = MODELS.build(settings.model)
+    if factory.pretrained is None:
         return Encoded(Examples.from_arrays(inputs, labels))
-    options = check_model(settings.model.kind, settings.model.options)
-    encoded = about.encode(inputs, labels, cache, options)
+    encoded = factory.pretrained.encode(inputs, labels, cache, factory.options())
     if predicts_tokens(encoded.examples) and settings.training.local_loss == "calibrated":
         raise SettingsError(
             "training.local_loss = 'calibrated': expected a task with labels, this model "

@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from torch import Tensor
 
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.aggregator import Aggregator, ServerModel
+from polyrank.aggregators.aggregator import ServerModel
 from polyrank.allocators import Choice
 from polyrank.client.training import choose_device
 from polyrank.console.progress import Silent, Watcher
@@ -26,7 +26,6 @@ from polyrank.protocol.messages import Measured
 from polyrank.record.kept_states import check_settings, keep_state, lasting, newest_whole
 from polyrank.record.run_folder import RunFolder
 from polyrank.record.summary import summarize
-from polyrank.registry import Table
 from polyrank.report import write_report
 from polyrank.runs.base import kept_part, whole_base
 from polyrank.runs.preparation import fingerprint, first_adapter, first_extras, prepare
@@ -38,9 +37,8 @@ from polyrank.server.round_record import RoundRecord, Turn, round_line, update_l
 from polyrank.server.saved_state import check_fits, pack_state, unpack_state
 from polyrank.server.starting_head import has_new_head, starting_head
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
-from polyrank.server_optimizers.optimizer import ServerOptimizer
 from polyrank.settings.ranges import module_ranges
-from polyrank.settings.schema import Method, Settings
+from polyrank.settings.schema import Settings
 from polyrank.threads import one_thread
 
 
@@ -80,8 +78,8 @@ class _Run:
             with as_written(folder.path):
                 check_settings(folder, settings, self.saved[1]["settings"])
         self.failures: list[Turn] = []
-        self.aggregator: Aggregator = _made(AGGREGATORS, settings.aggregator)
-        self.optimizer: ServerOptimizer | None = _made(SERVER_OPTIMIZERS, settings.server_optimizer)
+        self.aggregator = AGGREGATORS.build(settings.aggregator)
+        self.optimizer = SERVER_OPTIMIZERS.build(settings.server_optimizer)
         choose_device(settings.device)
         watcher.stage("data and model")
         base_path = folder.checkpoint / "base.safetensors"
@@ -363,10 +361,6 @@ class _Run:
         self.folder.append("clients", lines)
         self.clock.lap("final")
         self._keep_time(state.round)
-
-
-def _made(table: Table, method: Method) -> Any:  # noqa: ANN401 - what the table holds
-    return table.make(method.kind, method.options)()
 
 
 def _same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:

@@ -25,7 +25,7 @@ from polyrank.disk.files import write_whole
 from polyrank.disk.outside import as_written, read_object
 from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
 from polyrank.lora.factors import Adapter, Tensors
-from polyrank.models import MODELS, build_model, build_shell, pretrained_of
+from polyrank.models import MODELS
 from polyrank.models.packed import packed_modules
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import (
@@ -104,8 +104,7 @@ class TrainedModel:
         return replace(self, base=unpacked(self.base))
 
     def _shell(self) -> nn.Module:
-        kind = self.settings.model
-        return build_shell(kind.kind, kind.options, self.input_shape, self.classes)
+        return MODELS.build(self.settings.model).shell(self.input_shape, self.classes)
 
 
 def read_trained(path: Path, client: str | None) -> TrainedModel:
@@ -243,7 +242,8 @@ def _write(
         "classes": trained.classes,
         "weights": "model.safetensors" if merge else "base.safetensors",
     }
-    settings, about_model = trained.settings, pretrained_of(trained.settings.model.kind)
+    settings = trained.settings
+    about_model = MODELS.build(settings.model).pretrained
     if merge:
         weights: Mapping[str, Tensor] = trained.unpacked().bridge().merged_weights()
     else:
@@ -323,12 +323,13 @@ def load_base(folder: str | Path, trust: bool = False, base: str | Path | None =
 
 
 def _built(about: _About, path: Path) -> nn.Module:
-    kind, options = about.model.kind, about.model.options
+    factory = MODELS.build(about.model)
     if about.weights is None:
-        if pretrained_of(kind) is None:
-            raise AdapterError(f"{path}: base.json: expected the weights of model {kind!r}")
-        return build_model(kind, options, about.input_shape, about.classes, seed=0)
-    model = build_shell(kind, options, about.input_shape, about.classes)
+        if factory.pretrained is None:
+            said = f"expected the weights of model {about.model.kind!r}"
+            raise AdapterError(f"{path}: base.json: {said}")
+        return factory.model(about.input_shape, about.classes, seed=0)
+    model = factory.shell(about.input_shape, about.classes)
     put_weights(model, load_file(path / about.weights))
     return model
 

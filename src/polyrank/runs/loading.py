@@ -18,11 +18,10 @@ def load_split(settings: Settings) -> tuple[Data, Splits]:
     data = datasets.load(
         source.source, seed=settings.seed, test=source.test, options=source.options
     )
-    rule = settings.partition
     splits = split(
         data,
-        PARTITIONERS.make(rule.kind, rule.options),
-        clients=rule.clients,
+        PARTITIONERS.build(settings.partition),
+        clients=settings.partition.clients,
         public=settings.pretrain.share if settings.pretrain else 0.0,
         validation=source.validation,
         client_test=source.client_test,

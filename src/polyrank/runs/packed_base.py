@@ -3,7 +3,6 @@
 from torch import nn
 
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.aggregator import Aggregator
 from polyrank.errors import SettingsError
 from polyrank.settings.schema import Settings
 
@@ -19,11 +18,9 @@ def check_packed(settings: Settings, model: nn.Module) -> None:
     held = "model.dtype: the base is packed into 4 bits"
     if settings.pretrain is not None:
         raise SettingsError(f"{held} and cannot be trained: leave pretrain out")
-    kind = settings.aggregator
-    chosen: Aggregator = AGGREGATORS.make(kind.kind, kind.options)()
-    if chosen.changes_base:
+    if AGGREGATORS.build(settings.aggregator).changes_base:
         raise SettingsError(
-            f"{held}, and aggregator {kind.kind!r} adds to it in every round, which would be "
-            "rounded away: choose one that leaves the base alone, such as 'anchored', 'flexlora' "
-            "or 'rbla', or model.dtype = 'bf16'"
+            f"{held}, and aggregator {settings.aggregator.kind!r} adds to it in every round, "
+            "which would be rounded away: choose one that leaves the base alone, such as "
+            "'anchored', 'flexlora' or 'rbla', or model.dtype = 'bf16'"
         )

@@ -20,7 +20,7 @@ from polyrank.inputs.arrays import ExampleSet
 from polyrank.lora.alignment import all_aligned
 from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
 from polyrank.lora.shapes import ModuleShape
-from polyrank.models import build_model, build_shell, pretrained_of
+from polyrank.models import MODELS
 from polyrank.models.packed import count_numbers
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.partitioners.splits import Splits
@@ -99,16 +99,14 @@ def prepare(
     check_labels(data, train)
     check_several(data, train)
     classes = len(data.label_names)
-    kind, options = settings.model.kind, settings.model.options
+    factory = MODELS.build(settings.model)
     drawn: Sequence[str] = ()
     if base is None:
-        model = build_model(
-            kind, options, train.input_shape, classes, derive(settings.seed, "base")
-        )
+        model = factory.model(train.input_shape, classes, derive(settings.seed, "base"))
         make_base(model, settings, train, torch.from_numpy(splits.public))
         drawn = _drawn(settings, model)
     else:
-        model = build_shell(kind, options, train.input_shape, classes)
+        model = factory.shell(train.input_shape, classes)
         put_weights(model, base)
     parts = trained_parts(settings, model)
     _check_modules(settings, parts.shapes)
@@ -174,7 +172,7 @@ def make_base(model: nn.Module, settings: Settings, train: ExampleSet, public: T
 
 def _drawn(settings: Settings, model: nn.Module) -> list[str]:
     """Name the weights of a pre-trained model that neither it nor the settings have given."""
-    about = pretrained_of(settings.model.kind)
+    about = MODELS.build(settings.model).pretrained
     if about is None or not is_published(settings):
         return []
     given = read_saved(Path(settings.init_adapter)) if settings.init_adapter else {}

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyrank.allocators import (
+    ALLOCATORS,
     Budget,
     Choice,
     Evidence,
     Limits,
-    make_allocator,
     reasons,
 )
 from polyrank.allocators.marks import mark_of
@@ -41,9 +41,8 @@ class RankChooser:
     def __init__(
         self, settings: Settings, clients: Sequence[str], shapes: Mapping[str, ModuleShape]
     ) -> None:
-        kind = settings.allocator
         self.settings, self.clients = settings, clients
-        self.allocator = make_allocator(kind.kind, kind.options)
+        self.allocator = ALLOCATORS.build(settings.allocator)
         ranges = module_ranges(settings, shapes)
         self.cut = cut_of(settings, shapes)
         self.limits = Limits(ranges, _budget(settings), _caps(settings, clients))

@@ -109,9 +109,8 @@ def starting_head(
     Raises:
         SettingsError: a head is to be made and none is trained in full.
     """
-    kind = settings.head_init
-    by: HeadInit | None = HEAD_INITS.make(kind.kind, kind.options)()
+    by = HEAD_INITS.build(settings.head_init)
     if by is None or (by.only_new and not (new and settings.probe.epsilon is None)):
         return None
-    name = head_of(extras, classes, kind.kind)
+    name = head_of(extras, classes, settings.head_init.kind)
     return StartingHead(by, name, settings.init_adapter is not None)

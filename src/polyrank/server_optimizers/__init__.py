@@ -4,9 +4,22 @@ An entry is a function that takes its options as keywords and returns a ``Server
 or None to take the aggregated model as it is.
 """
 
-from polyrank.registry import Table
+from types import NoneType
+from typing import TYPE_CHECKING
 
-SERVER_OPTIMIZERS = Table(
+from polyrank.registry import Found, Registry
+
+if TYPE_CHECKING:
+    from polyrank.server_optimizers.optimizer import ServerOptimizer
+
+
+def _made(found: Found) -> "ServerOptimizer | None":
+    from polyrank.server_optimizers.optimizer import ServerOptimizer  # torch
+
+    return found.made(ServerOptimizer, NoneType)
+
+
+SERVER_OPTIMIZERS: Registry["ServerOptimizer | None"] = Registry(
     "server optimizer",
     {
         "none": "polyrank.server_optimizers.none:none",
@@ -15,4 +28,5 @@ SERVER_OPTIMIZERS = Table(
         "fedyogi": "polyrank.server_optimizers.adaptive:fedyogi",
     },
     group="polyrank.server_optimizers",
+    make=_made,
 )

@@ -1,6 +1,6 @@
 """What ``probe.epsilon`` does not go with: what would leave a client without any noise."""
 
-from polyrank.allocators import make_allocator
+from polyrank.allocators import ALLOCATORS
 from polyrank.allocators.marks import mark_of
 from polyrank.criteria import without_noise
 from polyrank.errors import SettingsError
@@ -15,12 +15,12 @@ def check_epsilon(settings: Settings) -> None:
     """
     if settings.probe.epsilon is None:
         return
-    kind = settings.allocator
-    allocator = make_allocator(kind.kind, kind.options)
+    allocator = ALLOCATORS.build(settings.allocator)
     if mark_of(allocator, "reads_spectra"):
         raise SettingsError(
-            f"allocator {kind.kind!r} is sent how the inputs of each client's modules vary, and "
-            "probe.epsilon puts noise on label counts alone; leave one of the two out"
+            f"allocator {settings.allocator.kind!r} is sent how the inputs of each client's "
+            "modules vary, and probe.epsilon puts noise on label counts alone; leave one of the "
+            "two out"
         )
     open_ones = without_noise(settings.criteria) if mark_of(allocator, "reads_criteria") else []
     if open_ones:

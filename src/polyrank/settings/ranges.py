@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from polyrank.aggregators.pruning import Cut
-from polyrank.allocators import ModuleRange, make_allocator
+from polyrank.allocators import ALLOCATORS, ModuleRange
 from polyrank.allocators.marks import mark_of
 from polyrank.errors import SettingsError
 from polyrank.lora.shapes import ModuleShape
@@ -15,8 +15,7 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
 
     Ranks by hand are taken as given.
     """
-    kind = settings.allocator
-    by_hand = mark_of(make_allocator(kind.kind, kind.options), "by_hand")
+    by_hand = mark_of(ALLOCATORS.build(settings.allocator), "by_hand")
     ranges = {}
     for name, shape in shapes.items():
         own = settings.ranks.modules.get(name)
@@ -32,8 +31,7 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
 
 def cut_of(settings: Settings, shapes: Mapping[str, ModuleShape]) -> Cut | None:
     """Return the rule by which clients cut their ranks, None where the allocator has none."""
-    kind = settings.allocator
-    allocator = make_allocator(kind.kind, kind.options)
+    allocator = ALLOCATORS.build(settings.allocator)
     if not mark_of(allocator, "cuts"):
         return None
     least = {name: given.r_min for name, given in module_ranges(settings, shapes).items()}

@@ -25,7 +25,7 @@ from polyrank.errors import SettingsError
 from polyrank.head_inits import HEAD_INITS
 from polyrank.models import MODELS
 from polyrank.partitioners import PARTITIONERS
-from polyrank.registry import Table, name_of
+from polyrank.registry import Registry, name_of
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 
 SAFE = {
@@ -366,7 +366,7 @@ class Settings(Strict):
         return self
 
     @property
-    def named_methods(self) -> list[tuple[str, Table, str]]:
+    def named_methods(self) -> list[tuple[str, Registry[Any], str]]:
         """Every method that is named: the key, the table that it is looked up in, the name."""
         return [
             ("partition", PARTITIONERS, self.partition.kind),
