@@ -19,8 +19,8 @@ import numpy as np
 PLAN = """
 import sys
 from pathlib import Path
-from polyrank.planning.rank_plan import plan_file
-planned = plan_file(Path(sys.argv[1]), r_min=4, r_max=64, budget=16)
+from polyrank.planning.rank_plan import plan
+planned = plan(Path(sys.argv[1]), r_min=4, r_max=64, budget=16)
 planned.write_csv(Path(sys.argv[2]))
 """
 

@@ -6,9 +6,8 @@ python examples/parts.py
 import numpy as np
 import torch
 
-from polyrank.aggregators.rbla import rank_wise_mean
+from polyrank import aggregate_adapters, autorank
 from polyrank.allocators import Budget, Evidence, Limits, ModuleRange, reasons
-from polyrank.allocators.autorank import autorank
 from polyrank.lora.factors import Factors, prefix
 
 evidence = Evidence(
@@ -27,9 +26,9 @@ for client, rank, why in zip(
 
 torch.manual_seed(0)
 updates = [
-    (Factors(torch.randn(rank, 768), torch.randn(768, rank), prefix(rank)), examples)
+    ({"q_proj": Factors(torch.randn(rank, 768), torch.randn(768, rank), prefix(rank))}, examples)
     for rank, examples in zip(choice.ranks["q_proj"].tolist(), (120, 5200, 900), strict=True)
 ]
-server = Factors(torch.zeros(16, 768), torch.zeros(768, 16), prefix(16))
-merged = rank_wise_mean(updates, server)
+server = {"q_proj": Factors(torch.zeros(16, 768), torch.zeros(768, 16), prefix(16))}
+merged = aggregate_adapters("rbla", updates, server).adapter["q_proj"]
 print(f"merged a {tuple(merged.a.shape)}, b {tuple(merged.b.shape)}")

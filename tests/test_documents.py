@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyrank import load_settings
-from polyrank.planning.rank_plan import plan_file
+from polyrank.planning.rank_plan import plan
 from tests.printed import shown_is_printed
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +66,7 @@ def test_readme_names_every_command_and_method():
 
 
 def test_the_planning_example_keeps_its_budget_and_caps():
-    planned = plan_file(ROOT / "examples" / "clients.csv", r_min=4, r_max=64, budget=24)
+    planned = plan(ROOT / "examples" / "clients.csv", r_min=4, r_max=64, budget=24)
     ranks = dict(zip(planned.choice.clients, planned.ranks.tolist(), strict=True))
     assert sum(ranks.values()) <= 24 * 6
     assert ranks["phone-f"] <= 8

@@ -137,7 +137,7 @@ def test_formulas_in_a_plan_s_file_are_texts_and_numbers_stay_numbers(tmp_path):
         writer = csv.writer(file)
         rows = ([name, k] for k, name in enumerate(texts + numbers + others))
         writer.writerows([["client", "=x"], *rows])
-    planning.plan_file(tmp_path / "c.csv", r_min=1, r_max=9).write_csv(tmp_path / "out.csv")
+    planning.plan(tmp_path / "c.csv", r_min=1, r_max=9).write_csv(tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:
         cells = [row["client"] for row in csv.DictReader(file)]
     assert cells == ["'" + text.replace("\r", "\n") for text in texts] + numbers + others
@@ -189,7 +189,7 @@ def test_a_long_name_is_answered_from_every_file(tmp_path, natural, polyrank_say
     long = "x" * 10_000
     (tmp_path / "c.csv").write_text(f"client,x\na,1\n{long},2\n")
     with pytest.raises(DataError, match=r"line 3, column 'client': expected .* at most 200 bytes"):
-        planning.plan_file(tmp_path / "c.csv", r_min=1, r_max=4)
+        planning.plan(tmp_path / "c.csv", r_min=1, r_max=4)
     settings = natural(["a", long])
     with pytest.raises(PolyRankError, match="at most 200 bytes"):
         polyrank.run(settings, out=tmp_path / "run")
@@ -207,5 +207,5 @@ def test_names_of_the_largest_size_make_a_whole_run(tmp_path, natural):
 def test_a_console_of_one_s_own_shows_names_in_one_line(tmp_path):
     (tmp_path / "c.csv").write_text("client,x\n\x1b[2Ja,1\nb,2\n")
     console = Console(file=io.StringIO(), width=80)
-    planning.plan_file(tmp_path / "c.csv", r_min=1, r_max=4).render(console)
+    planning.plan(tmp_path / "c.csv", r_min=1, r_max=4).render(console)
     assert not steers(console.file.getvalue())

@@ -1,13 +1,75 @@
 """Federated LoRA fine-tuning in which every client gets its own rank.
 
-``run`` and ``resume`` do what the commands of the same names do; the parts are in
-``polyrank.mcda``, ``polyrank.criteria``, ``polyrank.allocators``, ``polyrank.aggregators``
-and ``polyrank.partitioners``.
+Whole runs: ``run``, ``resume``, ``control``, and what is done with one afterwards, ``evaluate``,
+``export``, ``load_base`` and ``write_report``. Ranks before training: ``plan``. Only the parts,
+for a stack of your own: ``autorank``, ``aggregate_adapters``, and ``polyrank.mcda``,
+``polyrank.criteria``, ``polyrank.allocators``, ``polyrank.aggregators``,
+``polyrank.partitioners``. All are imported when they are first used; only what needs torch
+imports it.
 """
 
-from polyrank.api import resume, run
-from polyrank.settings.controls import control
-from polyrank.settings.toml import load_settings, make_settings
+import importlib
+from typing import TYPE_CHECKING
 
-__all__ = ["control", "load_settings", "make_settings", "resume", "run"]
+if TYPE_CHECKING:
+    from polyrank import aggregators, allocators, criteria, errors, mcda, partitioners
+    from polyrank.aggregators.by_name import aggregate_adapters
+    from polyrank.allocators.autorank import autorank
+    from polyrank.api import resume, run
+    from polyrank.planning.rank_plan import plan
+    from polyrank.report.page import write_report
+    from polyrank.runs.evaluation import evaluate
+    from polyrank.runs.export import export, load_base
+    from polyrank.settings.controls import control
+    from polyrank.settings.toml import load_settings, make_settings
+
+__all__ = [
+    "aggregate_adapters",
+    "aggregators",
+    "allocators",
+    "autorank",
+    "control",
+    "criteria",
+    "errors",
+    "evaluate",
+    "export",
+    "load_base",
+    "load_settings",
+    "make_settings",
+    "mcda",
+    "partitioners",
+    "plan",
+    "resume",
+    "run",
+    "write_report",
+]
 __version__ = "0.1.0"
+
+_FROM = {
+    "aggregate_adapters": "polyrank.aggregators.by_name",
+    "autorank": "polyrank.allocators.autorank",
+    "control": "polyrank.settings.controls",
+    "evaluate": "polyrank.runs.evaluation",
+    "export": "polyrank.runs.export",
+    "load_base": "polyrank.runs.export",
+    "load_settings": "polyrank.settings.toml",
+    "make_settings": "polyrank.settings.toml",
+    "plan": "polyrank.planning.rank_plan",
+    "resume": "polyrank.api",
+    "run": "polyrank.api",
+    "write_report": "polyrank.report.page",
+}
+
+if not TYPE_CHECKING:  # or type checkers take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used."""
+        if name in _FROM:
+            return getattr(importlib.import_module(_FROM[name]), name)
+        if name in __all__:
+            return importlib.import_module(f"polyrank.{name}")
+        raise AttributeError(f"module 'polyrank' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -130,14 +130,14 @@ def plan(
     ] = None,
 ) -> None:
     """Choose ranks for the clients of a CSV file, and say why, before anything is trained."""
-    from polyrank.planning.rank_plan import parse_weights, plan_file
+    from polyrank.planning import rank_plan
 
-    planned = plan_file(
+    planned = rank_plan.plan(
         clients,
         r_min=r_min,
         r_max=r_max,
         budget=budget,
-        criterion_weights=parse_weights(weights),
+        criterion_weights=rank_plan.parse_weights(weights),
         cost_criteria=cost or [],
         spread=cast("SpreadRule", spread),
     )
@@ -180,9 +180,11 @@ def export(
     """Write a trained adapter as a PEFT folder, or merged into its base."""
     if whole == (client is not None):
         raise SettingsError("expected either --client ID or --global")
-    from polyrank.runs.export import export as write
+    from polyrank.runs import export as exporting
 
-    written = write(run_folder, out, client=client, merge=merge, pad_rank=pad_rank, trust=trust)
+    written = exporting.export(
+        run_folder, out, client=client, merge=merge, pad_rank=pad_rank, trust=trust
+    )
     typer.echo(plain(f"written: {written}"))
 
 
@@ -197,9 +199,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a trained model on the run's test rows, or on other data."""
-    from polyrank.runs.evaluation import evaluate_run
+    from polyrank.runs import evaluation
 
-    metrics = evaluate_run(run_folder, data, client, trust=trust)
+    metrics = evaluation.evaluate(run_folder, data, client, trust=trust)
     if as_json:
         typer.echo(json.dumps(metrics))
     else:

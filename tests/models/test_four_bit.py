@@ -17,7 +17,7 @@ from polyrank.peft_bridge import find_extras, find_targets
 from polyrank.protocol.messages import Update
 from polyrank.record.run_folder import RunFolder
 from polyrank.registry import Named
-from polyrank.runs.evaluation import evaluate_run
+from polyrank.runs.evaluation import evaluate
 from polyrank.runs.export import export, load_base, read_trained
 from polyrank.runs.packed_base import check_packed
 from polyrank.runs.preparation import prepare
@@ -254,7 +254,7 @@ def test_the_run_keeps_no_copy_of_the_model_and_is_evaluated_again(run):
     kept, _ = load_tensors(run / "checkpoint" / "base.safetensors")
     assert set(kept) == {"classifier.weight", "classifier.bias"}
     ended = RunFolder.open(run).read("rounds")[-1]["test"]
-    found = evaluate_run(run)
+    found = evaluate(run)
     assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-6)
     state = RunFolder.open(run).last_state()
     assert load_tensors(state)[1]["facts"]["parameters"]["base"] == 22714371

@@ -14,7 +14,7 @@ from polyrank.errors import PolyRankError, RunFolderError, SettingsError
 from polyrank.record.run_folder import RunFolder
 from polyrank.report import read_run, write_report
 from polyrank.report.live import LiveServer, watched
-from polyrank.runs.evaluation import evaluate_run
+from polyrank.runs.evaluation import evaluate
 from polyrank.runs.export import export
 from polyrank.settings.toml import load_settings, make_settings
 from tests.small import small
@@ -35,7 +35,7 @@ def use(folder: Path) -> None:
     uses = [
         lambda: write_report([folder], folder.parent / "page.html"),
         lambda: write_report([folder, folder], folder.parent / "page.html"),
-        lambda: evaluate_run(folder, client="0"),
+        lambda: evaluate(folder, client="0"),
         lambda: export(folder, folder.parent / "out"),
         lambda: polyrank.resume(folder, overrides=["rounds=1"]),
     ]

@@ -9,7 +9,7 @@ import torch
 import polyrank
 from polyrank.datasets import load
 from polyrank.errors import DataError
-from polyrank.runs.evaluation import evaluate_run
+from polyrank.runs.evaluation import evaluate
 from polyrank.runs.export import read_trained
 from tests.small import small, tiny_digits
 
@@ -34,13 +34,13 @@ def run(tmp_path_factory):
 
 
 def test_the_run_s_own_test_rows_give_the_recorded_metrics(run):
-    found = evaluate_run(run, trust=True)
+    found = evaluate(run, trust=True)
     settings = read_trained(run, None).settings
     assert found["rows"] == len(load(settings.data.source, seed=0).test_y)
 
 
 def test_all_rows_of_other_data_count_and_labels_are_told_by_name(run):
-    found = evaluate_run(run, source="tests.runs.test_evaluation:evens")
+    found = evaluate(run, source="tests.runs.test_evaluation:evens")
     data = evens("")
     assert found["rows"] == len(data.train_y)
     model = read_trained(run, None).bridge().model
@@ -54,7 +54,7 @@ def test_all_rows_of_other_data_count_and_labels_are_told_by_name(run):
 
 def test_labels_that_the_model_does_not_know_are_an_error(run):
     with pytest.raises(DataError, match=r"the model knows, 0, 1, .*; came a, b$"):
-        evaluate_run(run, source="tests.runs.test_evaluation:letters")
+        evaluate(run, source="tests.runs.test_evaluation:letters")
 
 
 def test_a_file_is_read_with_the_columns_of_the_run_s(tmp_path):

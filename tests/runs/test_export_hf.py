@@ -12,7 +12,7 @@ import polyrank
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import AdapterError, DataError, RunFolderError
 from polyrank.record.run_folder import RunFolder
-from polyrank.runs.evaluation import evaluate_run
+from polyrank.runs.evaluation import evaluate
 from polyrank.runs.export import export, load_base, read_trained
 from tests.texts import model_path, needs_demo, text_settings
 
@@ -84,7 +84,7 @@ def test_a_base_that_aggregation_has_changed_is_exported_with_it(tmp_path):
     torch.testing.assert_close(logits(load_base(tmp_path / "merged")), wanted, rtol=1e-4, atol=1e-4)
     model.symlink_to(model_path())
     ended = RunFolder.open(run).read_summary()
-    assert evaluate_run(run)["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-4)
+    assert evaluate(run)["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-4)
 
 
 def test_load_base_gives_the_model_for_peft_from_where_it_is_here(run, expected, tmp_path):
@@ -128,7 +128,7 @@ def test_a_run_started_from_an_export_starts_where_it_ended(run, expected, tmp_p
 
 
 def test_the_exported_run_can_be_evaluated(run):
-    found = evaluate_run(run)
+    found = evaluate(run)
     ended = RunFolder.open(run).read("rounds")[-1]["test"]
     assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-5)
 
@@ -136,7 +136,7 @@ def test_the_exported_run_can_be_evaluated(run):
 def test_a_classifier_is_not_evaluated_on_texts_without_labels(run, tmp_path):
     (tmp_path / "more.csv").write_text("text\n" + "Where is my card?\n" * 9)
     with pytest.raises(DataError, match="expected labels"):
-        evaluate_run(run, source=f"csv:{tmp_path}/more.csv")
+        evaluate(run, source=f"csv:{tmp_path}/more.csv")
 
 
 def test_merged_is_a_folder_of_transformers(run, expected, tmp_path):

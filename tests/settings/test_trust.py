@@ -10,7 +10,7 @@ import polyrank
 from polyrank.cli import main
 from polyrank.errors import RunFolderError
 from polyrank.report import write_report
-from polyrank.runs.evaluation import evaluate_run
+from polyrank.runs.evaluation import evaluate
 from polyrank.runs.export import export
 from polyrank.settings.schema import Settings
 from polyrank.settings.trust import own_code
@@ -69,7 +69,7 @@ def test_resume_imports_no_code_that_a_folder_names(planted, key, name):
 def test_eval_imports_neither_model_nor_data_that_a_folder_names(planted, key, name):
     folder = planted(key, name)
     with pytest.raises(RunFolderError, match=rf"{key} = '{name}'.*eval {folder} --trust"):
-        evaluate_run(folder)
+        evaluate(folder)
 
 
 @pytest.mark.parametrize("name", [PLANTED, "evil_module:run"])
@@ -84,7 +84,7 @@ def test_export_imports_no_model_that_a_folder_names(planted, tmp_path, name):
 def test_what_is_not_called_needs_no_word(planted, tmp_path):
     folder = planted("aggregator", "evil_module:run")
     assert export(folder, tmp_path / "out").exists()
-    assert evaluate_run(folder)["rows"] > 0
+    assert evaluate(folder)["rows"] > 0
 
 
 @pytest.mark.parametrize("key", [*KEYS, "criteria"])

@@ -62,7 +62,7 @@ class Planned:
             ensure_ascii=False,
         )
 
-    def write_csv(self, path: Path) -> None:
+    def write_csv(self, path: str | Path) -> None:
         """Write the columns client, score, rank, reason; the file appears whole or not at all.
 
         A text that a spreadsheet would run as a formula gets an apostrophe before it.
@@ -70,6 +70,7 @@ class Planned:
         Raises:
             SettingsError: the file cannot be written.
         """
+        path = Path(path)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with part.open("x", encoding="utf-8", newline="") as file:
@@ -98,8 +99,8 @@ class Planned:
             console.print(Text(f"The first {SHOWN} are shown, {left_out} are left out."))
 
 
-def plan_file(
-    path: Path,
+def plan(
+    path: str | Path,
     *,
     r_min: int,
     r_max: int,
@@ -129,7 +130,7 @@ def plan_file(
         {MODULE: ModuleRange(r_min, r_max, slot_parameters=1)},
         None if budget is None else Budget("mean_rank", budget),
     )
-    table = read_clients(path)
+    table = read_clients(Path(path))
     choice = autorank(
         Evidence(table.clients, table.criteria),
         Limits(limits.modules, limits.budget, table.caps),

@@ -25,13 +25,14 @@ SECTIONS = (outcome, cost, ranks, clients, trouble)
 Placed = tuple[str, Section]  # the prefix of its ids, the section
 
 
-def write_report(folders: Sequence[Path], out: Path) -> Path:
+def write_report(folders: Sequence[str | Path], out: str | Path) -> Path:
     """Write one page about the runs in ``folders`` to ``out``; it appears whole or not at all.
 
     Raises:
         RunFolderError: a folder holds no readable run, or ``out`` cannot be written.
     """
-    page = build([read_run(folder) for folder in folders]).encode()
+    out = Path(out)
+    page = build([read_run(Path(folder)) for folder in folders]).encode()
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,8 @@ from polyrank.settings.trust import refuse_own_code
 from polyrank.threads import one_thread
 
 
-def evaluate_run(
-    path: Path, source: str | None = None, client: str | None = None, *, trust: bool = False
+def evaluate(
+    path: str | Path, source: str | None = None, client: str | None = None, *, trust: bool = False
 ) -> dict[str, float]:
     """Return the metrics of a run's model on the run's own test rows, or on other data.
 
@@ -40,6 +40,7 @@ def evaluate_run(
         RunFolderError: nothing is saved, the client is unknown, or the settings name code of
             somebody's own and ``trust`` is not given.
     """
+    path = Path(path)
     settings = RunFolder.open(path).settings
     if not trust:
         refuse_own_code(settings, path, "eval", "model", *(["data"] if source is None else []))

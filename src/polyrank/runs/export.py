@@ -148,8 +148,8 @@ def _read(
 
 
 def export(
-    path: Path,
-    out: Path,
+    path: str | Path,
+    out: str | Path,
     *,
     client: str | None = None,
     merge: bool = False,
@@ -180,6 +180,7 @@ def export(
         RunFolderError: nothing is saved, the client is unknown, ``out`` is not empty, or the
             model is code of somebody's own and ``trust`` is not given.
     """
+    path, out = Path(path), Path(out)
     if merge and pad_rank is not None:
         raise SettingsError("a merged export has no ranks to pad: give merge or pad_rank")
     if not trust:

@@ -12,11 +12,11 @@ from polyrank.plain import one_line
 from polyrank.settings.schema import Settings
 
 _LOAD = {
-    True: """from polyrank.runs.export import load_base
+    True: """from polyrank import load_base
 
 model = load_base({loaded})  # a torch module with the adapter merged in""",
     False: """from peft import PeftModel
-from polyrank.runs.export import load_base
+from polyrank import load_base
 
 model = PeftModel.from_pretrained(load_base({loaded}), {folder})""",
 }
