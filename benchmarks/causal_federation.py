@@ -31,6 +31,7 @@ import torch
 from causal_base import SCIENCE, SPORTS, make_base, mean_loss, read
 
 import polyrank
+from polyrank.record.lines import FinalLine, ProfileLine
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.export import export, read_trained
 from polyrank.runs.loading import load_split
@@ -149,7 +150,7 @@ class Experiment:
             held_out = self.held_out(seed)
             found = {c: mean_loss(model, tokenizer, t, LENGTH) for c, t in held_out.items()}
             return {"pooled": found}
-        finals = [x for x in RunFolder(run).read("clients") if x["event"] == "final"]
+        finals = [x.as_json() for x in RunFolder(run).read_clients() if isinstance(x, FinalLine)]
         kinds = ("personal",) if arm == "alone" else ("before", "global", "personal")
         return {kind: {x["client"]: x[kind]["loss"] for x in finals} for kind in kinds}
 
@@ -167,7 +168,8 @@ class Experiment:
 
     def check_exports(self, run: Path, seed: int) -> dict[str, float]:
         """Compare exports with the run's own models and records, on the clients' own texts."""
-        finals = {x["client"]: x for x in RunFolder(run).read("clients") if x["event"] == "final"}
+        lines = RunFolder(run).read_clients()
+        finals = {x.client: x.as_json() for x in lines if isinstance(x, FinalLine)}
         logits, losses = [], []
         for client, texts in self.held_out(seed).items():
             for kind, whose in (("global", None), ("personal", client)):
@@ -242,15 +244,15 @@ def name_of(arm: str, kind: str) -> str:
 def told(run: Path) -> dict[str, Any]:
     """Return a run's ranks, criteria and cost, and its test perplexity by round."""
     folder = RunFolder(run)
-    summary, lines = folder.read_summary(), folder.read("clients")
-    profiles = [line for line in lines if line["event"] == "profile"]
+    summary, lines = folder.read_summary(), folder.read_clients()
+    profiles = [line for line in lines if isinstance(line, ProfileLine)]
     return {
-        "mean_rank": {p["client"]: statistics.mean(p["ranks"].values()) for p in profiles},
-        "criteria": {p["client"]: p["criteria"] for p in profiles},
-        "examples": {p["client"]: p["examples"] for p in profiles},
-        "criterion_weights": summary["criterion_weights"],
-        "bytes": summary["bytes"],
-        "test_perplexity": [line["test"]["perplexity"] for line in folder.read("rounds")],
+        "mean_rank": {p.client: statistics.mean(p.ranks.values()) for p in profiles},
+        "criteria": {p.client: p.criteria for p in profiles},
+        "examples": {p.client: p.examples.as_json() for p in profiles},
+        "criterion_weights": summary.criterion_weights,
+        "bytes": summary.bytes.as_json(),
+        "test_perplexity": [(line.test or {}).get("perplexity") for line in folder.read_rounds()],
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import polyrank
 from polyrank import load_settings
+from polyrank.record.lines import UpdateLine
 from polyrank.record.run_folder import RunFolder
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.toml"
@@ -24,15 +25,15 @@ def run(out: Path, document: dict[str, Any]) -> dict[str, Any]:
         polyrank.run(document, out=out)
     elif not RunFolder(out).finished:
         polyrank.resume(out)
-    return RunFolder(out).read_summary()
+    return RunFolder(out).read_summary().as_json()
 
 
 def slot_parameters(run_folder: Path) -> int:
     """Sum over clients and modules of rank * (d_in + d_out), from the bytes of round 1."""
     folder = RunFolder(run_folder)
-    sent = [r for r in folder.read("clients") if r["event"] == "update" and r["round"] == 1]
+    updates = [line for line in folder.read_clients() if isinstance(line, UpdateLine)]
     extras = 512 + 10  # the biases of the digits example
-    return sum(r["bytes"]["down"] // 4 - extras for r in sent)
+    return sum(line.bytes.down // 4 - extras for line in updates if line.round == 1)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from polyrank.record.lines import UpdateLine
+from polyrank.record.run_folder import RunFolder
 from polyrank.report import read_run
 from polyrank.report.arms import settings_of
 
@@ -31,8 +33,8 @@ def collect(runs: list[Path], title: str) -> dict[str, Any]:
     arms: dict[str, dict[str, Any]] = {}
     settings: dict[str, Any] = {}
     for run in runs:
-        summary = json.loads((run / "summary.json").read_text())
-        rounds = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+        folder = RunFolder.open(run)
+        summary = folder.read_summary().as_json()
         arm = name_of(run, summary)
         if settings_of(read_run(run)) != settings.setdefault(arm, settings_of(read_run(run))):
             raise SystemExit(f"{run}: its settings differ from those of another run of {arm!r}")
@@ -40,7 +42,7 @@ def collect(runs: list[Path], title: str) -> dict[str, Any]:
         if seed in arms.setdefault(arm, {}):
             raise SystemExit(f"{run}: seed {seed} of {arm!r} was given twice")
         arms[arm][seed] = {
-            "test_accuracy": [r["test"]["accuracy"] for r in rounds],
+            "test_accuracy": [(line.test or {}).get("accuracy") for line in folder.read_rounds()],
             "numbers_a_round": numbers_sent(run),
             **{key: summary[key] for key in KEPT},
         }
@@ -62,9 +64,8 @@ def name_of(run: Path, summary: dict[str, Any]) -> str:
 
 def numbers_sent(run: Path) -> int:
     """Numbers sent to all clients in round 1, extras included."""
-    lines = [json.loads(line) for line in (run / "clients.jsonl").read_text().splitlines()]
-    first = [r for r in lines if r["event"] == "update" and r["round"] == 1]
-    return sum(r["bytes"]["down"] for r in first) // 4
+    updates = [line for line in RunFolder(run).read_clients() if isinstance(line, UpdateLine)]
+    return sum(line.bytes.down for line in updates if line.round == 1) // 4
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from polyrank.console import method_list
 from polyrank.record.run_folder import RunFolder
 from polyrank.settings.schema import ModuleRanks, PretrainSettings, RankSettings, Settings
 from tests.small import small
+from tests.written import lines_in, summary_in
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -170,12 +171,12 @@ def is_field(known: str, name: str) -> bool:
     ],
 )
 def test_records_have_the_fields_that_the_page_names(run, heading, kind, event):
-    records = [r for r in run.read(kind) if event is None or r["event"] == event]
+    records = [r for r in lines_in(run, kind) if event is None or r["event"] == event]
     agree(documented(heading), set().union(*map(fields, records)))
 
 
 def test_the_summary_has_the_fields_that_the_page_names(run):
-    agree(documented("`summary.json`"), fields(run.read_summary()))
+    agree(documented("`summary.json`"), fields(summary_in(run)))
 
 
 def test_the_run_folder_has_the_files_that_the_page_names(run):

@@ -87,14 +87,14 @@ def resume(
         _check_rounds(folder, new.rounds)
         from polyrank.runs.experiment import Result, perform
 
-        if folder.finished and (summary := folder.read_summary())["rounds"] == new.rounds:
+        if folder.finished and (summary := folder.read_summary()).rounds == new.rounds:
             report = folder.path / "report.html"
             if watcher:
                 watcher.note(
                     f"{folder.path}: already finished, with {new.rounds} rounds; the report is "
                     f"{report}; --set rounds=N goes on to N rounds"
                 )
-            return Result(folder.path, summary)
+            return Result(folder.path, summary.as_json())
         folder.write_settings(new)
         return perform(folder, new, watcher)
 

@@ -103,7 +103,7 @@ def run(
         if as_json:
             typer.echo(json.dumps(result.summary))
         elif not quiet:
-            render(result.folder, result.summary, console)
+            render(result.folder, console)
         if as_json and watch and not quiet:
             typer.echo(f"report: {result.folder / 'report.html'}", err=True)
 

@@ -17,11 +17,15 @@ def judged_by(metrics: Mapping[str, Any] | None) -> Judged:
 
 
 def goodness(metrics: Mapping[str, Any]) -> float:
-    """Return what is larger for better: accuracy, or of a language model the loss below zero."""
+    """Return what is larger for better: accuracy, or of a language model the loss below zero.
+
+    What is None, as a number that is not finite is in a record, is worse than all else.
+    """
     if judged_by(metrics) == "accuracy":
-        return float(metrics["accuracy"])
-    loss = metrics["loss"]  # None where it was not finite
-    return -math.inf if loss is None or math.isnan(loss) else -float(loss)
+        value, sign = metrics["accuracy"], 1
+    else:
+        value, sign = metrics["loss"], -1
+    return -math.inf if value is None or math.isnan(value) else sign * float(value)
 
 
 def perplexity(loss: float) -> float:

@@ -24,7 +24,7 @@ def nothing_held_out(tmp_path_factory):
 
 def printed(result) -> list[str]:
     file = io.StringIO()
-    render(result.folder, result.summary, Console(file=file, width=80))
+    render(result.folder, Console(file=file, width=80))
     return file.getvalue().splitlines()
 
 

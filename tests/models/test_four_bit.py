@@ -22,6 +22,7 @@ from polyrank.runs.export import export, load_base, read_trained
 from polyrank.runs.packed_base import check_packed
 from polyrank.runs.preparation import prepare
 from tests.texts import first_task, model_path, needs_demo, text_settings
+from tests.written import lines_in
 
 four_bit = pytest.importorskip("polyrank.models.four_bit", reason="needs pip install '.[4bit]'")
 pytestmark = [
@@ -253,7 +254,7 @@ def test_workers_and_resuming_change_no_bit(tmp_path):
 def test_the_run_keeps_no_copy_of_the_model_and_is_evaluated_again(run):
     kept, _ = load_tensors(run / "checkpoint" / "base.safetensors")
     assert set(kept) == {"classifier.weight", "classifier.bias"}
-    ended = RunFolder.open(run).read("rounds")[-1]["test"]
+    ended = lines_in(run, "rounds")[-1]["test"]
     found = evaluate(run)
     assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-6)
     state = RunFolder.open(run).last_state()

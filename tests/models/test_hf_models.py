@@ -15,11 +15,11 @@ from polyrank.models import MODELS
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import find_extras
 from polyrank.protocol.messages import Counted, EvaluateTask, Update
-from polyrank.record.run_folder import RunFolder
 from polyrank.registry import Named
 from polyrank.runs.preparation import prepare
 from tests.small import small
 from tests.texts import first_task, model_path, needs_demo, text_settings
+from tests.written import lines_in
 
 pytestmark = needs_demo
 WORDS = {"input_ids": torch.tensor([[101, 2026, 4003, 102], [101, 9231, 102, 0]])}
@@ -118,7 +118,7 @@ def test_half_precision_keeps_the_head_and_the_adapter_in_float32(tmp_path):
     kinds = {n.partition(".")[0]: t.dtype for n, t in prepared.workload.base.items()}
     assert kinds == {"bert": torch.bfloat16, "classifier": torch.float32}
     result = polyrank.run(settings, out=tmp_path / "run")
-    (update, *_) = [r for r in RunFolder.open(result.folder).read("clients") if "loss" in r]
+    (update, *_) = [r for r in lines_in(result.folder, "clients") if "loss" in r]
     assert update["loss"] < 2
 
 

@@ -2,7 +2,9 @@
 
 import json
 
+from polyrank.record.lines import TimingLine
 from polyrank.record.run_folder import RunFolder
+from tests.written import a_round, about_client
 
 
 def folder_of(tmp_path):
@@ -11,13 +13,13 @@ def folder_of(tmp_path):
     folder.clients.mkdir(parents=True)
     lengths = {}
     for number in range(3):
-        for kind in ("rounds", "clients"):
-            folder.append(kind, [{"round": number}])
-        folder.append("timings", [{"round": number, "seconds": {}}])
+        folder.append("rounds", [a_round(round=number)])
+        folder.append("clients", [about_client({"event": "ranks", "round": number, "client": "a"})])
+        folder.append("timings", [TimingLine(round=number, seconds={})])
         folder.state_path(number).write_bytes(b"")
         lengths[number] = folder.lengths()
-    folder.append("rounds", [{"round": 3}])
-    folder.append("timings", [{"round": 3, "seconds": {}}])
+    folder.append("rounds", [a_round(round=3)])
+    folder.append("timings", [TimingLine(round=3, seconds={})])
     with (tmp_path / "clients.jsonl").open("a") as file:
         file.write('{"rou')
     return folder, lengths

@@ -4,6 +4,7 @@ import pytest
 
 from polyrank.record.summary import summarize
 from polyrank.settings.toml import make_settings
+from tests.written import a_round, about_client, some_facts
 
 
 def metrics(accuracy):
@@ -11,30 +12,33 @@ def metrics(accuracy):
 
 
 def line(number, validation, test):
-    return {
-        "round": number,
-        "refused": [],
-        "failed": [],
-        "validation": metrics(validation),
-        "test": metrics(test),
-        "bytes": {"up": 10**number, "down": 2 * 10**number},
-        "steps": 5 + number,
-        "probe_steps": 5 if number == 0 else 0,
-    }
+    return a_round(
+        round=number,
+        validation=metrics(validation),
+        test=metrics(test),
+        bytes={"up": 10**number, "down": 2 * 10**number},
+        steps=5 + number,
+        probe_steps=5 if number == 0 else 0,
+    )
 
 
 CLIENTS = [
-    {"event": "profile", "client": "a", "ranks": {"fc": 2, "out": 4}, "score": None},
-    {"event": "profile", "client": "b", "ranks": {"fc": 8, "out": 8}, "score": None},
-    {"event": "ranks", "client": "b", "ranks": {"fc": 6, "out": 6}, "round": 2},
-    {"event": "final", "client": "a", "global": metrics(0.4), "personal": metrics(0.9)},
-    {"event": "final", "client": "b", "global": metrics(0.7), "personal": metrics(0.5)},
+    about_client(given)
+    for given in (
+        {"event": "profile", "client": "a", "ranks": {"fc": 2, "out": 4}, "score": None},
+        {"event": "profile", "client": "b", "ranks": {"fc": 8, "out": 8}, "score": None},
+        {"event": "ranks", "client": "b", "ranks": {"fc": 6, "out": 6}, "round": 2},
+        {"event": "final", "client": "a", "global": metrics(0.4), "personal": metrics(0.9)},
+        {"event": "final", "client": "b", "global": metrics(0.7), "personal": metrics(0.5)},
+    )
 ]
 ROUNDS = [line(0, 0.1, 0.2), line(1, 0.9, 0.5), line(2, 0.6, 0.8), line(3, 0.7, 0.6)]
 
 
 def summed(**evaluation):
-    return summarize(make_settings({"evaluation": evaluation}), ROUNDS, CLIENTS, {})
+    return summarize(
+        make_settings({"evaluation": evaluation}), ROUNDS, CLIENTS, some_facts()
+    ).as_json()
 
 
 def test_the_best_round_is_chosen_on_validation_rows_and_told_by_test_rows():

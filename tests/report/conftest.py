@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.written import whole_client, whole_round, whole_summary
+
 MODULES = ("encoder.query", "encoder.value", "classifier")
 CRITERIA = ("label_entropy", "boundary_share", "effective_rank", "size")
 WEIGHTS = (0.34, 0.27, 0.22, 0.17)
@@ -48,7 +50,7 @@ def as_language_model(folder: Path) -> Path:
     if (folder / "summary.json").exists():
         worst, last = clients[-1], rounds[-1]["test"]["perplexity"]
         summary = json.loads((folder / "summary.json").read_text()) | {
-            "perplexity": {"final": last, "best": last - 0.25, "best_round": 2},
+            "perplexity": {"final": last, "best": last, "best_round": 5},
             "accuracy": {"final": 0.3, "best": 0.3, "best_round": 2},
             "macro_f1": {"final": None},
             "balanced_accuracy": {"final": None},
@@ -154,9 +156,10 @@ def write_run(
         }
         for c in clients
     ]
-    _write(folder, "rounds.jsonl", records)
+    _write(folder, "rounds.jsonl", [whole_round(record) for record in records])
     _write(folder, "timings.jsonl", timings)
-    _write(folder, "clients.jsonl", [*profiles, *updates, *(finals if finished else [])])
+    about = [*profiles, *updates, *(finals if finished else [])]
+    _write(folder, "clients.jsonl", [whole_client(line) for line in about])
     if finished:
         worst = min(finals, key=lambda f: f["global"]["accuracy"])
         last = records[-1]["test"]
@@ -181,7 +184,7 @@ def write_run(
             "aggregator": "rank_wise_mean",
             "allocator": allocator,
         }
-        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        (folder / "summary.json").write_text(json.dumps(whole_summary(summary)), encoding="utf-8")
     return folder
 
 

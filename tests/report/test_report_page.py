@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from polyrank.errors import RunFolderError
 from polyrank.report import build, read_run, write_report
 from polyrank.report.headline import headline
-from polyrank.report.records import Final
+from tests.written import about_client
 
 EVIL = (
     "</script><script>alert(1)</script>",
@@ -205,7 +205,7 @@ def test_a_language_model_is_shown_by_perplexity(make_run):
     assert "The worst served, client 11, gets 5.08 (7.39 before training)." in said
     assert page.content["figures"]["run0-loss"]["layout"]["yaxis"].get("rangemode") != "tozero"
     assert "<dd>7.89</dd>" in source
-    assert "best 7.64 in round 2" in said
+    assert "best 7.89 in round 5" in said
     assert "ccuracy" not in said
     assert not any(key.endswith("-labels") for key in page.content["figures"])
     chart = page.content["figures"]["run0-perplexity"]
@@ -225,9 +225,13 @@ def test_an_unfinished_language_model_is_judged_from_its_records(make_run):
     run = read_run(make_run("talk", rounds=5, finished=False, language=True))
     numbers = headline(run)
     assert (numbers.final, numbers.before) == (7.894, 33.7844)
-    worst = Final(event="final", client="z", **{"global": {"perplexity": 99.0}})
-    best = Final(event="final", client="a", **{"global": {"perplexity": 2.0}})
-    numbers = headline(replace(run, finals=(best, worst)))
+    worst = about_client(
+        {"event": "final", "client": "z", "global": {"perplexity": 99.0, "loss": 4.6}}
+    )
+    best = about_client(
+        {"event": "final", "client": "a", "global": {"perplexity": 2.0, "loss": 0.7}}
+    )
+    numbers = headline(replace(run, clients=[best, worst]))
     assert (numbers.worst, numbers.worst_client) == (99.0, "z")
 
 

@@ -12,7 +12,7 @@ from polyrank.report.headline import headline
 from polyrank.report.outcome import outcome
 from polyrank.report.parts import Figure, Note
 from polyrank.report.ranks import ranks
-from polyrank.report.records import Final, Profile, Round, Summary
+from tests.written import a_round, a_summary, about_client
 
 
 def run(**fields):
@@ -20,7 +20,7 @@ def run(**fields):
 
 
 def profile(client, **fields):
-    return Profile(event="profile", client=client, **fields)
+    return about_client({"event": "profile", "client": client, **fields})
 
 
 def test_words_for_numbers():
@@ -49,8 +49,8 @@ def test_ranks_say_that_clients_hardly_differ():
     two = (profile("a", score=0.2, ranks={"m": 3}), profile("b", score=0.8, ranks={"m": 4}))
 
     def said(share):
-        summary = Summary(rank_spread=share)
-        parts = ranks(run(profiles=two, summary=summary)).parts
+        summary = a_summary(rank_spread=share)
+        parts = ranks(run(clients=two, summary=summary)).parts
         return [part.text for part in parts if isinstance(part, Note)]
 
     assert said(1 / 3) == ["Clients differ little, so ranks use 33 % of their range."]
@@ -60,15 +60,15 @@ def test_ranks_say_that_clients_hardly_differ():
 
 def test_an_unfinished_run_takes_its_headline_from_the_last_round_that_was_evaluated():
     rounds = (
-        Round(round=0, test={"accuracy": 0.1}),
-        Round(round=1, test={"accuracy": 0.6, "macro_f1": 0.5}),
-        Round(round=2, bytes={"up": 3, "down": 4}),
+        a_round(round=0, test={"accuracy": 0.1}),
+        a_round(round=1, test={"accuracy": 0.6, "macro_f1": 0.5}),
+        a_round(round=2, bytes={"up": 3, "down": 4}),
     )
     finals = tuple(
-        Final(event="final", client=name, **{"global": {"accuracy": accuracy}})
+        about_client({"event": "final", "client": name, "global": {"accuracy": accuracy}})
         for name, accuracy in (("a", 0.7), ("b", 0.4))
     )
-    numbers = headline(run(rounds=rounds, finals=finals))
+    numbers = headline(run(rounds=rounds, clients=finals))
     assert (numbers.final, numbers.before, numbers.macro_f1) == (0.6, 0.1, 0.5)
     assert (numbers.worst, numbers.worst_client) == (0.4, "b")
     assert (numbers.rounds, numbers.bytes_up, numbers.bytes_down) == (2, 3, 4)
@@ -77,20 +77,20 @@ def test_an_unfinished_run_takes_its_headline_from_the_last_round_that_was_evalu
 def test_clients_own_rows_are_told_by_the_mean_or_by_exp_of_the_mean_loss():
     def finals(*metrics):
         named = zip("abc", metrics, strict=False)
-        return tuple(Final(event="final", client=c, **{"global": of}) for c, of in named)
+        return [about_client({"event": "final", "client": c, "global": of}) for c, of in named]
 
-    rounds = (Round(round=0, test={"accuracy": 0.5}),)
-    told = headline(run(rounds=rounds, finals=finals({"accuracy": 0.7}, {"accuracy": 0.4})))
+    rounds = (a_round(round=0, test={"accuracy": 0.5}),)
+    told = headline(run(rounds=rounds, clients=finals({"accuracy": 0.7}, {"accuracy": 0.4})))
     assert told.shared == pytest.approx(0.55)
-    rounds = (Round(round=0, test={"perplexity": 9.0, "loss": 2.2}),)
+    rounds = (a_round(round=0, test={"perplexity": 9.0, "loss": 2.2}),)
     losses = [{"perplexity": exp(loss), "loss": loss} for loss in (1.0, 2.0)]
-    assert headline(run(rounds=rounds, finals=finals(*losses))).shared == pytest.approx(exp(1.5))
+    assert headline(run(rounds=rounds, clients=finals(*losses))).shared == pytest.approx(exp(1.5))
     broken = finals(*losses, {"perplexity": None, "loss": None})
-    assert headline(run(rounds=rounds, finals=broken)).shared is None
+    assert headline(run(rounds=rounds, clients=broken)).shared is None
 
 
 def test_the_lead_does_not_praise_a_run_that_got_worse():
-    rounds = (Round(round=0, test={"accuracy": 0.5}), Round(round=1, test={"accuracy": 0.4}))
+    rounds = (a_round(round=0, test={"accuracy": 0.5}), a_round(round=1, test={"accuracy": 0.4}))
     lead = outcome(run(rounds=rounds)).lead
     assert lead == (
         "Accuracy did not rise: from 50.0 % before training it went to 40.0 % in 1 round."
@@ -102,28 +102,28 @@ def test_clients_are_sorted_by_score_and_ranks_that_grew_are_shown():
         profile("low", score=0.2, ranks={"m": 4}),
         profile("high", score=0.9, ranks={"m": 8}),
     )
-    summary = Summary(ranks={"low": {"m": 6}, "high": {"m": 8}})
-    figure = ranks(run(profiles=profiles, summary=summary)).parts[0]
+    grown = about_client({"event": "ranks", "round": 2, "client": "low", "ranks": {"m": 6}})
+    figure = ranks(run(clients=[*profiles, grown])).parts[0]
     assert isinstance(figure, Figure)
     assert figure.data.rows == [("high", 8.0, 8.0, None), ("low", 6.0, 4.0, None)]
     assert [trace["name"] for trace in figure.traces] == ["Rank", "Rank at the start"]
 
 
 def test_modules_are_drawn_only_where_they_differ():
-    same = run(profiles=(profile("a", score=1, ranks={"m": 4, "n": 4}),))
-    differ = run(profiles=(profile("a", score=1, ranks={"m": 4, "n": 8}),))
+    same = run(clients=(profile("a", score=1, ranks={"m": 4, "n": 4}),))
+    differ = run(clients=(profile("a", score=1, ranks={"m": 4, "n": 8}),))
     assert [part.key for part in ranks(same).parts] == ["ranks", "clients"]
     assert [part.key for part in ranks(differ).parts] == ["ranks", "modules", "clients"]
 
 
 def test_a_run_without_scores_says_so():
-    section = ranks(run(profiles=(profile("a", ranks={"m": 4}),)))
+    section = ranks(run(clients=(profile("a", ranks={"m": 4}),)))
     assert section.parts[0].text == "The ranks of this run do not depend on a score."
 
 
 def test_labels_without_names_are_numbered():
     assert label_names(run(), 3) == ["0", "1", "2"]
-    assert label_names(run(summary=Summary(label_names=("a", "b"))), 2) == ["a", "b"]
+    assert label_names(run(summary=a_summary(label_names=["a", "b"])), 2) == ["a", "b"]
 
 
 def test_long_names_are_cut_on_axes_and_stay_apart():
@@ -135,11 +135,11 @@ def test_long_names_are_cut_on_axes_and_stay_apart():
 
 
 def test_one_client_is_not_compared_with_itself():
-    only = profile("a", examples={"train": 4}, label_counts=(1, 3))
-    assert clients(run(profiles=(only,))).lead == "1 client with 4 training examples."
-    other = profile("b", examples={"train": 8}, label_counts=(8, 0))
+    only = profile("a", examples={"train": 4, "test": 0}, label_counts=[1, 3])
+    assert clients(run(clients=(only,))).lead == "1 client with 4 training examples."
+    other = profile("b", examples={"train": 8, "test": 0}, label_counts=[8, 0])
     # Against the pool (9/12, 3/12): a is 1/2 away, b 1/4, 3/8 on average.
-    assert clients(run(profiles=(only, other))).lead == (
+    assert clients(run(clients=(only, other))).lead == (
         "2 clients with 4 to 8 training examples. On average 37.5 % of a client's examples"
         " would have to change their label for it to look like all clients together."
     )

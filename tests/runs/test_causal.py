@@ -19,6 +19,7 @@ from polyrank.runs.export import export, read_trained
 from polyrank.runs.preparation import prepare
 from polyrank.server.metrics import token_metrics
 from polyrank.settings.toml import make_settings
+from tests.written import lines_in, summary_in
 
 LICENCE = Path(__file__).parents[2] / "LICENSE"
 CHAT = (
@@ -200,7 +201,7 @@ def test_the_loss_is_that_of_transformers_on_the_completion_alone(run, folder):
             loss = model(**inputs, labels=labels).loss
         count = int((labels[:, 1:] != -100).sum())
         total, tokens = total + float(loss) * count, tokens + count
-    first, *_, last = (line["test"] for line in RunFolder.open(run).read("rounds"))
+    first, *_, last = (line["test"] for line in lines_in(run, "rounds"))
     assert first["loss"] == pytest.approx(total / tokens, rel=1e-4)
     assert first["perplexity"] == pytest.approx(math.exp(total / tokens), rel=1e-3)
     assert last["loss"] < first["loss"]
@@ -208,9 +209,9 @@ def test_the_loss_is_that_of_transformers_on_the_completion_alone(run, folder):
 
 def test_the_summary_tells_perplexity(run):
     folder = RunFolder.open(run)
-    summary, last = folder.read_summary(), folder.read("rounds")[-1]["test"]
+    summary, last = summary_in(folder), lines_in(folder, "rounds")[-1]["test"]
     assert summary["perplexity"]["final"] == last["perplexity"] == math.exp(last["loss"])
-    owns = [c["global"]["perplexity"] for c in folder.read("clients") if c["event"] == "final"]
+    owns = [c["global"]["perplexity"] for c in lines_in(folder, "clients") if c["event"] == "final"]
     assert summary["worst_client"]["final"] == max(owns)
 
 
@@ -220,7 +221,7 @@ def test_before_is_the_plain_model_on_each_clients_own_rows(run, folder):
 
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     workload = prepare(RunFolder.open(run).settings, None).workload
-    finals = {c["client"]: c for c in RunFolder.open(run).read("clients") if c["event"] == "final"}
+    finals = {c["client"]: c for c in lines_in(run, "clients") if c["event"] == "final"}
     assert finals.keys() == workload.clients.keys()
     for client, (_, rows) in workload.clients.items():
         inputs, labels = workload.train.batch(rows)
@@ -231,7 +232,7 @@ def test_before_is_the_plain_model_on_each_clients_own_rows(run, folder):
 
 
 def test_ranks_come_from_criteria_that_need_no_labels(run):
-    clients = [c for c in RunFolder.open(run).read("clients") if c["event"] == "profile"]
+    clients = [c for c in lines_in(run, "clients") if c["event"] == "profile"]
     assert {c["client"] for c in clients} == {"s0", "s1"}
     for client in clients:
         assert set(client["criteria"]) == {
@@ -241,7 +242,7 @@ def test_ranks_come_from_criteria_that_need_no_labels(run):
             "sample_count",
         }
         assert client["criteria"]["token_loss_spread"] > 0
-    assert RunFolder.open(run).read("rounds")[0]["steps"] > 0
+    assert lines_in(run, "rounds")[0]["steps"] > 0
 
 
 def test_nothing_but_lora_is_trained_and_the_export_is_for_the_named_model(run, folder, tmp_path):

@@ -155,7 +155,9 @@ def test_garbage_in_records_is_named_or_left_out(run, tmp_path, name, content):
     with suppress(RunFolderError):
         write_report([folder], tmp_path / "page.html")
     with suppress(RunFolderError):
-        RunFolder(folder).read(Path(name).stem)
+        RunFolder(folder).read_rounds()
+    with suppress(RunFolderError):
+        RunFolder(folder).read_clients()
     with suppress(RunFolderError):
         RunFolder(folder).cut(9, {})
     with suppress(RunFolderError):
@@ -169,7 +171,7 @@ def test_the_file_and_the_line_are_named(run, tmp_path):
     with pytest.raises(RunFolderError, match=r"rounds\.jsonl, line 2: not JSON"):
         read_run(tmp_path / "run")
     with pytest.raises(RunFolderError, match=r"rounds\.jsonl, line 2: not JSON"):
-        RunFolder(tmp_path / "run").read("rounds")
+        RunFolder(tmp_path / "run").read_rounds()
 
 
 @pytest.mark.parametrize("place", ["", "checkpoint", "checkpoint/clients"])

@@ -30,6 +30,7 @@ from polyrank.record.run_folder import RunFolder
 from polyrank.runs.preparation import prepare
 from polyrank.settings.toml import dump_settings, make_settings
 from tests.small import small
+from tests.written import lines_in
 
 ROOT = Path(__file__).parents[2]
 FIVE = ["loss_entropy", "label_entropy", "gini_simpson", "label_count", "sample_count"]
@@ -53,7 +54,7 @@ def test_a_run_leaves_the_whole_record(tmp_path):
     assert set(summary["scores"]) == set(summary["ranks"])
     assert sum(summary["criterion_weights"].values()) == pytest.approx(1)
     folder = RunFolder.open(tmp_path / "run")
-    rounds = folder.read("rounds")
+    rounds = lines_in(folder, "rounds")
     assert [r["round"] for r in rounds] == [0, 1, 2, 3]
     assert summary["bytes"]["up"] == sum(r["bytes"]["up"] for r in rounds)
     assert (tmp_path / "run" / "report.html").stat().st_size > 1000
@@ -77,14 +78,14 @@ def test_probing_is_counted(tmp_path):
     result = polyrank.run(small(criteria=FIVE, probe={"steps": 7}), out=tmp_path / "run")
     folder = RunFolder.open(result.folder)
     expected = {"up": 4 * 5 * 8, "down": 4 * 4 * ((64 + 16) + (16 + 10) + 26)}
-    assert folder.read("rounds")[0]["bytes"] == expected
+    assert lines_in(folder, "rounds")[0]["bytes"] == expected
     assert result.summary["steps"]["probe"] == 4 * 7
 
 
 def test_counts_are_measured_without_a_model(tmp_path):
     """By default: four float64 criteria up, nothing down, no step."""
     result = polyrank.run(small(), out=tmp_path / "run")
-    first = RunFolder.open(result.folder).read("rounds")[0]
+    first = lines_in(result.folder, "rounds")[0]
     assert first["bytes"] == {"up": 4 * 4 * 8, "down": 0}
     assert result.summary["steps"]["probe"] == 0
 
@@ -114,7 +115,7 @@ def test_three_equal_clients_get_the_same_rank_and_are_told_so(tmp_path, criteri
     assert list(result.summary["ranks"].values()) == [{"fc1": 9, "fc2": 6}] * 3
     assert result.summary["rank_spread"] == 0
     console = Console(file=io.StringIO(), width=80)
-    render(result.folder, result.summary, console)
+    render(result.folder, console)
     note = "Clients are too alike to tell apart, so all get one rank."
     assert note in console.file.getvalue()
     assert note in (result.folder / "report.html").read_text()
@@ -123,7 +124,7 @@ def test_three_equal_clients_get_the_same_rank_and_are_told_so(tmp_path, criteri
 def test_training_beats_the_untrained_model(tmp_path):
     settings = small(rounds=8, training={"epochs": 4, "learning_rate": 0.01, "batch_size": 8})
     result = polyrank.run(settings, out=tmp_path / "run")
-    first = RunFolder.open(tmp_path / "run").read("rounds")[0]["test"]["accuracy"]
+    first = lines_in(tmp_path / "run", "rounds")[0]["test"]["accuracy"]
     assert result.summary["accuracy"]["final"] > first + 0.3
 
 
@@ -131,7 +132,7 @@ def test_training_beats_the_untrained_model(tmp_path):
 def test_before_is_the_plain_base_also_where_the_base_changes(tmp_path, aggregator):
     settings = small(aggregator=aggregator)
     polyrank.run(settings, out=tmp_path / "run")
-    lines = RunFolder.open(tmp_path / "run").read("clients")
+    lines = lines_in(tmp_path / "run", "clients")
     finals = {line["client"]: line for line in lines if line["event"] == "final"}
     workload = prepare(settings, None).workload
     model = MODELS.build(settings.model).shell((64,), 10)
@@ -191,9 +192,9 @@ class Killer(Silent):
         self.rounds, self.turns, self.die = rounds, turns, die
         self.kept = 0
 
-    def round(self, number, rounds, record, total_bytes):
-        self.kept = number
-        if number == self.rounds and not self.turns:
+    def round(self, line, rounds, total_bytes):
+        self.kept = line.round
+        if line.round == self.rounds and not self.turns:
             self.die()
 
     def turn(self, client, done, total):
@@ -363,7 +364,7 @@ def test_updates_that_are_not_finite_never_reach_the_global_model(tmp_path):
 def test_pretraining_on_a_public_share_helps_the_start(tmp_path):
     settings = small(rounds=1, pretrain={"share": 0.4, "epochs": 20, "learning_rate": 0.01})
     polyrank.run(settings, out=tmp_path / "run")
-    start = RunFolder.open(tmp_path / "run").read("rounds")[0]["test"]["accuracy"]
+    start = lines_in(tmp_path / "run", "rounds")[0]["test"]["accuracy"]
     assert start > 0.5
 
 
@@ -402,8 +403,8 @@ class Saboteur(Silent):
         self.round_now, self.at, self.sent = 1, round, sent
         self.victims: list[int] = []
 
-    def round(self, number, rounds, record, total_bytes):
-        self.round_now = number + 1
+    def round(self, line, rounds, total_bytes):
+        self.round_now = line.round + 1
 
     def turn(self, client, done, total):
         if self.round_now == self.at and not self.victims:
@@ -481,5 +482,5 @@ def test_every_allocator_runs_under_the_default(tmp_path, allocator):
     assert settings.aggregator.kind == "anchored"
     summary = polyrank.run(settings, out=tmp_path / "run").summary
     assert (summary["rounds"], summary["refused"], summary["failed"]) == (3, 0, 0)
-    before = RunFolder.open(tmp_path / "run").read("rounds")[0]["test"]["loss"]
+    before = lines_in(tmp_path / "run", "rounds")[0]["test"]["loss"]
     assert summary["loss"]["final"] < before

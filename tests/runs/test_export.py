@@ -17,6 +17,7 @@ from polyrank.registry import Named
 from polyrank.runs.export import export, load_base, read_trained
 from polyrank.runs.preparation import prepare
 from tests.small import small
+from tests.written import lines_in
 
 pytestmark = pytest.mark.filterwarnings("ignore:Could not find a config file")
 X = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -126,7 +127,7 @@ def test_a_run_started_from_an_export_starts_where_it_ended(run, tmp_path):
         }
     )
     polyrank.run(changed, out=tmp_path / "next")
-    start = RunFolder.open(tmp_path / "next").read("rounds")[0]["test"]
+    start = lines_in(tmp_path / "next", "rounds")[0]["test"]
     ended = json.loads((run / "summary.json").read_text())
     assert start["accuracy"] == ended["accuracy"]["final"]
     assert start["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-5)
@@ -171,7 +172,7 @@ def test_what_every_method_exports_is_what_its_run_evaluated(tmp_path, aggregato
     )
     run = polyrank.run(settings, out=tmp_path / "run").folder
     ready = prepare(settings, None)
-    lines = RunFolder.open(run).read("clients")
+    lines = lines_in(run, "clients")
     finals = {x["client"]: x["personal"] for x in lines if x["event"] == "final"}
     ended = json.loads((run / "summary.json").read_text())
     workload = ready.workload
@@ -198,7 +199,7 @@ def test_a_client_that_missed_rounds_is_exported_on_the_base_that_it_trained_on(
     settings = small(aggregator=aggregator, rounds=4, cohort_size=2)
     run = polyrank.run(settings, out=tmp_path / "run").folder
     workload = prepare(settings, None).workload
-    lines = RunFolder.open(run).read("clients")
+    lines = lines_in(run, "clients")
     last = {x["client"]: x["round"] for x in lines if x["event"] == "update"}
     assert {1, 2, 3} & set(last.values()), "some client should have missed the last round"
     for line in (x for x in lines if x["event"] == "final" and x["personal"]):

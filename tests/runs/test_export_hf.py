@@ -15,6 +15,7 @@ from polyrank.record.run_folder import RunFolder
 from polyrank.runs.evaluation import evaluate
 from polyrank.runs.export import export, load_base, read_trained
 from tests.texts import model_path, needs_demo, text_settings
+from tests.written import lines_in, summary_in
 
 pytestmark = [  # PEFT asks transformers for a property under its old name
     needs_demo,
@@ -83,7 +84,7 @@ def test_a_base_that_aggregation_has_changed_is_exported_with_it(tmp_path):
     torch.testing.assert_close(logits(loaded), wanted, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(logits(load_base(tmp_path / "merged")), wanted, rtol=1e-4, atol=1e-4)
     model.symlink_to(model_path())
-    ended = RunFolder.open(run).read_summary()
+    ended = summary_in(run)
     assert evaluate(run)["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-4)
 
 
@@ -116,8 +117,8 @@ def test_a_run_started_from_an_export_starts_where_it_ended(run, expected, tmp_p
     settings = RunFolder.open(run).settings
     changed = settings.model_copy(update={"init_adapter": str(tmp_path / "out")})
     after = polyrank.run(changed, out=tmp_path / "next").folder
-    ended = RunFolder.open(run).read("rounds")[-1]["test"]
-    assert RunFolder.open(after).read("rounds")[0]["test"] == pytest.approx(ended, rel=1e-5)
+    ended = lines_in(run, "rounds")[-1]["test"]
+    assert lines_in(after, "rounds")[0]["test"] == pytest.approx(ended, rel=1e-5)
     narrow = settings.model_copy(
         update={"adapter": settings.adapter.model_copy(update={"extras": "none"})}
     )
@@ -129,7 +130,7 @@ def test_a_run_started_from_an_export_starts_where_it_ended(run, expected, tmp_p
 
 def test_the_exported_run_can_be_evaluated(run):
     found = evaluate(run)
-    ended = RunFolder.open(run).read("rounds")[-1]["test"]
+    ended = lines_in(run, "rounds")[-1]["test"]
     assert {n: found[n] for n in ended} == pytest.approx(ended, rel=1e-5)
 
 

@@ -19,6 +19,7 @@ from polyrank.record.run_folder import RunFolder
 from polyrank.server.averaging import averaged
 from polyrank.server.federation import Federation, ServerState
 from tests.small import small
+from tests.written import lines_in
 
 SHAPE, SLOTS, CLIENTS = (5, 7), 6, "abcd"
 
@@ -283,14 +284,14 @@ def test_a_client_that_cannot_be_measured_costs_its_own_part(tmp_path):
     )
     summary = polyrank.run(settings, out=tmp_path / "run").summary
     folder = RunFolder.open(tmp_path / "run")
-    profiles = {c["client"]: c for c in folder.read("clients") if c["event"] == "profile"}
+    profiles = {c["client"]: c for c in lines_in(folder, "clients") if c["event"] == "profile"}
     assert sorted((p["examples"]["train"] for p in profiles.values()), reverse=True)[:2] == rows
     by_rows = {p["examples"]["train"]: p for p in profiles.values()}
     for few in rows:
         assert set(by_rows[few]["ranks"].values()) == {1}
         assert by_rows[few]["reason"] == "could not be measured: the least rank"
     assert summary["mean_rank"] == 3
-    failed = {f["client"]: f["reason"] for f in folder.read("rounds")[0]["failed"]}
+    failed = {f["client"]: f["reason"] for f in lines_in(folder, "rounds")[0]["failed"]}
     assert "no sensor" in failed[by_rows[51]["client"]]
     assert "is 1e+200: expected a finite number" in failed[by_rows[42]["client"]]
     assert summary["failed"] == 2

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import polyrank
 from polyrank import control
-from polyrank.console.progress import round_line
+from polyrank.console.progress import round_text
 from polyrank.console.result_table import render
 from polyrank.errors import SettingsError, UnknownNameError
 from polyrank.partitioners import PARTITIONERS
@@ -28,6 +28,7 @@ from polyrank.runs.model_card import model_card
 from polyrank.settings.controls import CONTROLS
 from polyrank.settings.toml import changed_keys, make_settings
 from tests.small import small
+from tests.written import a_round, about_client, lines_in, some_facts, summary_in
 
 HELPED = {
     "aggregator": "anchored",
@@ -54,7 +55,7 @@ def folders(run, tmp_path_factory):
 
 
 def events(folder, kind):
-    return {r["client"]: r for r in folder.read("clients") if r["event"] == kind}
+    return {r["client"]: r for r in lines_in(folder, "clients") if r["event"] == kind}
 
 
 def test_what_each_control_changes(run):
@@ -94,7 +95,7 @@ def test_alone_and_uniform_start_with_the_head_and_the_measures_of_the_run(tmp_p
         head = "checkpoint/head.safetensors"
         assert (runs[kind] / head).read_bytes() == (runs["run"] / head).read_bytes()
         own, ours = (RunFolder.open(runs[k]) for k in (kind, "run"))
-        starts = own.read("rounds")[0], ours.read("rounds")[0]
+        starts = lines_in(own, "rounds")[0], lines_in(ours, "rounds")[0]
         assert starts[0]["test"] == starts[1]["test"]
         measured, known = events(own, "profile"), events(ours, "profile")
         assert {c: p["criteria"] for c, p in measured.items()} == {
@@ -192,13 +193,13 @@ def test_pooled_holds_the_rows_of_all_clients_and_the_server_the_same(name):
 
 
 def test_all_begin_with_the_same_frozen_base_on_the_same_rows(folders):
-    starts = [folder.read("rounds")[0] for folder in folders.values()]
+    starts = [lines_in(folder, "rounds")[0] for folder in folders.values()]
     for part in ("validation", "test"):
         assert all(start[part] == starts[0][part] for start in starts)
 
 
 def test_alone_trains_as_long_as_the_run_with_its_ranks(folders):
-    run, alone = folders["run"].read_summary(), folders["alone"].read_summary()
+    run, alone = summary_in(folders["run"]), summary_in(folders["alone"])
     sizes = [p["examples"]["train"] for p in events(folders["run"], "profile").values()]
     assert alone["steps"]["training"] == run["steps"]["training"]
     assert alone["steps"]["training"] == 3 * sum(ceil(n / 16) for n in sizes)
@@ -220,7 +221,7 @@ def test_alone_is_the_same_whatever_the_run_does_on_the_server(tmp_path):
 
 
 def test_alone_judges_the_clients_own_models_only(folders):
-    rounds, summary = folders["alone"].read("rounds"), folders["alone"].read_summary()
+    rounds, summary = lines_in(folders["alone"], "rounds"), summary_in(folders["alone"])
     assert rounds[0]["test"]
     assert [(r["test"], r["validation"]) for r in rounds[1:]] == [(None, None)]
     finals = events(folders["alone"], "final")
@@ -234,7 +235,7 @@ def test_alone_judges_the_clients_own_models_only(folders):
 
 def test_pooled_is_one_model_of_the_largest_ranks(folders):
     """fc1 is 64 to 16 and r_max 6; fc2 is 16 to 10: no rank is cut."""
-    summary = folders["pooled"].read_summary()
+    summary = summary_in(folders["pooled"])
     (final,) = events(folders["pooled"], "final").values()
     (profile,) = events(folders["pooled"], "profile").values()
     assert summary["ranks"] == {"0": {"fc1": 6, "fc2": 6}}
@@ -245,11 +246,11 @@ def test_pooled_is_one_model_of_the_largest_ranks(folders):
 
 
 def test_uniform_has_one_rank_for_all_and_keeps_the_budget(folders):
-    summary = folders["uniform"].read_summary()
+    summary = summary_in(folders["uniform"])
     for module in ("fc1", "fc2"):
         ranks = [of[module] for of in summary["ranks"].values()]
         assert max(ranks) - min(ranks) <= 1
-    assert summary["mean_rank"] == folders["run"].read_summary()["mean_rank"] == 3
+    assert summary["mean_rank"] == summary_in(folders["run"])["mean_rank"] == 3
 
 
 def test_a_control_can_be_resumed(folders, tmp_path):
@@ -263,9 +264,9 @@ def test_a_control_can_be_resumed(folders, tmp_path):
 
 def test_the_printed_table_of_alone_has_no_global_model(folders):
     file, folder = io.StringIO(), folders["alone"]
-    render(folder.path, folder.read_summary(), Console(file=file, width=80))
+    render(folder.path, Console(file=file, width=80))
     said = file.getvalue()
-    mean = folder.read_summary()["personal"]["mean"]
+    mean = summary_in(folder)["personal"]["mean"]
     assert f"own accuracy  {mean:.4f}, mean over clients" in said
     assert not any(word in said for word in ("macro-F1", "worst client", " global  "))
     assert " own\n" in said
@@ -297,7 +298,7 @@ def test_the_report_shows_alone_by_its_personal_models(folders):
 
 def test_the_page_of_alone_leads_with_the_personal_models(folders):
     run = read_run(folders["alone"].path)
-    mean = folders["alone"].read_summary()["personal"]["mean"]
+    mean = summary_in(folders["alone"])["personal"]["mean"]
     section = outcome(run)
     assert section.lead == (
         f"The clients' own models reached {100 * mean:.1f} % accuracy on their own test rows, "
@@ -316,22 +317,20 @@ def test_the_card_of_a_client_alone_has_no_metrics_of_a_global_model(folders):
 
 
 def test_the_line_of_a_round_with_one_client(folders):
-    record = folders["pooled"].read("rounds")[1]
-    assert "  1 client  " in round_line(1, 3, record, 9)
-    assert "  4 clients  " in round_line(1, 3, folders["run"].read("rounds")[1], 9)
+    pooled = folders["pooled"].read_rounds()[1]
+    assert "  1 client  " in round_text(pooled, 3, 9)
+    assert "  4 clients  " in round_text(folders["run"].read_rounds()[1], 3, 9)
 
 
 def test_a_language_model_alone_is_told_by_the_clients_perplexity():
     tokens = {"perplexity": exp(3.0), "loss": 3.0, "accuracy": 0.2}
-    line = {"bytes": {"up": 0, "down": 0}, "steps": 0, "probe_steps": 0, "refused": []}
-    line |= {"failed": [], "validation": None}
-    rounds = [{**line, "round": 0, "test": tokens}, {**line, "round": 1, "test": None}]
+    rounds = [a_round(round=0, test=tokens), a_round(round=1)]
     own = {"perplexity": exp(2.0), "loss": 2.0, "accuracy": 0.4}
     clients = [
-        {"event": "profile", "client": "0", "ranks": {"fc": 2}, "score": None},
-        {"event": "final", "client": "0", "global": None, "personal": own},
+        about_client({"event": "profile", "client": "0", "ranks": {"fc": 2}}),
+        about_client({"event": "final", "client": "0", "personal": own}),
     ]
-    summary = summarize(control(small(), "alone"), rounds, clients, {})
+    summary = summarize(control(small(), "alone"), rounds, clients, some_facts()).as_json()
     assert summary["perplexity"] == {"final": None, "best": None, "best_round": None}
     assert summary["personal"]["mean"] == pytest.approx(exp(2.0))
     assert json.loads(json.dumps(summary))["worst_client"] is None

@@ -1,6 +1,5 @@
 """What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere."""
 
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -8,7 +7,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from polyrank.judging import judged_by, perplexity_text
+from polyrank.judging import Judged, judged_by, perplexity_text
+from polyrank.record.lines import RoundLine
 
 
 class Watcher(Protocol):
@@ -26,13 +26,8 @@ class Watcher(Protocol):
         """Say that a client's turn of this stage is over."""
         ...
 
-    def round(
-        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
-    ) -> None:
-        """Say that a round is over: its line in ``rounds.jsonl``, and all bytes sent so far.
-
-        Round 0 is what comes before training.
-        """
+    def round(self, line: RoundLine, rounds: int, total_bytes: int) -> None:
+        """Say that a round is over: its line in ``rounds.jsonl``, and all bytes sent so far."""
         ...
 
 
@@ -48,9 +43,7 @@ class Silent:
     def turn(self, client: str, done: int, total: int) -> None:
         """Say nothing."""
 
-    def round(
-        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
-    ) -> None:
+    def round(self, line: RoundLine, rounds: int, total_bytes: int) -> None:
         """Say nothing."""
 
 
@@ -101,26 +94,27 @@ class Shown:
         """Move the bar."""
         self._progress.update(self._task, completed=done, total=total)
 
-    def round(
-        self, number: int, rounds: int, record: Mapping[str, object], total_bytes: int
-    ) -> None:
+    def round(self, line: RoundLine, rounds: int, total_bytes: int) -> None:
         """Print the round's line."""
         self._progress.refresh()
-        line = round_line(number, rounds, record, total_bytes)
-        self._console.print(line, highlight=False, soft_wrap=True)
+        text = round_text(line, rounds, total_bytes)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def round_line(number: int, rounds: int, record: Mapping[str, object], total_bytes: int) -> str:
-    """Write one round in at most 80 columns."""
-    parts = [f"round {number:>{len(str(rounds))}}/{rounds}"]
-    test = record.get("test")
-    if isinstance(test, Mapping):
-        name = judged_by(test)
-        value = f"{test[name]:.4f}" if name == "accuracy" else perplexity_text(test[name])
-        parts += [f"{name} {value}", f"loss {test['loss']:.4f}"]
-    cohort = record.get("cohort")
-    clients = len(cohort) if isinstance(cohort, list) else 0
-    parts += [f"{clients} client{'' if clients == 1 else 's'}"] if number else ["before training"]
-    parts.append(decimal(total_bytes))
-    lost = sum(len(x) for x in (record.get("refused"), record.get("failed")) if isinstance(x, list))
+def round_text(line: RoundLine, rounds: int, total_bytes: int) -> str:
+    """Write one round in at most 80 columns; round 0 is what comes before training."""
+    parts = [f"round {line.round:>{len(str(rounds))}}/{rounds}"]
+    if line.test:
+        name = judged_by(line.test)
+        parts += [f"{name} {_number(line.test[name], name)}", f"loss {_number(line.test['loss'])}"]
+    clients = len(line.cohort)
+    told = f"{clients} client{'' if clients == 1 else 's'}" if line.round else "before training"
+    parts += [told, decimal(total_bytes)]
+    lost = len(line.refused) + len(line.failed)
     return "  ".join(parts) + (f"  {lost} refused or failed" if lost else "")
+
+
+def _number(value: float | None, judged: Judged = "accuracy") -> str:
+    if value is None:
+        return "nan"
+    return f"{value:.4f}" if judged == "accuracy" else perplexity_text(value)

@@ -1,9 +1,7 @@
 """What a finished run prints: how good, at what cost, and who got which rank; 80 columns."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -13,56 +11,63 @@ from rich.text import Text
 from polyrank.allocators import spread_note
 from polyrank.judging import Judged, judged_by, perplexity_text
 from polyrank.plain import one_line
+from polyrank.record.lines import ClientLine, FinalLine, ProfileLine
+from polyrank.record.outcome import mean
+from polyrank.record.run_folder import RunFolder
+from polyrank.record.schema import Metrics
+from polyrank.record.summary import Summary
 
 SHOWN = 20
 
 
-def render(folder: Path, summary: Mapping[str, Any], console: Console) -> None:
-    """Print the clients' table, the outcome, and where everything is."""
-    title, table = _clients(folder, summary)
+def render(folder: Path, console: Console) -> None:
+    """Print the clients' table, the outcome, and where everything is, of a finished run."""
+    run = RunFolder(folder)
+    summary = run.read_summary()
+    title, table = _clients(run.read_clients(), summary)
     console.print(Text(title, style="italic"))
     console.print(table)
     outcome = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _outcome(summary):
         outcome.add_row(name, Text(one_line(value)))
     console.print(outcome)
-    if note := spread_note(summary.get("rank_spread", 1.0)):
+    if note := spread_note(1.0 if summary.rank_spread is None else summary.rank_spread):
         console.print(Text(note))
     console.print(Text(f"run folder: {folder}\nreport: {folder / 'report.html'}"), soft_wrap=True)
 
 
-def _clients(folder: Path, summary: Mapping[str, Any]) -> tuple[str, Table]:
-    lines = (folder / "clients.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    finals = {r["client"]: r for r in records if r["event"] == "final"}
-    profiles = [r for r in records if r["event"] == "profile"]
-    modules = list(profiles[0]["ranks"])
+def _clients(lines: Sequence[ClientLine], summary: Summary) -> tuple[str, Table]:
+    finals = {line.client: line for line in lines if isinstance(line, FinalLine)}
+    profiles = [line for line in lines if isinstance(line, ProfileLine)]
+    modules = list(profiles[0].ranks) if profiles else []
     shown = modules if len(modules) <= 4 else []
-    several = len(summary["label_names"]) > 1  # texts for a language model may have none
-    title = _title(len(profiles), judged_by(summary) if finals else None)
+    several = len(summary.label_names) > 1  # texts for a language model may have none
+    title = _title(len(profiles), summary.judged if finals else None)
     # a classifier's head is new: it knew nothing before
-    before = {"before": "before"} if judged_by(summary) == "perplexity" else {}
-    judged = {**before, "global": "global", "own": "personal"}
+    before = ["before"] if summary.judged == "perplexity" else []
     columns = [
         "client",
         "examples",
         *(["labels"] if several else []),
         "score",
         *([one_line(m) for m in shown] or ["mean rank"]),
-        *judged,
+        *before,
+        *("global", "own"),
     ]
     rows: list[list[str]] = []
     for profile in profiles[:SHOWN]:
-        ranks = profile["ranks"]
-        mean = sum(ranks.values()) / len(ranks)
-        final = finals.get(profile["client"], {})
+        ranks, final = profile.ranks, finals.get(profile.client)
+        judged = [final.before] * len(before) + [final.shared, final.personal] if final else []
         row = [
-            one_line(profile["client"]),
-            str(profile["examples"]["train"]),
-            *([str(sum(count > 0 for count in profile["label_counts"]))] if several else []),
-            "" if profile["score"] is None else f"{profile['score']:.3f}",
-            *([str(ranks[m]) for m in shown] or [f"{mean:.1f}"]),
-            *(_judged(final.get(whose)) for whose in judged.values()),
+            one_line(profile.client),
+            str(profile.examples.train),
+            *([str(sum(count > 0 for count in profile.label_counts))] if several else []),
+            "" if profile.score is None else f"{profile.score:.3f}",
+            *(
+                [str(ranks.get(m, "")) for m in shown]
+                or [f"{mean(list(ranks.values())):.1f}" if ranks else ""]
+            ),
+            *(_judged(metrics) for metrics in judged or [None] * (len(before) + 2)),
         ]
         rows.append(row)
     return title, _table(columns, rows)
@@ -85,7 +90,7 @@ def _title(clients: int, judged: Judged | None) -> str:
     return f"Ranks by module{rows}{more}"
 
 
-def _judged(metrics: Mapping[str, float | None] | None) -> str:
+def _judged(metrics: Metrics | None) -> str:
     if not metrics:
         return ""
     value = metrics[judged_by(metrics)]
@@ -94,41 +99,39 @@ def _judged(metrics: Mapping[str, float | None] | None) -> str:
     return f"{value:.3f}"
 
 
-def _only_personal(summary: Mapping[str, Any]) -> bool:
+def _only_personal(summary: Summary) -> bool:
     """Whether the clients' own models were judged and the global one was not."""
-    return summary["worst_client"] is None and summary["personal"] is not None
+    return summary.worst_client is None and summary.personal is not None
 
 
-def _outcome(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    sent = summary["bytes"]
+def _outcome(summary: Summary) -> list[tuple[str, str]]:
+    sent = summary.bytes
     rows = [_personal(summary)] if _only_personal(summary) else _of_the_global_model(summary)
-    rows.append(("mean rank", f"{summary['mean_rank']:.2f} ({summary['allocator']})"))
-    rows.append(("sent", f"{decimal(sent['up'])} up, {decimal(sent['down'])} down"))
-    if summary["refused"] or summary["failed"]:
-        rows.append(("lost", f"{summary['refused']} refused, {summary['failed']} failed updates"))
+    rows.append(("mean rank", f"{summary.mean_rank or 0:.2f} ({summary.allocator})"))
+    rows.append(("sent", f"{decimal(sent.up)} up, {decimal(sent.down)} down"))
+    if summary.refused or summary.failed:
+        rows.append(("lost", f"{summary.refused} refused, {summary.failed} failed updates"))
     return rows
 
 
-def _personal(summary: Mapping[str, Any]) -> tuple[str, str]:
-    name = judged_by(summary)
-    mean = _number(summary["personal"]["mean"], name)
-    return f"own {name}", f"{mean}, mean over clients; the global model is not judged"
+def _personal(summary: Summary) -> tuple[str, str]:
+    own = _number(summary.personal.mean if summary.personal else None, summary.judged)
+    return f"own {summary.judged}", f"{own}, mean over clients; the global model is not judged"
 
 
-def _of_the_global_model(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    name = judged_by(summary)
-    worst, best = summary["worst_client"], summary[name]
-    rows: list[tuple[str, str]] = [(name, _number(best["final"], name))]
-    if best["best"] is not None:
+def _of_the_global_model(summary: Summary) -> list[tuple[str, str]]:
+    name, worst, ended = summary.judged, summary.worst_client, summary.ended
+    rows: list[tuple[str, str]] = [(name, _number(ended.final, name))]
+    if ended.best is not None:
         rows[0] = (
             name,
-            f"{_number(best['final'], name)} at the end, {_number(best['best'], name)} "
-            f"in round {best['best_round']}, the best on validation",
+            f"{_number(ended.final, name)} at the end, {_number(ended.best, name)} "
+            f"in round {ended.best_round}, the best on validation",
         )
     if name == "accuracy":
-        rows.append(("macro-F1", _number(summary["macro_f1"]["final"])))
+        rows.append(("macro-F1", _number(summary.macro_f1.final)))
     if worst:
-        rows.append(("worst client", f"{_number(worst['final'], name)} (client {worst['client']})"))
+        rows.append(("worst client", f"{_number(worst.final, name)} (client {worst.client})"))
     return rows
 
 

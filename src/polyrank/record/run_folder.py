@@ -6,19 +6,21 @@ resuming cuts the records to the last finished round and goes on from its state.
 """
 
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from polyrank.disk.files import lock, sync_folder, write_whole
-from polyrank.disk.outside import as_written, parse_json
 from polyrank.errors import RunFolderError
+from polyrank.record.lines import ClientLine, Line, RoundLine, TimingLine, client_line
+from polyrank.record.schema import parse_object
+from polyrank.record.summary import Summary
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import dump_settings, load_settings
 
+L = TypeVar("L", bound=Line)
 RECORDS = ("rounds", "clients")  # timings differ from run to run and are kept apart
 LOCK = ".lock"
 
@@ -65,14 +67,14 @@ class RunFolder:
         """Write ``config.toml``."""
         write_whole(self.path / "config.toml", dump_settings(settings).encode())
 
-    def append(self, kind: str, records: Iterable[Mapping[str, Any]]) -> None:
-        """Append records, one JSON object a line, and flush them to the disk.
+    def append(self, kind: str, lines: Iterable[Line]) -> None:
+        """Append lines to the file of a kind, and flush them to the disk.
 
         Raises:
             RunFolderError: the disk is full or the folder cannot be written.
         """
         path = self._records(kind)
-        text = "".join(json.dumps(_finite(r), allow_nan=False) + "\n" for r in records)
+        text = "".join(json.dumps(line.as_json(), allow_nan=False) + "\n" for line in lines)
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -81,14 +83,21 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
 
-    def read(self, kind: str) -> list[dict[str, Any]]:
-        """Return all records of a kind.
+    def read_rounds(self) -> list[RoundLine]:
+        """Return the lines of ``rounds.jsonl``.
 
         Raises:
-            RunFolderError: a line is none; file and line are named.
+            RunFolderError: one is none; file, line and key are named.
         """
-        path = self._records(kind)
-        return [_record(line, f"{path}, line {at}") for at, line in enumerate(_lines(path), 1)]
+        return _read(self._records("rounds"), RoundLine.read)
+
+    def read_clients(self) -> list[ClientLine]:
+        """Return the lines of ``clients.jsonl``.
+
+        Raises:
+            RunFolderError: one is none; file, line and key are named.
+        """
+        return _read(self._records("clients"), client_line)
 
     def lengths(self) -> dict[str, int]:
         """Return the length of each record file in bytes."""
@@ -113,9 +122,9 @@ class RunFolder:
     def _cut_timings(self, round: int) -> None:
         path = self._records("timings")
         if path.exists():
-            whole = [line for line in _lines(path) if line.endswith("\n")]
-            with as_written(path):
-                kept = [line for line in whole if _record(line, f"{path}")["round"] <= round]
+            texts = [text for text in _texts(path) if text.endswith("\n")]
+            lines = _read(path, TimingLine.read, texts)
+            kept = [text for text, line in zip(texts, lines, strict=True) if line.round <= round]
             write_whole(path, "".join(kept).encode())
 
     def state_path(self, round: int) -> Path:
@@ -142,9 +151,9 @@ class RunFolder:
                     path.unlink()
         sync_folder(self.checkpoint)
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
+    def write_summary(self, summary: Summary) -> None:
         """Write ``summary.json``, which only a finished run has."""
-        text = json.dumps(_finite(summary), indent=2, allow_nan=False)
+        text = json.dumps(summary.as_json(), indent=2, allow_nan=False)
         write_whole(self.path / "summary.json", text.encode())
 
     @property
@@ -152,22 +161,22 @@ class RunFolder:
         """Whether the run came to its end."""
         return (self.path / "summary.json").exists()
 
-    def read_summary(self) -> dict[str, Any]:
+    def read_summary(self) -> Summary:
         """Return the summary.
 
         Raises:
-            RunFolderError: the run has not finished, or the file is damaged.
+            RunFolderError: the run has not finished, or the file is damaged; the key is named.
         """
         path = self.path / "summary.json"
         if not path.is_file():
             raise RunFolderError(f"{self.path}: no summary.json: not a finished run")
-        return _record("".join(_lines(path)), str(path))
+        return Summary.read(parse_object("".join(_texts(path)), path), path)
 
     def _records(self, kind: str) -> Path:
         return self.path / f"{kind}.jsonl"
 
 
-def _lines(path: Path) -> list[str]:
+def _texts(path: Path) -> list[str]:
     """Return the lines of a text file with their ends; none of one that is not there."""
     try:
         return path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -177,21 +186,12 @@ def _lines(path: Path) -> list[str]:
         raise RunFolderError(f"{path}: cannot be read: {error}") from error
 
 
-def _record(text: str, where: str) -> dict[str, Any]:
-    try:
-        found = parse_json(text)
-    except ValueError as error:
-        raise RunFolderError(f"{where}: not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise RunFolderError(f"{where}: expected a JSON object, got {type(found).__name__}")
-    return found
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _read(
+    path: Path,
+    check: Callable[[dict[str, Any], str], L],
+    texts: Iterable[str] | None = None,
+) -> list[L]:
+    """Check the lines of a file, or those of them that are given."""
+    numbered = enumerate(_texts(path) if texts is None else texts, 1)
+    places = ((text, f"{path}, line {at}") for at, text in numbered)
+    return [check(parse_object(text, where), where) for text, where in places]

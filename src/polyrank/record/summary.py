@@ -1,111 +1,192 @@
-"""What a run came to, from its records."""
+"""``summary.json``, typed: what a finished run came to, and what it was."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from polyrank.judging import goodness, judged_by, perplexity
+from polyrank.judging import Judged, judged_by
+from polyrank.record.lines import ClientLine, FinalLine, ProfileLine, RoundLine, Traffic
+from polyrank.record.outcome import Outcome, outcome
+from polyrank.record.schema import Count, Metrics, Number, Ranks, Total, Typed
 from polyrank.settings.schema import Settings
 
-Record = Mapping[str, Any]
+
+class Ended(Typed):
+    """A metric at the end, and in the round that was best on validation rows."""
+
+    final: Number
+    best: Number
+    best_round: Count | None
+
+
+class AtTheEnd(Typed):
+    """A metric at the end."""
+
+    final: Number
+
+
+class WorstClient(Typed):
+    """The client that the global model serves worst."""
+
+    final: Number
+    client: str
+
+
+class OverClients(Typed):
+    """A metric of the clients' own models."""
+
+    mean: Number
+
+
+class Steps(Typed):
+    """Optimiser steps of all clients."""
+
+    probe: Total
+    training: Total
+
+
+class Texts(Typed):
+    """How many texts there are, how many were cut, and at how many tokens."""
+
+    texts: Count
+    cut: Count
+    max_length: Count
+
+
+class Parameters(Typed):
+    """Numbers in the frozen base, and those that are trained at the largest ranks."""
+
+    base: Count
+    trained: Count
+
+
+class Facts(Typed):
+    """What a summary tells that the lines of a run do not hold."""
+
+    criterion_weights: Mapping[str, Number]
+    rank_spread: Number
+    head_init: str
+    label_names: Sequence[str]
+    texts: Texts | None = None
+    parameters: Parameters
+
+
+class Summary(Typed):
+    """What ``summary.json`` holds. All of the global model is null if it was not evaluated.
+
+    ``perplexity`` is there of a language model alone; its worst client and its personal models
+    are then told by perplexity, too.
+    """
+
+    name: str
+    seed: int
+    rounds: Count
+    clients: Count
+    aggregator: str
+    allocator: str
+    perplexity: Ended | None = None
+    accuracy: Ended
+    macro_f1: AtTheEnd
+    balanced_accuracy: AtTheEnd
+    loss: AtTheEnd
+    worst_client: WorstClient | None
+    personal: OverClients | None
+    rounds_to_target: Count | None
+    bytes: Traffic
+    steps: Steps
+    refused: Count
+    failed: Count
+    mean_rank: Number
+    ranks: Mapping[str, Ranks]
+    scores: Mapping[str, Number]
+    criterion_weights: Mapping[str, Number]
+    rank_spread: Number
+    head_init: str
+    label_names: Sequence[str]
+    texts: Texts | None = None
+    parameters: Parameters
+
+    @property
+    def judged(self) -> Judged:
+        """What the models of the run are judged by."""
+        return "perplexity" if self.perplexity else "accuracy"
+
+    @property
+    def ended(self) -> Ended:
+        """That metric of the global model."""
+        return self.perplexity or self.accuracy
 
 
 def summarize(
     settings: Settings,
-    rounds: Sequence[Record],
-    clients: Sequence[Record],
-    facts: Mapping[str, Any],
-) -> dict[str, Any]:
+    rounds: Sequence[RoundLine],
+    clients: Sequence[ClientLine],
+    facts: Facts,
+) -> Summary:
     """Sum up a finished run.
 
     ``accuracy.best`` is the test accuracy of the round that was best on validation data:
     by accuracy, or for a language model by loss. Without validation data there is nothing to
-    choose by, and it is None. All of the global model is None if it was not evaluated after
-    training. A language model has ``perplexity`` in the same form; its worst
-    client and its personal models are told by perplexity too, where the mean over clients is
-    exp of their mean loss.
+    choose by, and it is None.
 
     Args:
         settings: of the run.
-        rounds: lines of ``rounds.jsonl``.
+        rounds: lines of ``rounds.jsonl``, at least one.
         clients: lines of ``clients.jsonl``.
-        facts: what the records do not hold: label names, parameters, criterion weights.
+        facts: what the lines do not hold.
     """
-    tokens = any(judged_by(r["test"]) == "perplexity" for r in rounds)
-    last = rounds[-1]["test"] or {}  # none if the global model is evaluated before training only
-    tested = [r for r in rounds if r["test"]] if last else []
-    best = _best(tested)
-    profiles = [c for c in clients if c["event"] == "profile"]
-    finals = [c for c in clients if c["event"] == "final"]
-    ranks = {c["client"]: c["ranks"] for c in clients if c["event"] in ("profile", "ranks")}
-    return {
-        "name": settings.name,
-        "seed": settings.seed,
-        "rounds": rounds[-1]["round"],
-        "clients": len(profiles),
-        "aggregator": settings.aggregator.kind,
-        "allocator": settings.allocator.kind,
-        **({"perplexity": _ended("perplexity", last, best)} if tokens else {}),
-        "accuracy": _ended("accuracy", last, best),
-        "macro_f1": {"final": last.get("macro_f1")},
-        "balanced_accuracy": {"final": last.get("balanced_accuracy")},
-        "loss": {"final": last.get("loss")},
-        "worst_client": _worst(finals),
-        "personal": _personal(finals),
-        "rounds_to_target": _rounds_to(settings.evaluation.target_accuracy, tested),
-        "bytes": {way: sum(r["bytes"][way] for r in rounds) for way in ("up", "down")},
-        "steps": {
-            "probe": sum(r["probe_steps"] for r in rounds),
-            "training": sum(r["steps"] - r["probe_steps"] for r in rounds),
-        },
-        "refused": sum(len(r["refused"]) for r in rounds),
-        "failed": sum(len(r["failed"]) for r in rounds),
-        "mean_rank": _mean([_mean(list(of.values())) for of in ranks.values()]),
-        "ranks": ranks,
-        "scores": {c["client"]: c["score"] for c in profiles if c["score"] is not None},
-        **facts,
-    }
-
-
-def _best(tested: Sequence[Record]) -> Record | None:
-    """Return the round that was best on validation data, the first of several."""
-    return max(
-        (r for r in tested if r["validation"]),
-        key=lambda r: (goodness(r["validation"]), -r["round"]),
-        default=None,
+    came = outcome(rounds, clients)
+    final: Metrics = came.final or {}
+    profiles = [line for line in clients if isinstance(line, ProfileLine)]
+    probe = sum(line.probe_steps for line in rounds)
+    return Summary(
+        name=settings.name,
+        seed=settings.seed,
+        rounds=rounds[-1].round,
+        clients=len(profiles),
+        aggregator=settings.aggregator.kind,
+        allocator=settings.allocator.kind,
+        perplexity=_ended("perplexity", came) if came.judged == "perplexity" else None,
+        accuracy=_ended("accuracy", came),
+        macro_f1=AtTheEnd(final=final.get("macro_f1")),
+        balanced_accuracy=AtTheEnd(final=final.get("balanced_accuracy")),
+        loss=AtTheEnd(final=final.get("loss")),
+        worst_client=_worst(came),
+        personal=_personal(clients, came),
+        rounds_to_target=_rounds_to(settings.evaluation.target_accuracy, came.evaluated),
+        bytes=Traffic(up=came.up, down=came.down),
+        steps=Steps(probe=probe, training=sum(line.steps for line in rounds) - probe),
+        refused=sum(len(line.refused) for line in rounds),
+        failed=sum(len(line.failed) for line in rounds),
+        mean_rank=came.mean_rank,
+        ranks=came.ranks,
+        scores={line.client: line.score for line in profiles if line.score is not None},
+        **dict(facts),
     )
 
 
-def _ended(name: str, last: Record, best: Record | None) -> dict[str, Any]:
-    return {
-        "final": last.get(name),
-        "best": best and best["test"][name],
-        "best_round": best and best["round"],
-    }
+def _ended(name: str, came: Outcome) -> Ended:
+    best = came.best
+    return Ended(
+        final=(came.final or {}).get(name),
+        best=(best.test or {}).get(name) if best else None,
+        best_round=best.round if best else None,
+    )
 
 
-def _worst(finals: Sequence[Record]) -> dict[str, Any] | None:
-    measured = [f for f in finals if f["global"]]
-    if not measured:
+def _worst(came: Outcome) -> WorstClient | None:
+    if came.worst is None:
         return None
-    worst = min(measured, key=lambda f: goodness(f["global"]))
-    return {"final": worst["global"][judged_by(worst["global"])], "client": worst["client"]}
+    metrics = came.worst.shared or {}
+    return WorstClient(final=metrics[judged_by(metrics)], client=came.worst.client)
 
 
-def _personal(finals: Sequence[Record]) -> dict[str, float | None] | None:
-    own = [f["personal"] for f in finals if f["personal"]]
-    if not own:
-        return None
-    if judged_by(own[0]) == "accuracy":
-        return {"mean": _mean([metrics["accuracy"] for metrics in own])}
-    losses = [metrics["loss"] for metrics in own]
-    return {"mean": None if None in losses else perplexity(_mean(losses))}
+def _personal(clients: Sequence[ClientLine], came: Outcome) -> OverClients | None:
+    measured = any(isinstance(line, FinalLine) and line.personal for line in clients)
+    return OverClients(mean=came.personal) if measured else None
 
 
-def _rounds_to(target: float | None, tested: Sequence[Record]) -> int | None:
+def _rounds_to(target: float | None, evaluated: Sequence[RoundLine]) -> int | None:
     if target is None:
         return None
-    return next((r["round"] for r in tested if r["test"]["accuracy"] >= target), None)
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers)
+    reached = ((line.test or {}).get("accuracy") for line in evaluated)
+    rounds = (line.round for line in evaluated)
+    return next((n for n, a in zip(rounds, reached, strict=True) if a and a >= target), None)

@@ -5,7 +5,6 @@ content security policy forbids it to load anything else. Nothing here imports t
 """
 
 from polyrank.report.page import build, build_live, build_notice, write_report
-from polyrank.report.reading import read_run
-from polyrank.report.records import Run
+from polyrank.report.reading import Run, read_run
 
 __all__ = ["Run", "build", "build_live", "build_notice", "read_run", "write_report"]

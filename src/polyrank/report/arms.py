@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 
-from polyrank.report.records import Run
+from polyrank.report.reading import Run
 
 NO_MATTER = frozenset({"seed", "name", "workers", "task_timeout", "device", "trackers"})
 LONGEST = 40  # characters of a value in a name

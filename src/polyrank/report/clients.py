@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from polyrank.head_inits.label_skew import distance_from_pool
+from polyrank.record.lines import ProfileLine
 from polyrank.report.charts import HEAT, bar, gap, names_axis, plain, sorted_by
 from polyrank.report.parts import Data, Figure, Part, Section, Trace
-from polyrank.report.records import Profile, Run
+from polyrank.report.reading import Run
 from polyrank.report.words import number, percent, plural
 
 ROW = 18  # CSS pixels a client takes in the heat map
@@ -27,8 +28,8 @@ def label_names(run: Run, count: int) -> list[str]:
     return names if len(names) == count else [str(index) for index in range(count)]
 
 
-def _lead(profiles: Sequence[Profile], known: Sequence[Profile]) -> str:
-    sizes = [profile.examples["train"] for profile in profiles if "train" in profile.examples]
+def _lead(profiles: Sequence[ProfileLine], known: Sequence[ProfileLine]) -> str:
+    sizes = [profile.examples.train for profile in profiles]
     text = f"{plural(len(profiles), 'client')}"
     if sizes:
         low, high = number(min(sizes)), number(max(sizes))
@@ -42,7 +43,7 @@ def _lead(profiles: Sequence[Profile], known: Sequence[Profile]) -> str:
     return f"{text}."
 
 
-def _heat_map(run: Run, known: Sequence[Profile]) -> list[Part]:
+def _heat_map(run: Run, known: Sequence[ProfileLine]) -> list[Part]:
     if not known:
         return []
     labels = label_names(run, max(len(profile.label_counts) for profile in known))
@@ -73,7 +74,7 @@ def _heat_map(run: Run, known: Sequence[Profile]) -> list[Part]:
     ]
 
 
-def _cells(ordered: Sequence[Profile], names: Sequence[str], labels: Sequence[str]) -> Trace:
+def _cells(ordered: Sequence[ProfileLine], names: Sequence[str], labels: Sequence[str]) -> Trace:
     counts = [_padded(profile.label_counts, len(labels)) for profile in ordered]
     return {
         "type": "heatmap",
@@ -93,21 +94,22 @@ def _padded(counts: Sequence[int], length: int) -> list[int]:
     return [*counts, *[0] * (length - len(counts))]
 
 
-def _dominant(profile: Profile) -> tuple[int, float]:
+def _dominant(profile: ProfileLine) -> tuple[int, float]:
     counts = profile.label_counts
     largest = max(counts)
     return (counts.index(largest), -largest / sum(counts))
 
 
-def _sizes(profiles: Sequence[Profile]) -> list[Part]:
-    ordered = sorted(profiles, key=lambda p: sum(p.examples.values()), reverse=True)
-    used = dict.fromkeys(part for p in ordered for part, many in p.examples.items() if many)
+def _sizes(profiles: Sequence[ProfileLine]) -> list[Part]:
+    sizes = {p.client: p.examples.model_dump() for p in profiles}
+    ordered = sorted(profiles, key=lambda p: sum(sizes[p.client].values()), reverse=True)
+    used = dict.fromkeys(part for p in ordered for part, many in sizes[p.client].items() if many)
     if not used:
         return []
     names = [profile.client for profile in ordered]
     x = [plain(name) for name in names]
-    columns = [[profile.examples.get(part) for profile in ordered] for part in used]
-    titles = [{"train": "Training", "test": "Test"}.get(part, part) for part in used]
+    columns = [[sizes[profile.client][part] for profile in ordered] for part in used]
+    titles = [{"train": "Training", "test": "Test"}[part] for part in used]
     traces = [bar(title, x, columns[index], index) for index, title in enumerate(titles)]
     layout: Trace = {
         "barmode": "stack",

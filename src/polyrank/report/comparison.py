@@ -11,7 +11,7 @@ from polyrank.report.arms import Arm
 from polyrank.report.comparison_figures import compared_curve, price
 from polyrank.report.headline import Headline, headline
 from polyrank.report.parts import Cell, Column, Part, Section, Sheet, Trace
-from polyrank.report.records import Run
+from polyrank.report.reading import Run
 from polyrank.report.words import NOTHING, percent, plural, size
 from polyrank.report.yardstick import ACCURACY, PERPLEXITY, Yardstick, yardstick
 

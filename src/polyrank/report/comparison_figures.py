@@ -7,7 +7,7 @@ from polyrank.report.arms import Arm
 from polyrank.report.charts import ROUND_AXIS, SYMBOLS, colour, line, plain
 from polyrank.report.headline import headline
 from polyrank.report.parts import Cell, Data, Figure, Part, Trace
-from polyrank.report.records import Run
+from polyrank.report.reading import Run
 from polyrank.report.words import readable, size
 from polyrank.report.yardstick import Yardstick, value_of, yardstick
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from polyrank.record.lines import UpdateLine
 from polyrank.report.cost_figures import bytes_figure, seconds_figure
 from polyrank.report.headline import headline
 from polyrank.report.parts import Column, Part, Section, Sheet, Tile
-from polyrank.report.reading import natural
-from polyrank.report.records import ClientUpdate, Run
+from polyrank.report.reading import Run, natural
 from polyrank.report.words import duration, number, percent, plural, size
 
 
@@ -37,9 +37,8 @@ def _tiles(run: Run) -> list[Tile]:
     ]
     if run.timings:
         tiles.append(Tile("Time", duration(_total(run)), "from the start to the last evaluation"))
-    parameters = run.summary.parameters if run.summary else {}
-    base, trained = parameters.get("base"), parameters.get("trained")
-    if trained is not None:
+    if run.summary:
+        base, trained = run.summary.parameters.base, run.summary.parameters.trained
         share = f"{percent(trained / base)} of {number(base)} in the base model" if base else ""
         tiles.append(Tile("Trained parameters", number(trained), share))
     if numbers.mean_rank is not None:
@@ -50,7 +49,7 @@ def _tiles(run: Run) -> list[Tile]:
 def _clients(run: Run) -> list[Part]:
     if not run.updates:
         return []
-    by_client: dict[str, list[ClientUpdate]] = {}
+    by_client: dict[str, list[UpdateLine]] = {}
     for update in run.updates:
         by_client.setdefault(update.client, []).append(update)
     columns = [
@@ -66,7 +65,7 @@ def _clients(run: Run) -> list[Part]:
     return [Sheet("client-updates", "What each client did, all rounds together", columns, rows)]
 
 
-def _row(client: str, updates: Sequence[ClientUpdate]) -> list[str | float | None]:
+def _row(client: str, updates: Sequence[UpdateLine]) -> list[str | float | None]:
     first, last = updates[0], updates[-1]
     up, down = sum(u.bytes.up for u in updates), sum(u.bytes.down for u in updates)
     return [client, len(updates), last.examples, first.loss, last.loss, up, down]

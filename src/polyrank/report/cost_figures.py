@@ -5,7 +5,7 @@ from itertools import accumulate
 
 from polyrank.report.charts import MANY_ROUNDS, ROUND_AXIS, bar, gap, line
 from polyrank.report.parts import Data, Figure, Part, Trace
-from polyrank.report.records import Run
+from polyrank.report.reading import Run
 from polyrank.report.words import byte_unit, readable
 
 PARTS = ("start", "head", "probe", "train", "aggregate", "evaluate", "save", "final")

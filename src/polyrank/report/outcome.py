@@ -3,9 +3,9 @@
 from polyrank.report.headline import Headline, headline
 from polyrank.report.outcome_figures import by_client, curves
 from polyrank.report.parts import Note, Part, Section, Tile
-from polyrank.report.records import Run
+from polyrank.report.reading import Run
 from polyrank.report.words import number, percent, plural
-from polyrank.report.yardstick import PERPLEXITY, Yardstick
+from polyrank.report.yardstick import PERPLEXITY, Yardstick, measured
 
 
 def outcome(run: Run) -> Section:
@@ -79,8 +79,8 @@ def _of_the_global_model(run: Run, numbers: Headline) -> list[Tile]:
 
 
 def _best(run: Run, judged: Yardstick) -> str:
-    best = getattr(run.summary, judged.metric) if run.summary else {}
-    if best.get("best") is None:
+    best = run.came_to.best
+    value = measured(best).get(judged.metric) if best else None
+    if best is None or value is None:
         return ""
-    when = "" if best.get("best_round") is None else f" in round {best['best_round']:g}"
-    return f"best {judged.show(best['best'])}{when}"
+    return f"best {judged.show(value)} in round {best.round}"

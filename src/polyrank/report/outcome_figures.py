@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from polyrank.record.lines import FinalLine, RoundLine
+from polyrank.record.schema import Metrics
 from polyrank.report.charts import (
     MANY_CLIENTS,
     ROUND_AXIS,
@@ -12,7 +14,7 @@ from polyrank.report.charts import (
     sorted_by,
 )
 from polyrank.report.parts import Data, Figure, Part, Trace
-from polyrank.report.records import Final, Metrics, Round, Run
+from polyrank.report.reading import Run
 from polyrank.report.yardstick import PERPLEXITY, Yardstick, yardstick
 
 Series = tuple[str, str, str]  # its name, "validation" or "test", the metric
@@ -74,14 +76,14 @@ def _curve(
     return [Figure(*head, traces, axes | {"xaxis": ROUND_AXIS, "hovermode": "x unified"}, data)]
 
 
-def _value(record: Round, part: str, metric: str) -> float | None:
+def _value(record: RoundLine, part: str, metric: str) -> float | None:
     if part == "train":
         return record.train_loss
     metrics = record.test if part == "test" else record.validation
     return metrics.get(metric) if metrics else None
 
 
-def by_client(finals: Sequence[Final], judged: Yardstick) -> list[Part]:
+def by_client(finals: Sequence[FinalLine], judged: Yardstick) -> list[Part]:
     """Return the chart of accuracy or perplexity by client, or nothing while not measured.
 
     What the base made of a client's data is shown of language models; a classifier's head is

@@ -16,8 +16,7 @@ from polyrank.report.markup import data_of, escape, section
 from polyrank.report.outcome import outcome
 from polyrank.report.parts import Figure, Section
 from polyrank.report.ranks import ranks
-from polyrank.report.reading import read_run
-from polyrank.report.records import Run
+from polyrank.report.reading import Run, read_run
 from polyrank.report.trouble import trouble
 from polyrank.report.words import plural
 

@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 
+from polyrank.record.lines import ProfileLine
 from polyrank.report.charts import HEAT, MANY_CLIENTS, bar, gap, names_axis, plain, sorted_by
 from polyrank.report.parts import Cell, Data, Figure, Part, Trace
 from polyrank.report.rank_table import modules_of
-from polyrank.report.records import Profile, Run
+from polyrank.report.reading import Run
 from polyrank.report.words import readable
 
 TALLEST = 560  # CSS pixels, of a heat map of modules
 
 
-def mean_rank(run: Run, profile: Profile) -> float:
+def mean_rank(run: Run, profile: ProfileLine) -> float:
     """Return a client's mean rank over its modules; 0 without any."""
     values = run.ranks_of(profile).values()
     return sum(values) / len(values) if values else 0.0
 
 
-def rank_bars(run: Run, ordered: Sequence[Profile]) -> Figure:
+def rank_bars(run: Run, ordered: Sequence[ProfileLine]) -> Figure:
     """Return the chart of every client's mean rank and cap."""
     names = [profile.client for profile in ordered]
     x = [plain(name) for name in names]
@@ -70,15 +71,16 @@ def _marks(
     }
 
 
-def contributions(ordered: Sequence[Profile]) -> list[Part]:
+def contributions(ordered: Sequence[ProfileLine]) -> list[Part]:
     """Return the chart of what moved the scores (``polyrank.mcda.balance``), or nothing."""
-    scored = [profile for profile in ordered if profile.contributions]
-    if not scored:
+    pulls = {p.client: p.contributions for p in ordered if p.contributions}
+    if not pulls:
         return []
-    names = [profile.client for profile in scored]
+    scored = [profile for profile in ordered if profile.client in pulls]
+    names = list(pulls)
     x = [plain(name) for name in names]
-    criteria = list(dict.fromkeys(name for p in scored for name in p.contributions))
-    columns = [[p.contributions.get(name) for p in scored] for name in criteria]
+    criteria = list(dict.fromkeys(name for of in pulls.values() for name in of))
+    columns = [[of.get(name) for of in pulls.values()] for name in criteria]
     traces = [
         bar(readable(name), x, y, index) | {"hovertemplate": "%{y:.3f}"}
         for index, (name, y) in enumerate(zip(criteria, columns, strict=True))
@@ -125,7 +127,7 @@ def criterion_weights(run: Run) -> list[Part]:
     ]
 
 
-def module_ranks(run: Run, ordered: Sequence[Profile]) -> list[Part]:
+def module_ranks(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
     """Return the heat map of ranks by module, or nothing where modules do not differ."""
     modules = modules_of(run, ordered)
     if all(len(set(run.ranks_of(profile).values())) < 2 for profile in ordered):

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
+from polyrank.record.lines import ProfileLine
 from polyrank.report.parts import Cell, Column, Data, Sheet
-from polyrank.report.records import Profile, Run
+from polyrank.report.reading import Run
 from polyrank.report.words import rank_range, readable
 
 FEW_MODULES = 6  # more than this are shown as a range; the download has them all
 
 
-def rank_table(run: Run, ordered: Sequence[Profile]) -> Sheet:
+def rank_table(run: Run, ordered: Sequence[ProfileLine]) -> Sheet:
     """Build the table of clients in the order given."""
     criteria = list(dict.fromkeys(name for profile in ordered for name in profile.criteria))
     modules = modules_of(run, ordered)
@@ -34,21 +35,20 @@ def rank_table(run: Run, ordered: Sequence[Profile]) -> Sheet:
     )
 
 
-def modules_of(run: Run, profiles: Sequence[Profile]) -> list[str]:
+def modules_of(run: Run, profiles: Sequence[ProfileLine]) -> list[str]:
     """Return the modules that any of the clients adapts, in the order met."""
     return list(dict.fromkeys(name for profile in profiles for name in run.ranks_of(profile)))
 
 
-def _rank(run: Run, profile: Profile) -> Cell:
+def _rank(run: Run, profile: ProfileLine) -> Cell:
     values = list(run.ranks_of(profile).values())
     return values[0] if len(set(values)) == 1 else rank_range(values)
 
 
-def _ranks(run: Run, profile: Profile, modules: Sequence[str]) -> list[Cell]:
+def _ranks(run: Run, profile: ProfileLine, modules: Sequence[str]) -> list[Cell]:
     return [run.ranks_of(profile).get(name) for name in modules]
 
 
-def _evidence(profile: Profile, criteria: Sequence[str]) -> list[Cell]:
+def _evidence(profile: ProfileLine, criteria: Sequence[str]) -> list[Cell]:
     values = [profile.criteria.get(name) for name in criteria]
-    examples = profile.examples.get("train")
-    return [profile.cap, profile.score, profile.reason or None, *values, examples]
+    return [profile.cap, profile.score, profile.reason or None, *values, profile.examples.train]

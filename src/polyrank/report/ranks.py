@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from polyrank.allocators import spread_note
+from polyrank.record.lines import ProfileLine
 from polyrank.report.parts import Note, Part, Section
 from polyrank.report.rank_figures import (
     contributions,
@@ -12,7 +13,7 @@ from polyrank.report.rank_figures import (
     rank_bars,
 )
 from polyrank.report.rank_table import rank_table
-from polyrank.report.records import Profile, Run
+from polyrank.report.reading import Run
 from polyrank.report.words import number, plural
 
 
@@ -37,11 +38,11 @@ def ranks(run: Run) -> Section:
     return Section("ranks", title, _lead(run, ordered), parts)
 
 
-def _place(run: Run, profile: Profile) -> tuple[float, float]:
+def _place(run: Run, profile: ProfileLine) -> tuple[float, float]:
     return (-1.0 if profile.score is None else profile.score, mean_rank(run, profile))
 
 
-def _lead(run: Run, profiles: Sequence[Profile]) -> str:
+def _lead(run: Run, profiles: Sequence[ProfileLine]) -> str:
     means = [mean_rank(run, profile) for profile in profiles]
     low, high = min(means), max(means)
     who = plural(len(profiles), "client")

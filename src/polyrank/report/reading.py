@@ -1,32 +1,102 @@
 """Read a run folder, finished or not.
 
 A line that a crash cut short is left out with a note; any other line that does not fit
-is an error that names the file, the line and the field.
+is an error that names the file, the line and the key.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from polyrank.disk.outside import parse_json
 from polyrank.errors import RunFolderError
-from polyrank.report.records import (
-    ClientUpdate,
-    Final,
-    Profile,
-    Record,
-    Round,
-    Run,
-    Summary,
-    Timing,
+from polyrank.record.lines import (
+    ClientLine,
+    FinalLine,
+    Line,
+    ProfileLine,
+    RanksLine,
+    RoundLine,
+    TimingLine,
+    UpdateLine,
+    client_line,
 )
+from polyrank.record.outcome import Outcome, outcome
+from polyrank.record.schema import Ranks, parse_object
+from polyrank.record.summary import Summary
 
-R = TypeVar("R", bound=Record)
-EVENTS: Mapping[str, type[Record]] = {"profile": Profile, "update": ClientUpdate, "final": Final}
-Line = tuple[str, Any]  # where it stands, what it holds
+L = TypeVar("L", bound=Line)
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run folder holds; ``summary`` is None while the run is unfinished.
+
+    Attributes:
+        settings: the text of config.toml, or an empty string.
+        rounds: by round number, each once.
+        clients: every line about a client once, in the order written.
+        timings: by round number, each once.
+        notes: what was left out while reading, in plain words.
+    """
+
+    folder: Path
+    settings: str = ""
+    rounds: Sequence[RoundLine] = ()
+    clients: Sequence[ClientLine] = ()
+    timings: Sequence[TimingLine] = ()
+    summary: Summary | None = None
+    notes: Sequence[str] = ()
+
+    @cached_property
+    def profiles(self) -> list[ProfileLine]:
+        """One a client, in natural order of the client names."""
+        return sorted(self._of(ProfileLine), key=lambda line: natural(line.client))
+
+    @cached_property
+    def changes(self) -> list[RanksLine]:
+        """The ranks that were changed during the run, by round."""
+        return sorted(self._of(RanksLine), key=lambda line: (line.round, natural(line.client)))
+
+    @cached_property
+    def updates(self) -> list[UpdateLine]:
+        """The updates that were taken, by round."""
+        return sorted(self._of(UpdateLine), key=lambda line: (line.round, natural(line.client)))
+
+    @cached_property
+    def finals(self) -> list[FinalLine]:
+        """One a client with test rows of its own, in natural order of the client names."""
+        return sorted(self._of(FinalLine), key=lambda line: natural(line.client))
+
+    @cached_property
+    def came_to(self) -> Outcome:
+        """What the run came to so far: on test rows, or where there are none on validation rows."""
+        tested = any(line.test for line in self.rounds)
+        return outcome(self.rounds, self.clients, "test" if tested else "validation")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.summary is not None
+
+    @property
+    def only_personal(self) -> bool:
+        """Whether the clients' own models were judged and the global one was not."""
+        return bool(self.finals) and not any(final.shared for final in self.finals)
+
+    @property
+    def name(self) -> str:
+        """The run's own name, or its folder's."""
+        return (self.summary and self.summary.name) or self.folder.resolve().name
+
+    def ranks_of(self, profile: ProfileLine) -> Ranks:
+        """Return the ranks that a client has now."""
+        return self.came_to.ranks[profile.client]
+
+    def _of(self, kind: type[L]) -> list[L]:
+        return [line for line in self.clients if isinstance(line, kind)]
 
 
 def read_run(folder: Path) -> Run:
@@ -38,23 +108,15 @@ def read_run(folder: Path) -> Run:
     if not any((folder / name).is_file() for name in ("config.toml", "rounds.jsonl")):
         raise RunFolderError(f"no run in {folder}: expected config.toml or rounds.jsonl in it")
     notes: list[str] = []
-    rounds = [_record(Round, *line) for line in _lines(folder / "rounds.jsonl", notes)]
-    timings = [_record(Timing, *line) for line in _lines(folder / "timings.jsonl", notes)]
-    events = [
-        _record(EVENTS[line[1]["event"]], *line)
-        for line in _lines(folder / "clients.jsonl", notes)
-        if isinstance(line[1], dict) and str(line[1].get("event")) in EVENTS
-    ]
+    clients = _lines(folder / "clients.jsonl", client_line, notes)
     return Run(
         folder=folder,
         settings=_text(folder / "config.toml"),
-        rounds=_by_round(rounds),
-        timings=_summed(timings),
-        profiles=_by_client(event for event in events if isinstance(event, Profile)),
-        updates=_updates(event for event in events if isinstance(event, ClientUpdate)),
-        finals=_by_client(event for event in events if isinstance(event, Final)),
+        rounds=_by_round(_lines(folder / "rounds.jsonl", RoundLine.read, notes)),
+        clients=list({_key(line): line for line in clients}.values()),
+        timings=_summed(_lines(folder / "timings.jsonl", TimingLine.read, notes)),
         summary=_summary(folder / "summary.json"),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
@@ -77,57 +139,43 @@ def _text(path: Path) -> str:
     return _bytes(path).decode("utf-8", errors="replace").replace("\r\n", "\n")
 
 
-def _lines(path: Path, notes: list[str]) -> Iterator[Line]:
+def _lines(
+    path: Path, check: Callable[[Mapping[str, Any], str], L], notes: list[str]
+) -> Iterator[L]:
     lines = _bytes(path).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
-            yield f"{path}, line {number}", parse_json(line)
-        except ValueError as error:
+            found = parse_object(line, where)
+        except RunFolderError:
             if number < len(lines):
-                raise RunFolderError(f"{path}, line {number}: not JSON: {error}") from error
+                raise
             notes.append(f"The last line of {path.name} was cut short and is left out.")
-
-
-def _record(kind: type[R], where: str, value: object) -> R:
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the record"
-        raise RunFolderError(f"{where}: {field}: {first['msg']}") from error
+        else:
+            yield check(found, where)
 
 
 def _summary(path: Path) -> Summary | None:
-    if not path.is_file():
-        return None
-    try:
-        return _record(Summary, str(path), parse_json(_bytes(path)))
-    except ValueError as error:
-        raise RunFolderError(f"{path}: not JSON: {error}") from error
+    return Summary.read(parse_object(_bytes(path), path), path) if path.is_file() else None
 
 
-def _by_round(records: Iterable[Any]) -> tuple[Any, ...]:
-    last = {record.round: record for record in records}  # a resumed run may repeat a round
-    return tuple(last[number] for number in sorted(last))
+def _key(line: ClientLine) -> tuple[str, int, str]:
+    number = line.round if isinstance(line, RanksLine | UpdateLine) else 0
+    return line.event, number, line.client
 
 
-def _summed(timings: Iterable[Timing]) -> tuple[Timing, ...]:
+def _by_round(lines: Iterable[RoundLine]) -> list[RoundLine]:
+    last = {line.round: line for line in lines}  # a resumed run may repeat a round
+    return [last[number] for number in sorted(last)]
+
+
+def _summed(timings: Iterable[TimingLine]) -> list[TimingLine]:
     """Join the lines of a round: its own, and that of what came after the last one."""
     seconds: dict[int, dict[str, float]] = {}
     for timing in timings:
         of = seconds.setdefault(timing.round, {})
         for part, spent in timing.seconds.items():
             of[part] = of.get(part, 0.0) + (spent or 0.0)
-    return tuple(Timing(round=number, seconds=seconds[number]) for number in sorted(seconds))
-
-
-def _by_client(records: Iterable[Any]) -> tuple[Any, ...]:
-    last = {record.client: record for record in records}
-    return tuple(last[client] for client in sorted(last, key=natural))
-
-
-def _updates(records: Iterable[ClientUpdate]) -> tuple[ClientUpdate, ...]:
-    last = {(record.round, record.client): record for record in records}
-    return tuple(sorted(last.values(), key=lambda update: (update.round, natural(update.client))))
+    return [TimingLine(round=number, seconds=seconds[number]) for number in sorted(seconds)]

@@ -2,7 +2,7 @@
 
 from polyrank.report.charts import ROUND_AXIS, bar, gap
 from polyrank.report.parts import Cell, Column, Data, Figure, Section, Sheet, Trace
-from polyrank.report.records import Run
+from polyrank.report.reading import Run
 from polyrank.report.words import plural
 
 

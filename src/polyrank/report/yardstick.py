@@ -6,9 +6,11 @@ from statistics import fmean
 
 from polyrank.judging import Judged, judged_by
 from polyrank.judging import perplexity as exp_of
+from polyrank.record.lines import RoundLine
+from polyrank.record.schema import Metrics
 from polyrank.report.charts import PERCENT_AXIS
 from polyrank.report.parts import Trace
-from polyrank.report.records import Metrics, Round, Run
+from polyrank.report.reading import Run
 from polyrank.report.words import percent, perplexity
 
 
@@ -61,12 +63,12 @@ def yardstick(run: Run) -> Yardstick:
     return PERPLEXITY if tokens else ACCURACY
 
 
-def measured(record: Round) -> Metrics:
+def measured(record: RoundLine) -> Metrics:
     """Return a round's metrics on test data, or on validation data where there are no others."""
     return record.test or record.validation or {}
 
 
-def value_of(record: Round, metric: str) -> float | None:
+def value_of(record: RoundLine, metric: str) -> float | None:
     """Return one metric of a round; the accuracy of a language model's tokens is none."""
     metrics = measured(record)
     if metric == "accuracy" and judged_by(metrics) != metric:

@@ -24,8 +24,10 @@ from polyrank.errors import RunFolderError, SettingsError
 from polyrank.head_inits.label_skew import skew_warning
 from polyrank.protocol.messages import Measured
 from polyrank.record.kept_states import check_settings, keep_state, lasting, newest_whole
+from polyrank.record.lines import Examples, FinalLine, ProfileLine, RanksLine, TimingLine
+from polyrank.record.round_lines import line_of_round, lines_of_updates
 from polyrank.record.run_folder import RunFolder
-from polyrank.record.summary import summarize
+from polyrank.record.summary import Facts, Parameters, Texts, summarize
 from polyrank.report import write_report
 from polyrank.runs.base import kept_part, whole_base
 from polyrank.runs.preparation import fingerprint, first_adapter, first_extras, prepare
@@ -33,7 +35,7 @@ from polyrank.runs.stopwatch import Stopwatch
 from polyrank.runs.tracking import Trackers
 from polyrank.server.federation import Federation, Plan, ServerState
 from polyrank.server.ranks import RankChooser, check_equal, plan_of, profiles
-from polyrank.server.round_record import RoundRecord, Turn, round_line, update_lines
+from polyrank.server.round_record import RoundRecord, Turn
 from polyrank.server.saved_state import check_fits, pack_state, unpack_state
 from polyrank.server.starting_head import has_new_head, starting_head
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
@@ -159,13 +161,13 @@ class _Run:
             engine.close()
             trackers.close()
         summary = summarize(
-            self.settings, self.folder.read("rounds"), self.folder.read("clients"), facts
+            self.settings, self.folder.read_rounds(), self.folder.read_clients(), facts
         )
         self.folder.write_summary(summary)
         write_report([self.folder.path], self.folder.path / "report.html")
-        return Result(self.folder.path, summary)
+        return Result(self.folder.path, summary.as_json())
 
-    def _started(self, federation: Federation) -> tuple[ServerState, dict[str, Any]]:
+    def _started(self, federation: Federation) -> tuple[ServerState, Facts]:
         """Choose ranks and save the state before the first round."""
         self.folder.cut(-1, {})
         state, head_cost = self._with_head(federation, ServerState(self._start_model(), {}))
@@ -224,7 +226,7 @@ class _Run:
         number = state.round + 1
         self.folder.append(
             "clients",
-            [{"event": "ranks", "round": number, "client": c, **told[c]} for c in changed],
+            [RanksLine(round=number, client=c, **told[c]) for c in changed],
         )
         planned = state.round if changed else state.planned
         cost = self._probe_cost(federation, state, measured)
@@ -259,18 +261,19 @@ class _Run:
             "steps": sum(m.steps for m in measured),
         }
 
-    def _facts(self, choice: Choice) -> dict[str, Any]:
+    def _facts(self, choice: Choice) -> Facts:
         ranges = module_ranges(self.settings, self.prepared.shapes)
         slots = sum(s.slot_parameters * ranges[n].r_max for n, s in self.prepared.shapes.items())
         extras = sum(t.numel() for t in self.prepared.extras.values())
-        return {
-            "criterion_weights": dict(choice.criterion_weights),
-            "rank_spread": choice.share,
-            "head_init": self.head.by.name if self.head else "none",
-            "label_names": list(self.prepared.data.label_names),
-            **({"texts": dict(self.prepared.texts)} if self.prepared.texts else {}),
-            "parameters": {"base": self.prepared.base_parameters, "trained": slots + extras},
-        }
+        texts = self.prepared.texts
+        return Facts(
+            criterion_weights=dict(choice.criterion_weights),
+            rank_spread=choice.share,
+            head_init=self.head.by.name if self.head else "none",
+            label_names=list(self.prepared.data.label_names),
+            texts=Texts(**texts) if texts else None,
+            parameters=Parameters(base=self.prepared.base_parameters, trained=slots + extras),
+        )
 
     def _label_counts(self) -> dict[str, list[int]]:
         labels = torch.from_numpy(self.prepared.data.train_y)
@@ -280,17 +283,16 @@ class _Run:
             for client in self.prepared.splits.clients
         }
 
-    def _profiles(self, told: Mapping[str, Mapping[str, object]]) -> list[dict[str, Any]]:
+    def _profiles(self, told: Mapping[str, Mapping[str, Any]]) -> list[ProfileLine]:
         counts = self._label_counts()
         return [
-            {
-                "event": "profile",
-                "client": client.name,
-                "examples": {"train": len(client.train), "test": len(client.test)},
-                "label_counts": counts[client.name],
-                "cap": self.settings.ranks.caps.get(client.name),
+            ProfileLine(
+                client=client.name,
+                examples=Examples(train=len(client.train), test=len(client.test)),
+                label_counts=counts[client.name],
+                cap=self.settings.ranks.caps.get(client.name),
                 **told[client.name],
-            }
+            )
             for client in self.prepared.splits.clients
         ]
 
@@ -298,34 +300,34 @@ class _Run:
         self,
         state: ServerState,
         record: RoundRecord,
-        facts: Mapping[str, Any],
+        facts: Facts,
         probe: Mapping[str, int] | None = None,
     ) -> None:
         """Append the round's records, then save the state that makes them final."""
         record = replace(record, earlier=(*self.failures, *record.earlier))
         self.failures.clear()
-        line = round_line(record, probe)
+        line = line_of_round(record, probe)
         self.folder.append("rounds", [line])
-        self.folder.append("clients", update_lines(record))
+        self.folder.append("clients", lines_of_updates(record))
         self._keep_time(state.round)
         self.kept = [*self.kept[-1:], dict(state.trained)]
         tensors, header = pack_state(state)
         header |= {
-            "facts": dict(facts),
+            "facts": facts.as_json(),
             "data": self.fingerprint,
             "lengths": self.folder.lengths(),
             "settings": lasting(self.settings),
             "kept": self.kept,
         }
         keep_state(self.folder, state.round, tensors, header)
-        self.sent += sum(line["bytes"].values())
-        self.watcher.round(record.round, self.settings.rounds, line, self.sent)
+        self.sent += line.bytes.total
+        self.watcher.round(line, self.settings.rounds, self.sent)
         self.clock.lap("save")
 
     def _keep_time(self, round: int) -> None:
-        self.folder.append("timings", [{"round": round, "seconds": self.clock.take()}])
+        self.folder.append("timings", [TimingLine(round=round, seconds=self.clock.take())])
 
-    def _resumed(self) -> tuple[ServerState, dict[str, Any]] | None:
+    def _resumed(self) -> tuple[ServerState, Facts] | None:
         if self.saved is None:
             return None
         tensors, header = self.saved
@@ -336,12 +338,12 @@ class _Run:
                     f"{self.folder.path}: the data set is not the one that the run began with"
                 )
             self.kept = header["kept"]
-            state, facts = unpack_state(tensors, header), header["facts"]
+            state, facts = unpack_state(tensors, header), Facts.read(header["facts"], "facts")
             check_fits(state, self._start_model(), self.ranks.clients)
             self.folder.cut(state.round, header["lengths"])
-            rounds = self.folder.read("rounds")
-            summarize(self.settings, rounds, self.folder.read("clients"), facts)  # it can be done
-            self.sent = sum(sum(r["bytes"].values()) for r in rounds)
+            rounds = self.folder.read_rounds()
+            summarize(self.settings, rounds, self.folder.read_clients(), facts)  # it can be done
+            self.sent = sum(line.bytes.total for line in rounds)
         return state, facts
 
     def _finish(self, federation: Federation, state: ServerState) -> None:
@@ -352,9 +354,16 @@ class _Run:
         for client, before, shared, own in federation.evaluate_clients(
             state, rows, self._start_model()
         ):
-            line = {"event": "final", "client": client, "before": before, "global": shared}
-            failed = list(dict.fromkeys(turn.failed for turn in self.failures))
-            lines.append({**line, "personal": own, **({"failed": failed} if failed else {})})
+            failed = list(dict.fromkeys(turn.failed for turn in self.failures if turn.failed))
+            lines.append(
+                FinalLine(
+                    client=client,
+                    before=before,
+                    shared=shared,
+                    personal=own,
+                    failed=failed or None,
+                )
+            )
             for reason in failed:
                 self.watcher.note(f"client {client}: {reason}")
             self.failures.clear()

@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +36,7 @@ from polyrank.peft_bridge import (
     write_adapter,
 )
 from polyrank.plain import one_line
+from polyrank.record.lines import ClientLine, FinalLine
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.base import is_published, whole_base
 from polyrank.runs.model_card import model_card
@@ -204,7 +205,7 @@ def export(
                 client=client,
                 merged=merge,
                 summary=run.read_summary() if run.finished else None,
-                final=next((c for c in run.read("clients") if _is_final(c, client)), None),
+                final=_final_of(run.read_clients(), client),
                 folder=out.absolute().name,
                 base=about.get("folder"),
             )
@@ -220,8 +221,10 @@ def export(
     return out
 
 
-def _is_final(line: Mapping[str, Any], client: str | None) -> bool:
-    return bool(line["event"] == "final" and line["client"] == client)
+def _final_of(lines: Iterable[ClientLine], client: str | None) -> FinalLine | None:
+    """Return a client's line about its own test rows, or None."""
+    finals = (line for line in lines if isinstance(line, FinalLine))
+    return next((line for line in finals if line.client == client), None)
 
 
 def _open_to_others(folder: Path) -> None:

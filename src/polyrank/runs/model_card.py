@@ -5,10 +5,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from polyrank.judging import judged_by, perplexity_text
 from polyrank.plain import one_line
+from polyrank.record.lines import FinalLine
+from polyrank.record.summary import Summary
 from polyrank.settings.schema import Settings
 
 _LOAD = {
@@ -29,8 +30,8 @@ def model_card(
     *,
     client: str | None,
     merged: bool,
-    summary: Mapping[str, Any] | None,
-    final: Mapping[str, Any] | None = None,
+    summary: Summary | None,
+    final: FinalLine | None = None,
     folder: str = "FOLDER",
     base: str | None = None,
 ) -> str:
@@ -102,16 +103,16 @@ def _placeless(source: str) -> str:
     return f"{kind}:{Path(place).name}" if Path(place).is_absolute() else source
 
 
-def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
+def _metrics(summary: Summary | None, client: str | None) -> str:
     if summary is None:
         return "The run had not finished when this was written."
-    judged = judged_by(summary)
+    judged, worst = summary.judged, summary.worst_client
     rows = [
-        (judged, summary[judged]["final"]),
-        ("loss in nats a token", summary["loss"]["final"] if judged == "perplexity" else None),
-        ("macro-F1", summary["macro_f1"]["final"]),
-        ("balanced accuracy", summary["balanced_accuracy"]["final"]),
-        (f"worst client's {judged}", (summary["worst_client"] or {}).get("final")),
+        (judged, summary.ended.final),
+        ("loss in nats a token", summary.loss.final if judged == "perplexity" else None),
+        ("macro-F1", summary.macro_f1.final),
+        ("balanced accuracy", summary.balanced_accuracy.final),
+        (f"worst client's {judged}", worst.final if worst else None),
     ]
     if all(value is None for _, value in rows):
         return "The run did not evaluate its global model after training."
@@ -119,15 +120,15 @@ def _metrics(summary: Mapping[str, Any] | None, client: str | None) -> str:
     return f"Of the global model on the run's test rows{own}.\n\n{_shown(rows)}"
 
 
-def _own(final: Mapping[str, Any] | None) -> str:
+def _own(final: FinalLine | None) -> str:
     """Write what a client's own model does on its own test rows, beside what it came from."""
-    if final is None or final["personal"] is None:
+    if final is None or final.personal is None:
         return ""
-    judged = judged_by(final["personal"])
-    names = {"personal": "this model", "global": "the global model"}
+    judged = judged_by(final.personal)
+    models = {"this model": final.personal, "the global model": final.shared}
     if judged == "perplexity":  # a classifier's head is new: it knew nothing before
-        names["before"] = "before training"
-    rows = [(name, final[key][judged]) for key, name in names.items() if final.get(key)]
+        models["before training"] = final.before
+    rows = [(name, metrics[judged]) for name, metrics in models.items() if metrics]
     return f"\n\nOn this client's own test rows, {judged}:\n\n{_shown(rows)}"
 
 

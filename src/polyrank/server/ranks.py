@@ -137,11 +137,11 @@ def plan_of(choice: Choice) -> Plan:
     }
 
 
-def profiles(choice: Choice, measured: Sequence[Measured]) -> dict[str, dict[str, object]]:
+def profiles(choice: Choice, measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
     """Return what is told of each client's ranks: criteria, score, ranks and why."""
     values = {m.id.client: dict(m.criteria) for m in measured}
     why = list(reasons(choice))
-    told: dict[str, dict[str, object]] = {}
+    told: dict[str, dict[str, Any]] = {}
     for k, client in enumerate(choice.clients):
         parts = None
         if choice.contributions is not None:

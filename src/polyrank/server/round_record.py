@@ -1,9 +1,9 @@
-"""What happened in a round, and its lines in the run folder."""
+"""What happened in a round, turn by turn."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from polyrank.lora.factors import Adapter
 from polyrank.protocol.messages import Failure, TrainTask, Update
@@ -95,42 +95,3 @@ def brief(reason: object) -> str:
     """Return a client's own words, cut where they are longer than any reason is."""
     text = str(reason)
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
-
-
-def round_line(record: RoundRecord, probe: Mapping[str, int] | None) -> dict[str, Any]:
-    """Return a round's line of ``rounds.jsonl``; ``probe`` is what measuring for it cost."""
-    losses = [(t.loss, t.examples) for t in record.turns if t.accepted and t.loss is not None]
-    examples, turns = sum(n for _, n in losses), record.all_turns
-    return {
-        "round": record.round,
-        "cohort": [t.client for t in record.turns],
-        "refused": [{"client": t.client, "reason": t.refused} for t in turns if t.refused],
-        "failed": [{"client": t.client, "reason": t.failed} for t in turns if t.failed],
-        "train_loss": sum(loss * n for loss, n in losses) / examples if examples else None,
-        "validation": record.validation,
-        "test": record.test,
-        "bytes": {
-            "up": sum(t.up for t in turns) + (probe or {}).get("up", 0),
-            "down": sum(t.down for t in turns) + (probe or {}).get("down", 0),
-        },
-        "steps": sum(t.steps for t in turns) + (probe or {}).get("steps", 0),
-        "probe_steps": (probe or {}).get("steps", 0),
-    }
-
-
-def update_lines(record: RoundRecord) -> list[dict[str, Any]]:
-    """Return a round's lines of ``clients.jsonl``, one for each accepted update."""
-    return [
-        {
-            "event": "update",
-            "round": record.round,
-            "client": t.client,
-            "examples": t.examples,
-            "loss": t.loss,
-            "steps": t.steps,
-            "bytes": {"up": t.up, "down": t.down},
-            "times_median": t.times_median,
-        }
-        for t in record.turns
-        if t.accepted
-    ]
