@@ -109,6 +109,29 @@ def test_clients_are_sorted_by_score_and_ranks_that_grew_are_shown():
     assert [trace["name"] for trace in figure.traces] == ["Rank", "Rank at the start"]
 
 
+def test_ranks_that_change_are_drawn_by_round_and_their_modules_are_in_the_download():
+    """Client a keeps 4 and 4; b has 8 and 4, from round 2 on 5 and 4, from round 4 on 2 and 4."""
+    profiles = [
+        profile("a", score=0.2, ranks={"m": 4, "n": 4}),
+        profile("b", score=0.9, ranks={"m": 8, "n": 4}),
+    ]
+    changes = [
+        about_client({"event": "ranks", "round": number, "client": "b", "ranks": {"m": m, "n": 4}})
+        for number, m in ((2, 5), (4, 2))
+    ]
+    section = ranks(run(rounds=[a_round(round=3)], clients=[*profiles, *changes]))
+    (figure,) = (part for part in section.parts if part.key == "rank-history")
+    assert figure.traces[0]["x"] == [1, 2, 3, 4]
+    assert figure.traces[0]["y"] == ["b", "a"]
+    assert figure.traces[0]["z"] == [[6.0, 4.5, 4.5, 3.0], [4.0] * 4]
+    assert figure.data.columns == ["client", "from round", "rank of m", "rank of n"]
+    assert figure.data.rows == [["b", 1, 8, 4], ["b", 2, 5, 4], ["b", 4, 2, 4], ["a", 1, 4, 4]]
+    assert (
+        section.lead == "2 clients now have ranks from 3.00 to 4.00 (mean over a client's modules)."
+    )
+    assert "rank-history" not in [part.key for part in ranks(run(clients=profiles)).parts]
+
+
 def test_modules_are_drawn_only_where_they_differ():
     same = run(clients=(profile("a", score=1, ranks={"m": 4, "n": 4}),))
     differ = run(clients=(profile("a", score=1, ranks={"m": 4, "n": 8}),))

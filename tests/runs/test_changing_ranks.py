@@ -1,6 +1,7 @@
 """Ranks that change in mid-run, on real runs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from polyrank.allocators.uniform import uniform
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import SettingsError
 from polyrank.record.run_folder import RunFolder
+from polyrank.report import build_live, read_run
 from polyrank.runs.export import read_trained
 from tests.small import small
 
@@ -37,6 +39,9 @@ def test_autorank_measures_and_chooses_again_every_k_rounds(tmp_path):
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     last = {x["client"]: x["ranks"] for x in events}
     assert all(summary["ranks"][client] == ranks for client, ranks in last.items())
+    assert 'data-figure="run0-rank-history"' in (tmp_path / "run/report.html").read_text()
+    going_on = replace(read_run(tmp_path / "run"), summary=None)
+    assert 'data-figure="run0-rank-history"' in build_live(going_on, "1")
 
 
 def test_measuring_again_costs_what_it_cost_at_first(tmp_path):

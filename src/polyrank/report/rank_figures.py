@@ -25,6 +25,7 @@ def rank_bars(run: Run, ordered: Sequence[ProfileLine]) -> Figure:
     after = [mean_rank(run, profile) for profile in ordered]
     before = [sum(p.ranks.values()) / len(p.ranks) if p.ranks else None for p in ordered]
     caps = [profile.cap for profile in ordered]
+    trained = "trained" if before == after else "began and ended"
     traces = [bar("Rank", x, after, 0)]
     if before != after:
         traces.append(_marks("Rank at the start", x, before, "diamond-open", 1))
@@ -33,7 +34,7 @@ def rank_bars(run: Run, ordered: Sequence[ProfileLine]) -> Figure:
     return Figure(
         "ranks",
         "Rank by client",
-        "The rank each client trained with, as the mean over its modules, highest score first.",
+        f"The rank each client {trained} with, as the mean over its modules, highest score first.",
         traces,
         _axes(names, "rank") | {"bargap": gap(len(names))},
         Data(

@@ -12,6 +12,7 @@ from polyrank.report.rank_figures import (
     module_ranks,
     rank_bars,
 )
+from polyrank.report.rank_history import rank_history
 from polyrank.report.rank_table import rank_table
 from polyrank.report.reading import Run
 from polyrank.report.words import number, plural
@@ -25,6 +26,7 @@ def ranks(run: Run) -> Section:
     ordered = sorted(run.profiles, key=lambda profile: _place(run, profile), reverse=True)
     parts: list[Part] = [
         rank_bars(run, ordered),
+        *rank_history(run, ordered),
         *contributions(ordered),
         *criterion_weights(run),
         *module_ranks(run, ordered),
@@ -48,4 +50,7 @@ def _lead(run: Run, profiles: Sequence[ProfileLine]) -> str:
     who = plural(len(profiles), "client")
     spread = f"ranks from {number(low)} to {number(high)}" if low < high else f"rank {number(low)}"
     by = f", chosen by {run.summary.allocator}" if run.summary and run.summary.allocator else ""
-    return f"{who} trained with {spread} (mean over a client's modules){by}."
+    did = "trained with"
+    if run.changes:
+        did = "ended with" if run.finished else "now have"
+    return f"{who} {did} {spread} (mean over a client's modules){by}."

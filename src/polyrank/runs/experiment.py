@@ -24,7 +24,7 @@ from polyrank.errors import RunFolderError, SettingsError
 from polyrank.head_inits.label_skew import skew_warning
 from polyrank.protocol.messages import Measured
 from polyrank.record.kept_states import check_settings, keep_state, lasting, newest_whole
-from polyrank.record.lines import Examples, FinalLine, ProfileLine, RanksLine, TimingLine
+from polyrank.record.lines import Examples, FinalLine, ProfileLine, RanksLine, RoundLine, TimingLine
 from polyrank.record.round_lines import line_of_round, lines_of_updates
 from polyrank.record.run_folder import RunFolder
 from polyrank.record.summary import Facts, Parameters, Texts, summarize
@@ -153,9 +153,9 @@ class _Run:
                 state, probed = self._refreshed(federation, state)
                 state, record = federation.next_round(state)
                 self.clock.lap("train", {"evaluate": record.seconds["evaluate"]})
-                self._keep(state, record, facts, probed)
+                line = self._keep(state, record, facts, probed)
                 engine.commit(*self.kept)
-                trackers.log(record)
+                trackers.log(line)
             self._finish(federation, state)
         finally:
             engine.close()
@@ -302,8 +302,12 @@ class _Run:
         record: RoundRecord,
         facts: Facts,
         probe: Mapping[str, int] | None = None,
-    ) -> None:
-        """Append the round's records, then save the state that makes them final."""
+    ) -> RoundLine:
+        """Append the round's records, then save the state that makes them final.
+
+        Returns:
+            Its line of ``rounds.jsonl``.
+        """
         record = replace(record, earlier=(*self.failures, *record.earlier))
         self.failures.clear()
         line = line_of_round(record, probe)
@@ -323,6 +327,7 @@ class _Run:
         self.sent += line.bytes.total
         self.watcher.round(line, self.settings.rounds, self.sent)
         self.clock.lap("save")
+        return line
 
     def _keep_time(self, round: int) -> None:
         self.folder.append("timings", [TimingLine(round=round, seconds=self.clock.take())])

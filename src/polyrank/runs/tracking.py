@@ -1,10 +1,9 @@
 """Metrics to experiment trackers such as TensorBoard, through Accelerate."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from polyrank.errors import SettingsError
-from polyrank.server.round_record import RoundRecord
+from polyrank.record.lines import RoundLine
 from polyrank.settings.schema import Settings
 
 
@@ -25,17 +24,16 @@ class Trackers:
         self._accelerator = Accelerator(log_with=list(settings.trackers), project_dir=folder)
         self._accelerator.init_trackers("trackers")
 
-    def log(self, record: RoundRecord) -> None:
-        """Log a round's metrics and bytes."""
+    def log(self, line: RoundLine) -> None:
+        """Log a round's metrics and bytes; a number that is not finite is left out."""
         if self._accelerator is None:
             return
         values: dict[str, float] = {}
-        for part, metrics in (("validation", record.validation), ("test", record.test)):
-            if isinstance(metrics, Mapping):
-                values |= {f"{part}/{name}": value for name, value in metrics.items()}
-        values["bytes/up"] = sum(turn.up for turn in record.turns)
-        values["bytes/down"] = sum(turn.down for turn in record.turns)
-        self._accelerator.log(values, step=record.round)
+        for part, metrics in (("validation", line.validation), ("test", line.test)):
+            known = {n: value for n, value in (metrics or {}).items() if value is not None}
+            values |= {f"{part}/{name}": value for name, value in known.items()}
+        values |= {"bytes/up": line.bytes.up, "bytes/down": line.bytes.down}
+        self._accelerator.log(values, step=line.round)
 
     def close(self) -> None:
         """Write what is left."""
