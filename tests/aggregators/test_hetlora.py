@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from polyrank.aggregators.hetlora import NormWeightedMean, norm_weighted_mean, tail_product
+from polyrank.aggregators.hetlora import NormWeightedMean, norm_weighted_mean
+from polyrank.allocators.hetlora import tail_product
 from polyrank.errors import SettingsError, ShapeError
 from polyrank.lora.factors import Factors, prefix
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange, reasons
+from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange, Needs, reasons
 from polyrank.allocators.protocol import Static
 from polyrank.allocators.random import random
 from polyrank.allocators.ratio import ratio
@@ -140,6 +140,8 @@ def test_options_from_a_settings_file():
 
 class Counting:
     """A stateful allocator of one's own: one slot more in every round."""
+
+    needs = Needs()
 
     def step(self, state, evidence, limits):
         rank = 1 if state is None else state + 1

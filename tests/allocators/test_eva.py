@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange, reasons
+from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange, Needs, reasons
 from polyrank.allocators.eva import eva
-from polyrank.allocators.marks import mark_of
 from polyrank.allocators.uniform import uniform
 from polyrank.errors import BudgetError, DataError, SettingsError
 from polyrank.registry import Named
@@ -126,10 +125,10 @@ def test_a_mean_rank_is_spent_as_uniform_spends_it():
     assert totals.tolist() == sum(uniform(given, limits).ranks.values()).tolist()
 
 
-def test_it_is_marked_with_and_without_options():
-    assert mark_of(ALLOCATORS.build("eva"), "reads_spectra")
-    assert mark_of(ALLOCATORS.build(Named("eva", {"rank": 3})), "reads_spectra")
-    assert not mark_of(ALLOCATORS.build(Named("uniform", {"rank": 3})), "reads_spectra")
+def test_it_needs_spectra_with_and_without_options():
+    assert ALLOCATORS.build("eva").needs == Needs(spectra=True)
+    assert ALLOCATORS.build(Named("eva", {"rank": 3})).needs == Needs(spectra=True)
+    assert ALLOCATORS.build(Named("uniform", {"rank": 3})).needs == Needs()
 
 
 GOOD = evidence(a={"steep": STEEP, "flat": FLAT})

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange, reasons
 from polyrank.allocators.limits import cost_of
-from polyrank.allocators.marks import mark_of
+from polyrank.allocators.needs import Needs
 from polyrank.errors import SettingsError, UnknownNameError
 from polyrank.registry import Named
 from tests.allocators.allocator_problems import evidences, limits_for
@@ -79,10 +79,11 @@ def test_less_than_a_slot_is_left_of_what_the_other_spends(kind, data):
 
 
 def test_it_measures_what_the_other_reads():
-    assert mark_of(ALLOCATORS.build("level"), "reads_criteria")
-    assert mark_of(ALLOCATORS.build(Named("level", {"of": "eva"})), "reads_spectra")
-    assert mark_of(ALLOCATORS.build(Named("level", {"of": "ratio"})), "by_hand")
-    assert not mark_of(ALLOCATORS.build(Named("level", {"of": "random"})), "reads_criteria")
+    assert ALLOCATORS.build("level").needs == Needs(criteria=True)
+    assert ALLOCATORS.build(Named("level", {"of": "eva"})).needs == Needs(spectra=True)
+    assert ALLOCATORS.build(Named("level", {"of": "ratio"})).needs == Needs(by_hand=True)
+    assert ALLOCATORS.build(Named("level", {"of": "random"})).needs == Needs()
+    assert ALLOCATORS.build(Named("level", {"of": "hetlora"})).needs == Needs(once=True)
 
 
 def test_what_cannot_be_levelled_is_said():

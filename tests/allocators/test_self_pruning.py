@@ -16,8 +16,8 @@ from polyrank.allocators import (
     ModuleRange,
     reasons,
 )
-from polyrank.allocators.hetlora import HetLora, kept_rank
-from polyrank.allocators.marks import mark_of
+from polyrank.allocators.hetlora import HetLora, Tail, kept_rank
+from polyrank.allocators.needs import Needs
 from polyrank.allocators.random import random
 from polyrank.errors import BudgetError, DataError, SettingsError, UnknownNameError
 from polyrank.registry import Named
@@ -32,8 +32,8 @@ def ranks(choice):
     return {module: row.tolist() for module, row in choice.ranks.items()}
 
 
-def after(state, limits=LIMITS, decay=0.8, **observed):
-    evidence = replace(CLIENTS, observed=observed)
+def after(state, limits=LIMITS, decay=0.8, **sent):
+    evidence = replace(CLIENTS, sent=sent)
     return HetLora(decay=decay).step(state, evidence, limits)
 
 
@@ -85,18 +85,20 @@ def test_the_first_ranks_are_the_start_s():
     assert ranks(made.step(None, CLIENTS, LIMITS)[0]) == {"m": [2, 10, 20], "n": [2, 10, 20]}
 
 
-def test_marks_follow_the_start():
-    """Asked of the table for what all share, of the allocator for what the start decides."""
-    assert ALLOCATORS.load("hetlora").refresh_every == 1
-    assert ALLOCATORS.load("hetlora").cuts
-    for start, mark in [
-        ("autorank", "reads_criteria"),
-        ("eva", "reads_spectra"),
-        ("ratio", "by_hand"),
-    ]:
-        assert mark_of(ALLOCATORS.build(Named("hetlora", {"start": start})), mark) is True
-        assert mark_of(ALLOCATORS.build(Named("hetlora", {"start": "uniform"})), mark) is False
-    assert ALLOCATORS.build(Named("uniform", {"rank": 2})).refresh_every is None
+@pytest.mark.parametrize(
+    ("start", "needs"),
+    [
+        ("autorank", Needs(criteria=True)),
+        ("eva", Needs(spectra=True)),
+        ("ratio", Needs(by_hand=True)),
+        ("uniform", Needs()),
+    ],
+)
+def test_it_needs_what_its_start_needs_once_and_prunes_after_every_round(start, needs):
+    found = ALLOCATORS.build(Named("hetlora", {"start": start, "decay": 0.8})).needs
+    assert found == replace(needs, once=True, prunes=Tail(0.8))
+    assert found.every_round
+    assert not needs.every_round
 
 
 @settings(deadline=None, max_examples=60)
@@ -112,7 +114,7 @@ def test_ranks_only_fall_and_stay_allowed(data):
             for client in data.draw(st.sets(st.sampled_from(list(evidence.clients))))
         }
         before = state
-        choice, state = allocator.step(state, replace(evidence, observed=observed), limits)
+        choice, state = allocator.step(state, replace(evidence, sent=observed), limits)
         for k, client in enumerate(evidence.clients):
             for module in limits.modules:
                 old, new = before[client][module], state[client][module]
@@ -135,9 +137,9 @@ def test_impossible_options():
 
 
 class Restless:
-    """Asked every round, as its author says."""
+    """Asked after every round, for what it observes."""
 
-    refresh_every = 1
+    needs = Needs(observes=lambda before, after: (after.a - before.a).norm(dim=1))
 
     def step(self, state, evidence, limits):
         return random(evidence, limits), None
@@ -148,9 +150,9 @@ def test_states_and_observations_that_do_not_fit_are_named():
         after({name: STATE[name] for name in "ab"})
     with pytest.raises(SettingsError, match=r"with the modules m, n, got .* modules m$"):
         after({name: {"m": 3} for name in "abc"})
-    with pytest.raises(UnknownNameError, match="observed: there is no client 'd'"):
+    with pytest.raises(UnknownNameError, match="sent: there is no client 'd'"):
         after(STATE, d={"m": 3})
-    with pytest.raises(UnknownNameError, match=r"observed: there is no module 'mm'.*mean 'm'"):
+    with pytest.raises(UnknownNameError, match=r"sent: there is no module 'mm'.*mean 'm'"):
         after(STATE, a={"mm": 3})
     for bad in (0, 21):
         with pytest.raises(

@@ -11,6 +11,7 @@ import polyrank
 from polyrank.client.probing import losses_of, probe_batches, probe_training
 from polyrank.client.trainer import Trainer
 from polyrank.client.training import count_answers
+from polyrank.criteria import reads_losses
 from polyrank.errors import TrainingError
 from polyrank.lora.factors import prefix
 from polyrank.protocol.messages import Download, Measured, ProbeTask, TaskId, Wanted
@@ -126,8 +127,6 @@ def test_losses_over_examples_are_of_no_more_rows_than_the_probe_saw():
     assert probed("few", probe={"steps": 3}, **pick)[0] == 40
 
 
+@reads_losses
 def rows_with_a_loss(view):
     return float(len(view.example_losses))
-
-
-rows_with_a_loss.reads_losses = True

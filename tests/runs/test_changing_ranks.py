@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import polyrank
+from polyrank.allocators import Needs
 from polyrank.allocators.uniform import uniform
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import SettingsError
@@ -26,12 +27,13 @@ def states(run):
 
 
 LOSSES = ["loss_entropy_examples"]  # of the model as it is then
-REFRESHED = {"kind": "autorank", "refresh_every": 2, "spread": "paper"}  # of any difference
+PAPER = {"kind": "autorank", "spread": "paper"}  # ranks for any difference
+EVERY_2 = {"r_min": 1, "r_max": 6, "refresh_every": 2}
 PRUNED = {"kind": "hetlora", "start": "uniform", "start_options": {"rank": 6}, "decay": 0.8}
 
 
 def test_autorank_measures_and_chooses_again_every_k_rounds(tmp_path):
-    settings = small(allocator=REFRESHED, rounds=5, criteria=LOSSES)
+    settings = small(allocator=PAPER, ranks=EVERY_2, rounds=5, criteria=LOSSES)
     polyrank.run(settings, out=tmp_path / "run")
     events = [x for x in lines(tmp_path / "run", "clients") if x["event"] == "ranks"]
     assert events, "the losses of later rounds should have moved a rank"
@@ -46,7 +48,7 @@ def test_autorank_measures_and_chooses_again_every_k_rounds(tmp_path):
 
 def test_measuring_again_costs_what_it_cost_at_first(tmp_path):
     once = polyrank.run(small(rounds=5, criteria=LOSSES), out=tmp_path / "once").summary
-    settings = small(allocator=REFRESHED, rounds=5, criteria=LOSSES)
+    settings = small(allocator=PAPER, ranks=EVERY_2, rounds=5, criteria=LOSSES)
     again = polyrank.run(settings, out=tmp_path / "again").summary
     assert once["steps"]["probe"] > 0
     assert again["steps"]["probe"] == 3 * once["steps"]["probe"]
@@ -55,10 +57,15 @@ def test_measuring_again_costs_what_it_cost_at_first(tmp_path):
 
 
 @pytest.mark.parametrize("aggregator", ["rbla", "rolora", "fedsa", "anchored", "flora"])
-@pytest.mark.parametrize("allocator", [REFRESHED, PRUNED], ids=["autorank", "hetlora"])
+@pytest.mark.parametrize("allocator", [PAPER, PRUNED], ids=["autorank", "hetlora"])
 def test_a_run_with_changing_ranks_resumes_to_the_same_bits(tmp_path, allocator, aggregator):
     settings = small(
-        allocator=allocator, aggregator=aggregator, rounds=5, cohort_size=3, criteria=LOSSES
+        allocator=allocator,
+        ranks=EVERY_2 if allocator is PAPER else {},
+        aggregator=aggregator,
+        rounds=5,
+        cohort_size=3,
+        criteria=LOSSES,
     )
     polyrank.run(settings, out=tmp_path / "whole")
     polyrank.run(settings.model_copy(update={"rounds": 3}), out=tmp_path / "cut")
@@ -118,10 +125,10 @@ def test_what_a_client_has_cut_it_neither_sends_nor_keeps(tmp_path, aggregator):
         assert x["bytes"]["up"] == 4 * floats(at(client, number + 1), up)
         assert x["bytes"]["down"] == 4 * floats(at(client, number), down)
     header = load_tensors(RunFolder.open(tmp_path / "run").last_state())[1]
-    assert header["observed"] != header["plan"], "some tail should have shrunk in the last round"
+    assert header["sent"] != header["plan"], "some tail should have shrunk in the last round"
     for client in ranks:
         kept = read_trained(tmp_path / "run", client).adapter
-        assert {m: f.rank for m, f in kept.items()} == header["observed"][client]
+        assert {m: f.rank for m, f in kept.items()} == header["sent"][client]
 
 
 def test_a_method_for_equal_ranks_is_refused_where_clients_cut_theirs(tmp_path):
@@ -140,15 +147,15 @@ def test_eva_gives_modules_ranks_by_the_variance_of_their_inputs(tmp_path):
     assert probed == 8 * 4 * (12 + 12)  # clients, and the leading ratios of both modules
 
 
-def test_refresh_every_must_be_a_round(tmp_path):
-    with pytest.raises(SettingsError, match="expected refresh_every >= 1, got 0"):
-        polyrank.run(small(allocator={"kind": "autorank", "refresh_every": 0}), out=tmp_path / "r")
+def test_refresh_every_must_be_a_round():
+    with pytest.raises(SettingsError, match=r"ranks\.refresh_every"):
+        small(ranks={"refresh_every": 0})
 
 
 class Growing:
     """Rank 2 for the first two rounds, then 4."""
 
-    refresh_every = 1
+    needs = Needs()
 
     def step(self, state, evidence, limits):
         return uniform(evidence, limits, rank=2 if evidence.round < 2 else 4), None
@@ -157,7 +164,7 @@ class Growing:
 def test_a_client_whose_rank_has_grown_is_sent_both_factors_again(tmp_path):
     """RoLoRA's clients, who all take part: b in round 2, a in 3, but for round 3's new slots."""
     growing = "tests.runs.test_changing_ranks:Growing"
-    settings = small(aggregator="rolora", allocator=growing, rounds=5)
+    settings = small(aggregator="rolora", allocator=growing, rounds=5, ranks={"refresh_every": 1})
     polyrank.run(settings, out=tmp_path / "run")
     down = {
         x["round"]: x["bytes"]["down"]

@@ -10,7 +10,8 @@ import polyrank
 import polyrank.server.federation
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, aggregate, unchanged
-from polyrank.aggregators.pruning import Cut
+from polyrank.allocators.hetlora import Tail
+from polyrank.allocators.pruning import Cut
 from polyrank.client.state import Start
 from polyrank.errors import QuorumError, TrainingError
 from polyrank.lora.factors import Factors, prefix, start_factors
@@ -128,19 +129,19 @@ def test_a_cohort_is_the_fraction_rounded_to_the_nearest_number_and_never_empty(
 
 def test_clients_may_send_fewer_slots_only_where_a_rule_cuts_them_and_only_that_many():
     """floor(0.8 * 5) is 4: b sends these, c one more than there can be left, d all."""
-    for cut, refused in ((Cut(0.8, {"fc": 1}), ["c"]), (None, ["b", "c"])):
+    for cut, refused in ((Cut(Tail(0.8), {"fc": 1}), ["c"]), (None, ["b", "c"])):
         loop = federation(cut=cut)
         loop.engine.sends = {"b": 4, "c": 3}
         state, record = loop.next_round(start(rank=5))
         assert sorted(t.client for t in record.turns if t.refused) == refused
         sent = {"a": {"fc": 5}, "b": {"fc": 4}, "d": {"fc": 5}}
-        assert state.observed == (sent if cut else {})
+        assert state.sent == (sent if cut else {})
         assert {t.client: t.up for t in record.turns}["b"] == 4 * (4 * (5 + 7) + 7)
 
 
 def test_raflora_knows_that_owners_of_a_slot_may_cut_it():
     """The sums that it keeps with the cohort known are those without, also where some have cut."""
-    loop = federation("raflora", cut=Cut(0.5, {"fc": 1}))
+    loop = federation("raflora", cut=Cut(Tail(0.5), {"fc": 1}))
     loop.engine.sends = {"b": 2, "c": 2}
     state, _ = loop.next_round(start(rank=4))
     updates = list(loop.engine.run(loop.engine.tasks[:4]))

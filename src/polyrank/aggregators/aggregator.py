@@ -104,6 +104,16 @@ class Aggregator:
     equal_ranks: bool = False
     changes_base: bool = False
 
+    @property
+    def fresh(self) -> bool:
+        """Whether every round starts with factors that are drawn for it."""
+        return self.local(1).absent == "fresh"
+
+    @property
+    def keeps_slots(self) -> bool:
+        """Whether slot j of one round is slot j of the next."""
+        return self.rejoin is None and not self.fresh
+
 
 def aggregate(
     aggregator: Aggregator, updates: Iterable[Update], previous: ServerModel

@@ -4,7 +4,7 @@ Cho et al., "Heterogeneous LoRA for Federated Fine-tuning of On-Device Foundatio
 2024, https://arxiv.org/abs/2401.06432
 
 The third part, clients that give up slots whose product the penalty has shrunk, is the
-allocator of the same name with ``polyrank.aggregators.pruning``.
+allocator of the same name.
 
 Ours, where the paper is silent: one weight a client and module (public code has this, and one
 a client over all modules, too); numbers of examples do not count, except for the extras; a
@@ -43,29 +43,6 @@ def norm_weighted_mean(updates: Iterable[tuple[Factors, float]], previous: Facto
         ShapeError: a client's d_in or d_out differs from the server's, or a slot is not there.
     """
     return fold_module(NormWeightedMean(), updates, previous)
-
-
-def tail_product(factors: Factors, decay: float) -> float:
-    """Return ``||b[:, k:]||_F * ||a[k:, :]||_F`` with ``k = floor(decay * r)``, in float64.
-
-    The paper's penalty on a client's last slots, and what its ranks are cut by: see
-    ``polyrank.allocators.hetlora``.
-
-    Args:
-        factors: ``a`` (r, d_in), ``b`` (d_out, r); 0 without slots.
-        decay: the share of the slots before the tail, above 0 and below 1.
-
-    Raises:
-        SettingsError: ``decay`` is out of range.
-
-    Example:
-        >>> a, b = torch.tensor([[9.0], [3.0]]), torch.tensor([[9.0, 4.0]])
-        >>> tail_product(Factors(a, b, torch.arange(2)), 0.99)
-        12.0
-    """
-    start = kept_rank(factors.rank, decay)
-    b, a = factors.b[:, start:].double(), factors.a[start:].double()
-    return float(b.norm() * a.norm())
 
 
 class NormWeightedMean:

@@ -1,15 +1,19 @@
 """Allocators: from what is known of the clients, and limits, to a rank per client and module.
 
 A chooser is ``f(evidence, limits, *, options) -> Choice``; ``static`` makes it an
-``Allocator``. One's own is named ``"package.module:function"``. Nothing here needs torch.
+``Allocator``. What it needs of a run is its ``Needs``. One's own is named
+``"package.module:function"``. Nothing here needs torch.
 """
 
 from typing import Any
 
+from polyrank.allocators.by_slot import choose_slots
 from polyrank.allocators.choice import Choice, Chooser, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange
-from polyrank.allocators.protocol import Allocator, static
+from polyrank.allocators.needs import Needs, Observer, needs_of
+from polyrank.allocators.protocol import Allocator, Static, static
 from polyrank.allocators.reasons import explain, reasons, spread_note
+from polyrank.errors import SettingsError
 from polyrank.registry import Found, Registry
 
 __all__ = [
@@ -21,6 +25,9 @@ __all__ = [
     "Evidence",
     "Limits",
     "ModuleRange",
+    "Needs",
+    "Observer",
+    "choose_slots",
     "explain",
     "reasons",
     "spread_note",
@@ -32,7 +39,9 @@ def _made(found: Found) -> Allocator:
     """Make an allocator; a one-shot chooser is wrapped."""
     made: Any = found.bound()
     if not hasattr(made, "step"):
-        made = static(made, found.options.get("refresh_every"))
+        return Static(made, needs_of(found.target))
+    if not isinstance(getattr(made, "needs", None), Needs):
+        raise SettingsError(f"{found.where}: expected a field needs of type Needs beside step")
     allocator: Allocator = made
     return allocator
 

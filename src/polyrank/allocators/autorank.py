@@ -17,7 +17,7 @@ import numpy as np
 from polyrank.allocators.alike import counted, difference
 from polyrank.allocators.choice import Choice, Evidence, Floats, id_order
 from polyrank.allocators.limits import Limits
-from polyrank.allocators.marks import reads_criteria
+from polyrank.allocators.needs import Needs
 from polyrank.allocators.spread import spread as spread_out
 from polyrank.errors import SettingsError, UnknownNameError, nearest
 from polyrank.mcda import Normalisation, balance, critic, topsis
@@ -27,7 +27,7 @@ CriterionWeights = NamedWeights | Mapping[str, float]
 SpreadRule = Literal["relative", "paper"]
 
 
-@reads_criteria
+@Needs(criteria=True)
 def autorank(
     evidence: Evidence,
     limits: Limits,
@@ -36,7 +36,6 @@ def autorank(
     cost_criteria: tuple[str, ...] = (),
     normalisation: Normalisation = "vector",
     spread: SpreadRule = "relative",
-    refresh_every: int | None = None,
 ) -> Choice:
     """Weigh the criteria, score clients with TOPSIS, and spread ranks by score.
 
@@ -51,16 +50,12 @@ def autorank(
             much of the range of ranks as they differ altogether: none of it below 5 %, all of it
             from 50 % on (``polyrank.allocators.alike``). ``"paper"`` spreads any difference over
             the whole range.
-        refresh_every: rounds after which a run measures the clients and chooses again; None for
-            once, before the first round. It plays no part in one choice.
 
     Raises:
         SettingsError: no criteria, or impossible weights.
         UnknownNameError: a weight or cost criterion that was not measured.
         BudgetError: the budget is below the cost of the least ranks.
     """
-    if refresh_every is not None and refresh_every < 1:
-        raise SettingsError(f"autorank: expected refresh_every >= 1, got {refresh_every}")
     names = list(evidence.criteria)
     if not names:
         raise SettingsError("autorank: expected at least one criterion, got none")

@@ -24,8 +24,11 @@ class Evidence:
         seed: the run's root seed.
         spectra: client -> module -> (k,) explained-variance ratios of the module's inputs,
             falling (``polyrank.client.activations``); empty unless the allocator reads them.
-        observed: client -> module -> how many slots it sent, of the clients that trained last;
-            empty unless the allocator ``cuts``, see ``polyrank.allocators.marks``.
+        observed: client -> module -> (r,) what the allocator's observer gave for each of the
+            client's slots, of the clients that trained last; see ``polyrank.allocators.needs``.
+        slots: client -> module -> (r,) the numbers of these slots.
+        sent: client -> module -> how many slots it sent, of the clients that trained last;
+            empty unless the allocator has clients give up slots.
 
     Raises:
         SettingsError: no clients, or one twice.
@@ -38,7 +41,9 @@ class Evidence:
     round: int = 0
     seed: int = 0
     spectra: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    observed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    observed: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
+    slots: Mapping[str, Mapping[str, Ranks]] = field(default_factory=dict)
+    sent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = self.clients
@@ -82,6 +87,11 @@ class Choice:
             alike to tell apart: one rank) to 1; see ``polyrank.allocators.alike``.
         pull: (n,) 1 where the budget raised the client's ranks over what its score alone
             gives, -1 where it lowered them, else 0.
+        slots: client -> module -> (r,) rising numbers of its slots, for an allocator that
+            ``needs`` slots; None: a client of rank r has the slots 0 .. r-1.
+
+    Raises:
+        ShapeError: ranks are not how many slots there are.
     """
 
     clients: Sequence[str]
@@ -93,6 +103,18 @@ class Choice:
     capped: NDArray[np.bool_] | None = None
     pull: NDArray[np.int8] | None = None
     share: float = 1.0
+    slots: Mapping[str, Mapping[str, Ranks]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.slots is None:
+            return
+        for module, ranks in self.ranks.items():
+            counts = [len(self.slots[client][module]) for client in self.clients]
+            if ranks.tolist() != counts:
+                raise ShapeError(
+                    f"module {module!r}: expected ranks {counts}, as many as there are slots, "
+                    f"got {ranks.tolist()}"
+                )
 
 
 Chooser = Callable[[Evidence, Limits], Choice]

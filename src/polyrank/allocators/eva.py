@@ -19,14 +19,14 @@ import numpy as np
 
 from polyrank.allocators.choice import Choice, Evidence, Floats
 from polyrank.allocators.limits import Limits, Ranks
-from polyrank.allocators.marks import reads_spectra
+from polyrank.allocators.needs import Needs
 from polyrank.allocators.uniform import uniform
 from polyrank.errors import DataError, SettingsError
 
 ROUNDING = 1e-9  # of ratios that should fall and sum to 1 at most
 
 
-@reads_spectra
+@Needs(spectra=True)
 def eva(evidence: Evidence, limits: Limits, *, rank: int | None = None, rho: float = 2.0) -> Choice:
     """Give every client the same total, and its modules shares of it by explained variance.
 

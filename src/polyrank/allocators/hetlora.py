@@ -5,7 +5,7 @@ Foundation Models", 2024, https://arxiv.org/abs/2401.06432
 
 The tail of rank r is the slots from floor(decay * r) on. Where the product of the norms of
 its two factors is smaller after a client's training than at download, the client cuts the tail
-before it sends (``polyrank.aggregators.pruning``), and its rank is floor(decay * r) from then
+before it sends (``polyrank.allocators.pruning``), and its rank is floor(decay * r) from then
 on. The paper's penalty on this product in the clients' loss and its aggregation are the
 aggregator of the same name, ``polyrank.aggregators.hetlora``.
 
@@ -15,19 +15,22 @@ the user wrote; r_min is kept, and ranks below it from the start are never raise
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from polyrank.allocators import ALLOCATORS
 from polyrank.allocators.choice import Choice, Evidence
 from polyrank.allocators.limits import Limits, Ranks
-from polyrank.allocators.marks import mark_of
+from polyrank.allocators.needs import Needs
 from polyrank.allocators.protocol import Allocator
 from polyrank.errors import DataError, SettingsError, UnknownNameError, nearest
 from polyrank.registry import Named
+
+if TYPE_CHECKING:
+    from polyrank.lora.factors import Factors
 
 State: TypeAlias = Mapping[str, Mapping[str, int]]  # client -> module -> rank
 
@@ -41,6 +44,49 @@ def kept_rank(rank: int, decay: float) -> int:
     if not 0 < decay < 1:
         raise SettingsError(f"hetlora: decay: expected a number above 0 and below 1, got {decay!r}")
     return math.floor(Fraction(repr(float(decay))) * rank)
+
+
+def tail_product(factors: "Factors", decay: float) -> float:
+    """Return ``||b[:, k:]||_F * ||a[k:, :]||_F`` with ``k = floor(decay * r)``, in float64.
+
+    The paper's penalty on a client's last slots, and what its ranks are cut by.
+
+    Args:
+        factors: ``a`` (r, d_in), ``b`` (d_out, r); 0 without slots.
+        decay: the share of the slots before the tail, above 0 and below 1.
+
+    Raises:
+        SettingsError: ``decay`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> from polyrank.lora.factors import Factors
+        >>> a, b = torch.tensor([[9.0], [3.0]]), torch.tensor([[9.0, 4.0]])
+        >>> tail_product(Factors(a, b, torch.arange(2)), 0.99)
+        12.0
+    """
+    start = kept_rank(factors.rank, decay)
+    b, a = factors.b[:, start:].double(), factors.a[start:].double()
+    return float(b.norm() * a.norm())
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The rule by which a client gives up the tail of its slots, for ``Needs.prunes``.
+
+    Args:
+        decay: the share of a rank before its tail, above 0 and below 1.
+    """
+
+    decay: float
+
+    def kept(self, rank: int) -> int:
+        """Return the slots before the tail."""
+        return kept_rank(rank, self.decay)
+
+    def gives_up(self, before: "Factors", after: "Factors") -> bool:
+        """Tell whether training has shrunk the tail's product."""
+        return tail_product(after, self.decay) < tail_product(before, self.decay)
 
 
 @dataclass(frozen=True)
@@ -58,16 +104,11 @@ class HetLora:
         UnknownNameError: no allocator ``start``.
     """
 
-    refresh_every: ClassVar[int] = 1
-    cuts: ClassVar[bool] = True
-
     start: str = "random"
     start_options: Mapping[str, Any] | None = None
     decay: float = 0.99
 
-    reads_criteria: bool = field(init=False, repr=False)  # as the start does
-    reads_spectra: bool = field(init=False, repr=False)
-    by_hand: bool = field(init=False, repr=False)
+    needs: Needs = field(init=False, repr=False)
     _starter: Allocator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,13 +116,13 @@ class HetLora:
         if self.start == "hetlora":
             raise SettingsError("hetlora: start: expected another allocator, got 'hetlora'")
         starter = ALLOCATORS.build(Named(self.start, self.start_options or {}))
-        if starter.refresh_every is not None:
+        if starter.needs.every_round:
             raise SettingsError(
                 f"hetlora: start: expected an allocator that chooses once, got {self.start!r}"
             )
         object.__setattr__(self, "_starter", starter)
-        for mark in ("reads_criteria", "reads_spectra", "by_hand"):
-            object.__setattr__(self, mark, bool(mark_of(starter, mark)))
+        needs = replace(starter.needs, once=True, prunes=Tail(self.decay))
+        object.__setattr__(self, "needs", needs)
 
     def step(
         self, state: State | None, evidence: Evidence, limits: Limits
@@ -90,13 +131,13 @@ class HetLora:
 
         Args:
             state: client -> module -> rank, or None at the start.
-            evidence: ``observed`` of the clients that trained; others keep their ranks.
+            evidence: ``sent`` of the clients that trained; others keep their ranks.
             limits: of all rounds; a cap that has come since wins, also over r_min.
 
         Raises:
             SettingsError: the state is not of these clients and modules.
-            UnknownNameError: an observation of a client or module that is not there.
-            DataError: an observed number of slots that is below 1, or above the client's rank.
+            UnknownNameError: slots came of a client or module that is not there.
+            DataError: a number of sent slots that is below 1, or above the client's rank.
             BudgetError: the ranks cost more than the budget.
         """
         if state is None:
@@ -110,7 +151,7 @@ class HetLora:
         _, upper = limits.bounds(evidence.clients)
         places = {client: k for k, client in enumerate(evidence.clients)}
         rows = {module: row for row, module in enumerate(limits.modules)}
-        for client, modules in evidence.observed.items():
+        for client, modules in evidence.sent.items():
             k = _place(client, places, "client")
             for module, slots in modules.items():
                 row = _place(module, rows, "module")
@@ -156,7 +197,7 @@ def _ranks_of(state: State, evidence: Evidence, limits: Limits) -> Ranks:
 def _place(name: str, places: Mapping[str, int], what: str) -> int:
     if name not in places:
         raise UnknownNameError(
-            f"hetlora: observed: there is no {what} {name!r}{nearest(name, places)}; "
+            f"hetlora: sent: there is no {what} {name!r}{nearest(name, places)}; "
             f"there are {', '.join(list(places)[:20])}"
         )
     return places[name]

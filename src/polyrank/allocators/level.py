@@ -7,12 +7,12 @@ own budget, so that this one is kept too, and without one parameters.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from polyrank.allocators import ALLOCATORS
 from polyrank.allocators.choice import Choice, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange
-from polyrank.allocators.marks import mark_of
+from polyrank.allocators.needs import Needs
 from polyrank.allocators.protocol import Allocator
 from polyrank.allocators.uniform import uniform
 from polyrank.errors import SettingsError
@@ -23,8 +23,8 @@ from polyrank.registry import Named
 class Level:
     """Give every client the same rank, together at the cost of another allocator's first ranks.
 
-    Less than one slot is left unspent. Ranks are chosen once: what the other allocator would
-    change later, it would change after training with its own ranks.
+    Less than one slot is left unspent. What the other allocator would change later, for what it
+    then observes, counts for nothing: it would come of training with its own ranks.
 
     Args:
         of: the other allocator, by its name in the table.
@@ -35,14 +35,10 @@ class Level:
         UnknownNameError: no allocator ``of``.
     """
 
-    refresh_every: ClassVar[None] = None
-
     of: str = "autorank"
     of_options: Mapping[str, Any] | None = None
 
-    reads_criteria: bool = field(init=False, repr=False)  # as the other does
-    reads_spectra: bool = field(init=False, repr=False)
-    by_hand: bool = field(init=False, repr=False)
+    needs: Needs = field(init=False, repr=False)
     _other: Allocator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -50,8 +46,8 @@ class Level:
             raise SettingsError("level: of: expected another allocator, got 'level'")
         other = ALLOCATORS.build(Named(self.of, self.of_options or {}))
         object.__setattr__(self, "_other", other)
-        for mark in ("reads_criteria", "reads_spectra", "by_hand"):
-            object.__setattr__(self, mark, bool(mark_of(other, mark)))
+        asked_once = replace(other.needs, slots=False, observes=None, prunes=None)
+        object.__setattr__(self, "needs", asked_once)
 
     def step(self, state: None, evidence: Evidence, limits: Limits) -> tuple[Choice, None]:
         """Choose afresh; there is no state.

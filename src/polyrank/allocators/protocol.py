@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from polyrank.allocators.choice import Choice, Chooser, Evidence
 from polyrank.allocators.limits import Limits
+from polyrank.allocators.needs import NOTHING, Needs, needs_of
 
 
 class Allocator(Protocol):
@@ -12,12 +13,12 @@ class Allocator(Protocol):
 
     The state is whatever the allocator needs, as JSON can hold it, so that a run can be resumed;
     ``None`` at the start and where there is none. It is asked before the first round, and again
-    after every ``refresh_every`` rounds, unless that is None.
+    after every ``ranks.refresh_every`` rounds of the settings.
     """
 
     @property
-    def refresh_every(self) -> int | None:
-        """Rounds from one choice to the next."""
+    def needs(self) -> Needs:
+        """What a run must do for it."""
         ...
 
     def step(self, state: Any, evidence: Evidence, limits: Limits) -> tuple[Choice, Any]:  # noqa: ANN401
@@ -31,17 +32,17 @@ class Static:
 
     Args:
         chooser: a function of evidence and limits, its options already bound.
-        refresh_every: rounds from one choice to the next.
+        needs: what it needs.
     """
 
     chooser: Chooser
-    refresh_every: int | None = None
+    needs: Needs = NOTHING
 
     def step(self, state: None, evidence: Evidence, limits: Limits) -> tuple[Choice, None]:
         """Choose afresh; there is no state."""
         return self.chooser(evidence, limits), state
 
 
-def static(chooser: Chooser, refresh_every: int | None = None) -> Static:
-    """Wrap a one-shot chooser as an allocator."""
-    return Static(chooser, refresh_every)
+def static(chooser: Chooser) -> Static:
+    """Wrap a one-shot chooser as an allocator that needs what the chooser says."""
+    return Static(chooser, needs_of(chooser))

@@ -10,11 +10,11 @@ import numpy as np
 
 from polyrank.allocators.choice import Choice, Evidence, Floats
 from polyrank.allocators.limits import Limits
-from polyrank.allocators.marks import by_hand
+from polyrank.allocators.needs import Needs
 from polyrank.errors import SettingsError
 
 
-@by_hand
+@Needs(by_hand=True)
 def ratio(evidence: Evidence, limits: Limits, *, ratios: Sequence[float] = (0.1, 1.0)) -> Choice:
     """Give each client max(1, round(ratio * r_max)) in every module; half rounds to even.
 

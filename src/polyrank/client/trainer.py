@@ -15,6 +15,7 @@ from torch import Tensor
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.allocators import ALLOCATORS
 from polyrank.causes import told
 from polyrank.client.activations import activation_spectra
 from polyrank.client.adapting import wrap
@@ -117,6 +118,7 @@ class Trainer:
         )
         self.aggregator = AGGREGATORS.build(self.settings.aggregator)
         self.cut = cut_of(self.settings, self.bridge.shapes)
+        self.observer = ALLOCATORS.build(self.settings.allocator).needs.observes
 
     def perform(self, task: Task) -> Answer:
         """Carry out one task; an error in it becomes a ``Failure`` with its reason."""
@@ -136,6 +138,7 @@ class Trainer:
         rows, _ = self.workload.clients[task.id.client]
         outcome = self._fit(task, rows, self.settings.training)
         adapter, extras = self.bridge.read()
+        observed = self._observed(adapter)
         if self.cut:
             adapter = self.cut.apply(self.bridge.loaded, adapter)
         if self.state.store:
@@ -150,7 +153,15 @@ class Trainer:
             loss=outcome.epoch_losses[-1],
             steps=outcome.steps,
             seconds=outcome.seconds,
+            observed=observed,
         )
+
+    def _observed(self, adapter: Adapter) -> dict[str, Tensor]:
+        """Return what the allocator's observer says of each slot, float32 (r,)."""
+        if self.observer is None:
+            return {}
+        before = self.bridge.loaded
+        return {m: self.observer(before[m], f).to(torch.float32) for m, f in adapter.items()}
 
     def _probe(self, task: ProbeTask) -> Measured:
         rows, _ = self.workload.clients[task.id.client]

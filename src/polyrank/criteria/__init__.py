@@ -1,20 +1,18 @@
 """Criteria: what is measured of a client's data, one float each. Only these leave the client.
 
 A criterion is a function of a ``ClientView``; larger means a higher rank. One's own is
-named ``"package.module:function"``; if it reads losses, mark it with ``@reads_losses``.
+named ``"package.module:function"``; if it reads more than counts, it says so:
+``@reads_losses``, ``@reads_tokens``.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
 
+from polyrank.criteria.criterion import Criterion, reads_losses, reads_tokens
 from polyrank.criteria.noise import noisy_counts, noisy_view
-from polyrank.criteria.probe import reads_losses, reads_tokens
 from polyrank.criteria.view import ClientView
 from polyrank.errors import DataError
 from polyrank.registry import Found, Registry
-
-Criterion: TypeAlias = Callable[[ClientView], float]
 
 __all__ = [
     "CRITERIA",
@@ -29,6 +27,13 @@ __all__ = [
     "without_noise",
 ]
 
+
+def _made(found: Found) -> Criterion:
+    """Make a criterion; a plain function of one's own reads counts alone."""
+    made = found.bound()
+    return made if isinstance(made, Criterion) else Criterion(made)
+
+
 CRITERIA: Registry[Criterion] = Registry(
     "criterion",
     {
@@ -42,7 +47,7 @@ CRITERIA: Registry[Criterion] = Registry(
         "sample_count": "polyrank.criteria.sample_count:sample_count",
     },
     group="polyrank.criteria",
-    make=Found.bound,
+    make=_made,
 )
 
 
@@ -68,7 +73,7 @@ def needs_probe(names: Iterable[str]) -> bool:
     Raises:
         UnknownNameError: no such criterion.
     """
-    return any(getattr(CRITERIA.build(name), "reads_losses", False) for name in names)
+    return any("losses" in CRITERIA.build(name).reads for name in names)
 
 
 def without_noise(names: Iterable[str]) -> list[str]:
@@ -77,5 +82,4 @@ def without_noise(names: Iterable[str]) -> list[str]:
     Raises:
         UnknownNameError: no such criterion.
     """
-    marks = ("reads_losses", "reads_tokens")
-    return [n for n in names if any(getattr(CRITERIA.build(n), mark, False) for mark in marks)]
+    return [name for name in names if CRITERIA.build(name).reads]

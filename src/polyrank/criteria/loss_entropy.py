@@ -6,7 +6,7 @@ The idea, "dataset learning difficulty", is that of Chen, Tavallaie, Nazemi, Che
 
 import numpy as np
 
-from polyrank.criteria.probe import reads_losses
+from polyrank.criteria.criterion import reads_losses
 from polyrank.criteria.view import ClientView, entropy
 from polyrank.errors import DataError
 

@@ -6,7 +6,7 @@ Zomaya, "AutoRank", 2024, https://arxiv.org/abs/2412.15553. The form is ours.
 
 import numpy as np
 
-from polyrank.criteria.probe import reads_losses
+from polyrank.criteria.criterion import reads_losses
 from polyrank.criteria.view import ClientView, entropy
 from polyrank.errors import DataError
 

@@ -6,7 +6,7 @@ labels to count. The form is ours.
 
 import numpy as np
 
-from polyrank.criteria.probe import reads_tokens
+from polyrank.criteria.criterion import reads_tokens
 from polyrank.criteria.view import ClientView, entropy
 from polyrank.errors import DataError
 

@@ -6,7 +6,7 @@ has no labels to count. The form is ours.
 
 import numpy as np
 
-from polyrank.criteria.probe import reads_losses
+from polyrank.criteria.criterion import reads_losses
 from polyrank.criteria.view import ClientView
 from polyrank.errors import DataError
 

@@ -145,6 +145,7 @@ class Update:
         loss: mean training loss over the last epoch.
         steps: optimiser steps taken.
         seconds: time spent on training alone.
+        observed: module -> (r,) float32, what the allocator's observer gave for each slot.
     """
 
     id: TaskId
@@ -154,11 +155,13 @@ class Update:
     loss: float
     steps: int = 0
     seconds: float = field(default=0.0, compare=False)
+    observed: Tensors = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Bytes sent."""
-        return adapter_bytes(self.adapter) + tensors_bytes(self.extras)
+        sent = adapter_bytes(self.adapter) + tensors_bytes(self.extras)
+        return sent + tensors_bytes(self.observed)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ _TYPES = {
     t.__name__: t for t in (TrainTask, ProbeTask, EvaluateTask, Update, Measured, Counted, Failure)
 }
 
+NAMED = frozenset({"features", "observed"})  # fields that are tensors by name
+
 
 def pack(message: Task | Answer) -> bytes:
     """Write a message; tensors as safetensors, all else as JSON in the header."""
@@ -50,8 +52,8 @@ def pack(message: Task | Answer) -> bytes:
         elif name == "slots" and value is not None:
             tensors |= {f"slots/{module}": own for module, own in value.items()}
             fields[name] = list(value)
-        elif name == "features":
-            tensors |= {f"features/{part}": tensor for part, tensor in value.items()}
+        elif name in NAMED:
+            tensors |= {f"{name}/{key}": tensor for key, tensor in value.items()}
             fields[name] = list(value)
         elif name not in ("adapter", "extras"):
             fields[name] = value
@@ -89,8 +91,8 @@ def _unpacked(data: bytes) -> Task | Answer:
         fields["download"] = Download(*split_model(tensors), patch)
     if fields.get("slots") is not None:
         fields["slots"] = {module: tensors[f"slots/{module}"] for module in fields["slots"]}
-    if "features" in fields:
-        fields["features"] = {part: tensors[f"features/{part}"] for part in fields["features"]}
+    for name in NAMED & fields.keys():
+        fields[name] = {key: tensors[f"{name}/{key}"] for key in fields[name]}
     if header["type"] == "Update":
         fields["adapter"], fields["extras"] = split_model(tensors)
     if "wanted" in fields:

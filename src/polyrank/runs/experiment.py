@@ -20,7 +20,7 @@ from polyrank.console.progress import Silent, Watcher
 from polyrank.disk.checkpoint import join_model, load_tensors, save_tensors, split_model
 from polyrank.disk.outside import as_written
 from polyrank.engines.local import LocalEngine
-from polyrank.errors import RunFolderError, SettingsError
+from polyrank.errors import RunFolderError
 from polyrank.head_inits.label_skew import skew_warning
 from polyrank.protocol.messages import Measured
 from polyrank.record.kept_states import check_settings, keep_state, lasting, newest_whole
@@ -39,6 +39,7 @@ from polyrank.server.round_record import RoundRecord, Turn
 from polyrank.server.saved_state import check_fits, pack_state, unpack_state
 from polyrank.server.starting_head import has_new_head, starting_head
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
+from polyrank.settings.combinations import check_combination
 from polyrank.settings.ranges import module_ranges
 from polyrank.settings.schema import Settings
 from polyrank.threads import one_thread
@@ -80,6 +81,7 @@ class _Run:
             with as_written(folder.path):
                 check_settings(folder, settings, self.saved[1]["settings"])
         self.failures: list[Turn] = []
+        check_combination(settings)
         self.aggregator = AGGREGATORS.build(settings.aggregator)
         self.optimizer = SERVER_OPTIMIZERS.build(settings.server_optimizer)
         choose_device(settings.device)
@@ -112,20 +114,10 @@ class _Run:
         self.ranks = RankChooser(settings, clients, self.prepared.shapes)
         for text in self.ranks.notes:
             watcher.note(text)
-        if self.aggregator.equal_ranks and self.ranks.cut:
-            raise SettingsError(
-                f"aggregator {settings.aggregator.kind!r} needs the same rank for all clients, and "
-                f"with allocator {settings.allocator.kind!r} they cut theirs one by one"
-            )
         classes = self.prepared.workload.classes
         self.head_path = folder.checkpoint / "head.safetensors"
         self.new_head = has_new_head(self.prepared.extras, classes, header["drawn"])
         self.head = starting_head(settings, self.prepared.extras, classes, new=self.new_head)
-        if settings.init_adapter and self.aggregator.local(1).absent == "fresh":
-            raise SettingsError(
-                f"init_adapter: aggregator {settings.aggregator.kind!r} starts every round with "
-                f"new factors; merge the adapter (polyrank export --merge) and give it as base"
-            )
 
     def to_the_end(self) -> Result:
         engine = LocalEngine(self.prepared.workload, self.settings.workers)
@@ -140,6 +132,7 @@ class _Run:
                 buffers=self.prepared.buffers,
                 optimizer=self.optimizer,
                 cut=self.ranks.cut,
+                observes=self.ranks.needs.observes is not None,
                 on_turn=self.watcher.turn,
                 on_failure=self.failures.append,
             )
@@ -220,7 +213,9 @@ class _Run:
         if not self.ranks.due(state.round):
             return state, {}
         measured = self._measured(federation, state)
-        choice, memory = self.ranks.choose(state.allocator, measured, state.round, state.observed)
+        choice, memory = self.ranks.choose(
+            state.allocator, measured, state.round, state.observed, state.sent
+        )
         plan, told = self._plan(choice), profiles(choice, measured)
         changed = [client for client in plan if not _same(plan[client], state.plan[client])]
         number = state.round + 1

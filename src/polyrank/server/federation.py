@@ -17,7 +17,7 @@ from torch import Tensor
 
 from polyrank.aggregators.aggregator import Aggregator, ServerModel
 from polyrank.aggregators.local_rule import LocalRule, slots_sent
-from polyrank.aggregators.pruning import Cut
+from polyrank.allocators.pruning import Cut
 from polyrank.errors import QuorumError, TrainingError
 from polyrank.lora.factors import Adapter, Factors, prefix, revive_dead_slots, start_factors
 from polyrank.plain import one_line
@@ -45,9 +45,9 @@ from polyrank.settings.schema import Settings, TrainingSettings
 EVALUATION_BLOCK = 2500
 
 Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
-
-
-Observed: TypeAlias = Mapping[str, Mapping[str, int]]
+# client -> module -> the numbers of its slots, and what was observed of each
+Observed: TypeAlias = Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float]]]]
+Sent: TypeAlias = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class ServerState:
         round: rounds finished.
         trained: client -> the last finished round in which its update was accepted.
         planned: the round after which the plan was last changed.
-        observed: how many slots clients sent in the last round, where they may cut them.
+        observed: what the allocator's observer gave for the slots of the last round's clients.
+        sent: how many slots clients sent in the last round, where they may give some up.
         memory: of the server's optimiser.
         average: the exported average, if one is kept.
         allocator: the allocator's own state, as JSON holds it.
@@ -76,6 +77,7 @@ class ServerState:
     average: ServerModel | None = None
     allocator: Any = None
     observed: Observed = field(default_factory=dict)
+    sent: Sent = field(default_factory=dict)
     suspect: str | None = None
 
     @property
@@ -97,6 +99,7 @@ class Federation:
         buffers: names of the extras that are statistics and no parameters.
         optimizer: of the server; None takes the aggregated model as it is.
         cut: by which clients cut their ranks before they send; None where they do not.
+        observes: whether clients send what the allocator's observer gives.
         on_turn: told of each client that has answered: its name, how many have, of how many.
         on_failure: told of what a client could not measure or evaluate, and the run did without.
     """
@@ -109,6 +112,7 @@ class Federation:
     buffers: frozenset[str] = frozenset()
     optimizer: ServerOptimizer | None = None
     cut: Cut | None = None
+    observes: bool = False
     on_turn: Callable[[str, int, int], None] = lambda client, done, total: None
     on_failure: Callable[[Turn], None] = lambda turn: None
 
@@ -187,7 +191,7 @@ class Federation:
         barred: set[str] = set()
         for attempt in range(self.settings.attempts):
             started = time.perf_counter()
-            taken, observed = self._attempt(state, number, attempt, barred)
+            taken, observed, sent = self._attempt(state, number, attempt, barred)
             trained = time.perf_counter()
             if self._suffices(taken):
                 stepped = self._stepped(state, taken, number)
@@ -204,6 +208,7 @@ class Federation:
             round=number,
             trained={**state.trained, **done},
             observed={client: of for client, of in observed.items() if client in done},
+            sent={client: of for client, of in sent.items() if client in done},
             suspect=state.suspect or taken.suspect(number),
         )
         validation, test = self.evaluate(state)
@@ -277,12 +282,12 @@ class Federation:
 
     def _attempt(
         self, state: ServerState, number: int, attempt: int, barred: Collection[str]
-    ) -> tuple[Taken, Observed]:
+    ) -> tuple[Taken, Observed, Sent]:
         rate = learning_rate(self.settings.training, number, self.settings.rounds)
         rule = self.aggregator.local(number)
         cohort = [c for c in self._cohort(number, attempt) if c not in barred]
         examples = self.engine.roster()
-        sent: list[TrainTask] = []
+        asked: list[TrainTask] = []
 
         def tasks() -> Iterator[TrainTask]:
             for client in cohort:
@@ -291,8 +296,8 @@ class Federation:
                 current = last == number - 1 and state.planned < number - 1
                 download = self._download(state, client, slots, rule, current=current)
                 own = {m: slots[m] for m in download.adapter} if rule.view == "all" else None
-                sent.append(TrainTask(id, download, rate, own, last))
-                yield sent[-1]
+                asked.append(TrainTask(id, download, rate, own, last))
+                yield asked[-1]
 
         fold = self.aggregator.fold
         if self.aggregator.expecting:
@@ -300,18 +305,24 @@ class Federation:
             plans += [self.cut.slots(plan) for plan in plans] if self.cut else []
             fold = self.aggregator.expecting(state.model, plans)
         intake = Intake(fold, state.model, self.settings.norm_bound)
-        observed: dict[str, Mapping[str, int]] = {}
+        observed: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+        sent: dict[str, dict[str, int]] = {}
         for done, answer in enumerate(self.engine.run(tasks()), start=1):
-            task = sent.pop(0)
+            task = asked.pop(0)
             client = task.id.client
             expected = _expected(state.model.adapter, state.plan[client], rule)
             cut = {m: self.cut.rank(m, f.rank) for m, f in expected.items()} if self.cut else {}
-            turn = turn_of(task, answer, expected, examples[client], cut)
+            turn = turn_of(task, answer, expected, examples[client], cut, observes=self.observes)
             intake.take(task, turn, answer)
             if self.cut and turn.accepted and isinstance(answer, Update):
-                observed[client] = {m: f.rank for m, f in answer.adapter.items()}
+                sent[client] = {m: f.rank for m, f in answer.adapter.items()}
+            if self.observes and turn.accepted and isinstance(answer, Update):
+                observed[client] = {
+                    m: (expected[m].slots.tolist(), numbers.tolist())
+                    for m, numbers in answer.observed.items()
+                }
             self.on_turn(client, done, len(cohort))
-        return intake.finish(), observed
+        return intake.finish(), observed, sent
 
     def _download(
         self,

@@ -22,7 +22,13 @@ ROUNDING = 1e-9  # of ratios that should fall and sum to 1 at most
 
 
 def refusal(
-    update: Update, task: TrainTask, expected: Adapter, most: float, cut: Mapping[str, int] = NONE
+    update: Update,
+    task: TrainTask,
+    expected: Adapter,
+    most: float,
+    cut: Mapping[str, int] = NONE,
+    *,
+    observes: bool = False,
 ) -> str | None:
     """Return why an update is refused, in plain words, or None if it is good.
 
@@ -32,6 +38,7 @@ def refusal(
         expected: has the names, shapes, types and slots that the update's adapter must have.
         most: how many training examples the client has said that it holds.
         cut: module -> the smaller number of slots to which its client may have cut it.
+        observes: whether it must hold a number for each slot of each module.
     """
     if update.id != task.id:
         return f"answers {_short(update.id)}, expected {task.id}"
@@ -43,6 +50,7 @@ def refusal(
         _cost_refusal(update)
         or _adapter_refusal(update.adapter, expected, cut)
         or _extras_refusal(update.extras, task.download.extras)
+        or _observed_refusal(update.observed, expected if observes else {})
     )
 
 
@@ -133,6 +141,17 @@ def _extras_refusal(came: object, sent: Tensors) -> str | None:
         reason = _tensor_refusal(came[name], expected)
         if reason:
             return f"extra {name!r}: {reason}"
+    return None
+
+
+def _observed_refusal(came: object, expected: Adapter) -> str | None:
+    if not isinstance(came, Mapping) or came.keys() != expected.keys():
+        return f"observed modules {_names(came)}, expected {sorted(expected)}"
+    for module, factors in expected.items():
+        like = torch.empty(factors.rank, dtype=torch.float32, device="meta")
+        reason = _tensor_refusal(came[module], like)
+        if reason:
+            return f"observed of module {module!r}: {reason}"
     return None
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from polyrank.allocators import (
@@ -15,13 +16,13 @@ from polyrank.allocators import (
     Limits,
     reasons,
 )
-from polyrank.allocators.marks import mark_of
+from polyrank.allocators.by_slot import check_slots
 from polyrank.errors import SettingsError, nearest
 from polyrank.lora.factors import prefix
 from polyrank.lora.shapes import ModuleShape
 from polyrank.plain import one_line
 from polyrank.protocol.messages import NOTHING, Measured, Wanted
-from polyrank.server.federation import Observed, Plan
+from polyrank.server.federation import Observed, Plan, Sent
 from polyrank.settings.ranges import cut_of, module_ranges, unusable_ranks
 from polyrank.settings.schema import Settings
 
@@ -49,24 +50,20 @@ class RankChooser:
         beyond = self.limits.beyond(clients)
         self.notes = unusable_ranks(settings, ranges) + ([beyond] if beyond else [])
         self.smallest = {name: given.r_min for name, given in ranges.items()}
-        reads_criteria = mark_of(self.allocator, "reads_criteria")
-        reads_spectra = mark_of(self.allocator, "reads_spectra")
+        self.needs = self.allocator.needs
         self.wanted = Wanted(
-            tuple(settings.criteria) if reads_criteria else (),
-            max(given.r_max for given in ranges.values()) if reads_spectra else 0,
+            tuple(settings.criteria) if self.needs.criteria else (),
+            max(given.r_max for given in ranges.values()) if self.needs.spectra else 0,
         )
 
     def wanted_at(self, round: int) -> Wanted:
-        """Return what clients measure for the choice after a round.
-
-        One whose clients cut their ranks themselves has measured for its start alone.
-        """
-        return NOTHING if round and self.cut else self.wanted
+        """Return what clients measure for the choice after a round."""
+        return NOTHING if round and self.needs.once else self.wanted
 
     def due(self, round: int) -> bool:
         """Whether ranks are chosen again after a round, before the next one."""
-        every = self.allocator.refresh_every
-        return every is not None and round > 0 and round % every == 0
+        every = self.settings.ranks.refresh_every or (1 if self.needs.every_round else 0)
+        return every > 0 and round > 0 and round % every == 0
 
     def choose(
         self,
@@ -74,6 +71,7 @@ class RankChooser:
         measured: Sequence[Measured],
         round: int,
         observed: Observed | None = None,
+        sent: Sent | None = None,
     ) -> tuple[Choice, Any]:
         """Let the allocator choose every client's ranks.
 
@@ -83,7 +81,12 @@ class RankChooser:
             state: the allocator's, None at the start.
             measured: what every client has measured, or nothing if nothing was wanted.
             round: rounds finished.
-            observed: how many slots clients sent in the last one, where they may cut them.
+            observed: what the allocator's observer gave in the last one.
+            sent: how many slots clients sent in the last one, where they may give some up.
+
+        Raises:
+            SettingsError: slots are chosen that are not there, or by an allocator that has not
+                said that it needs them.
         """
         values = {m.id.client: m.criteria for m in measured}
         names = self.wanted.criteria if measured else ()
@@ -98,10 +101,19 @@ class RankChooser:
                 **{client: unknown for client in self.clients if measured},
                 **{m.id.client: m.spectra for m in measured},
             },
-            observed=observed or {},
+            observed=_arrays(observed, 1, np.float64),
+            slots=_arrays(observed, 0, np.int64),
+            sent=sent or {},
         )
         missing = np.array([bool(measured) and c not in values for c in self.clients])
-        return self.allocator.step(state, evidence, self._held_down(missing))
+        choice, state = self.allocator.step(state, evidence, self._held_down(missing))
+        if choice.slots is not None and not self.needs.slots:
+            raise SettingsError(
+                f"allocator {self.settings.allocator.kind!r} chooses slots by their numbers: "
+                "expected Needs(slots=True), got False"
+            )
+        check_slots(choice, self.limits)
+        return choice, state
 
     def _held_down(self, clients: NDArray[np.bool_]) -> Limits:
         """Return the limits with some clients (n,) held to the least rank."""
@@ -115,7 +127,7 @@ class RankChooser:
 
 
 def check_equal(aggregator: str, choice: Choice) -> None:
-    """Check that all clients have the same ranks, as the aggregator needs it.
+    """Check that all clients have the same slots, as the aggregator needs it.
 
     Raises:
         SettingsError: they do not.
@@ -127,10 +139,21 @@ def check_equal(aggregator: str, choice: Choice) -> None:
                 f"{module!r} has ranks {min(ranks)} to {max(ranks)}; choose allocator 'uniform' "
                 f"with a rank, or another aggregator"
             )
+        own = {tuple(of[module].tolist()) for of in (choice.slots or {}).values()}
+        if len(own) > 1:
+            raise SettingsError(
+                f"aggregator {aggregator!r} needs the same slots for all clients, and in module "
+                f"{module!r} they differ; choose another aggregator or allocator"
+            )
 
 
 def plan_of(choice: Choice) -> Plan:
-    """Turn ranks into slots: each client owns the first r_k of a module."""
+    """Turn a choice into slots: those that it names, else the first r_k of each module."""
+    if choice.slots is not None:
+        return {
+            client: {module: torch.from_numpy(own) for module, own in of.items()}
+            for client, of in choice.slots.items()
+        }
     return {
         client: {module: prefix(int(ranks[k])) for module, ranks in choice.ranks.items()}
         for k, client in enumerate(choice.clients)
@@ -155,7 +178,19 @@ def profiles(choice: Choice, measured: Sequence[Measured]) -> dict[str, dict[str
             "ranks": {module: int(ranks[k]) for module, ranks in choice.ranks.items()},
             "reason": why[k] if not measured or client in values else UNMEASURED,
         }
+        if choice.slots is not None:
+            told[client]["slots"] = {m: own.tolist() for m, own in choice.slots[client].items()}
     return told
+
+
+def _arrays(
+    observed: Observed | None, place: int, dtype: type[np.generic]
+) -> dict[str, dict[str, Any]]:
+    """Return what was observed as arrays (r,), or the numbers of the slots at place 0."""
+    return {
+        client: {module: np.array(of[place], dtype) for module, of in modules.items()}
+        for client, modules in (observed or {}).items()
+    }
 
 
 def _budget(settings: Settings) -> Budget | None:

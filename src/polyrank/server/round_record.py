@@ -60,7 +60,13 @@ class RoundRecord:
 
 
 def turn_of(
-    task: TrainTask, answer: object, expected: Adapter, most: float, cut: Mapping[str, int]
+    task: TrainTask,
+    answer: object,
+    expected: Adapter,
+    most: float,
+    cut: Mapping[str, int],
+    *,
+    observes: bool = False,
 ) -> Turn:
     """Judge a client's answer: accepted, refused by the guards, or failed.
 
@@ -70,13 +76,14 @@ def turn_of(
         expected: has the names, shapes, types and slots that the update's adapter must have.
         most: how many training examples the client has said that it holds.
         cut: module -> the smaller number of slots to which its client may have cut it.
+        observes: whether it must hold what the allocator's observer gives.
     """
     client, down = task.id.client, task.download.nbytes
     if isinstance(answer, Failure):
         return Turn(client, down, failed=brief(answer.reason))
     if not isinstance(answer, Update):
         return Turn(client, down, failed=f"sent {type(answer).__name__}, not an update")
-    refused = refusal(answer, task, expected, most, cut)
+    refused = refusal(answer, task, expected, most, cut, observes=observes)
     if refused:
         return Turn(client, down, _sent_bytes(answer), refused=refused)
     loss = float(answer.loss) if math.isfinite(answer.loss) else None

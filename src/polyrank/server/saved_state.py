@@ -13,6 +13,7 @@ from polyrank.lora.base_change import BaseChange
 from polyrank.lora.factors import Tensors, is_prefix, prefix
 from polyrank.server.federation import ServerState
 
+_OBSERVED = TypeAdapter(dict[str, dict[str, tuple[list[int], list[float]]]])
 _COUNTS = TypeAdapter(tuple[int, dict[str, int], int])
 AVERAGE, MEMORY = "average/", "memory/"
 
@@ -33,6 +34,7 @@ def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "base": base,
         "allocator": state.allocator,
         "observed": state.observed,
+        "sent": state.sent,
         "suspect": state.suspect,
     }
     return tensors, header
@@ -52,7 +54,8 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
         _starting_with(MEMORY, tensors),
         _unpack_model(average, header["base"]) if average else None,
         header["allocator"],
-        header["observed"],
+        _OBSERVED.validate_python(header["observed"]),
+        header["sent"],
         header["suspect"],
     )
 

@@ -90,7 +90,7 @@ def _pooled(run: Settings, where: str) -> Changes:
         "quorum": 1,
         "partition": {"kind": "iid", "clients": 1},
         "allocator": {"kind": "uniform"},
-        "ranks": {**run.ranks.model_dump(), "budget": None, "caps": {}},
+        "ranks": {**run.ranks.model_dump(), "budget": None, "caps": {}, "refresh_every": None},
         "training": {**_plain_training(run), "steps": steps},
         "evaluation": {**run.evaluation.model_dump(), "global_model": True},
     }
@@ -98,7 +98,8 @@ def _pooled(run: Settings, where: str) -> Changes:
 
 def _uniform(run: Settings, where: str) -> Changes:
     of = {"of": run.allocator.kind, "of_options": run.allocator.options}
-    return {"allocator": {"kind": "level", **of}}
+    ranks = {**run.ranks.model_dump(), "refresh_every": None}
+    return {"allocator": {"kind": "level", **of}, "ranks": ranks}
 
 
 CONTROLS: Mapping[str, Callable[[Settings, str], Changes]] = {

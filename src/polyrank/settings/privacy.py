@@ -1,7 +1,6 @@
 """What ``probe.epsilon`` does not go with: what would leave a client without any noise."""
 
 from polyrank.allocators import ALLOCATORS
-from polyrank.allocators.marks import mark_of
 from polyrank.criteria import without_noise
 from polyrank.errors import SettingsError
 from polyrank.settings.schema import Settings
@@ -15,14 +14,14 @@ def check_epsilon(settings: Settings) -> None:
     """
     if settings.probe.epsilon is None:
         return
-    allocator = ALLOCATORS.build(settings.allocator)
-    if mark_of(allocator, "reads_spectra"):
+    needs = ALLOCATORS.build(settings.allocator).needs
+    if needs.spectra:
         raise SettingsError(
             f"allocator {settings.allocator.kind!r} is sent how the inputs of each client's "
             "modules vary, and probe.epsilon puts noise on label counts alone; leave one of the "
             "two out"
         )
-    open_ones = without_noise(settings.criteria) if mark_of(allocator, "reads_criteria") else []
+    open_ones = without_noise(settings.criteria) if needs.criteria else []
     if open_ones:
         left = [name for name in settings.criteria if name not in open_ones]
         raise SettingsError(

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from polyrank.aggregators.pruning import Cut
 from polyrank.allocators import ALLOCATORS, ModuleRange
-from polyrank.allocators.marks import mark_of
+from polyrank.allocators.pruning import Cut
 from polyrank.errors import SettingsError
 from polyrank.lora.shapes import ModuleShape
 from polyrank.settings.schema import Settings
@@ -15,7 +14,7 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
 
     Ranks by hand are taken as given.
     """
-    by_hand = mark_of(ALLOCATORS.build(settings.allocator), "by_hand")
+    by_hand = ALLOCATORS.build(settings.allocator).needs.by_hand
     ranges = {}
     for name, shape in shapes.items():
         own = settings.ranks.modules.get(name)
@@ -31,11 +30,11 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
 
 def cut_of(settings: Settings, shapes: Mapping[str, ModuleShape]) -> Cut | None:
     """Return the rule by which clients cut their ranks, None where the allocator has none."""
-    allocator = ALLOCATORS.build(settings.allocator)
-    if not mark_of(allocator, "cuts"):
+    rule = ALLOCATORS.build(settings.allocator).needs.prunes
+    if rule is None:
         return None
     least = {name: given.r_min for name, given in module_ranges(settings, shapes).items()}
-    return Cut(mark_of(allocator, "decay"), least)
+    return Cut(rule, least)
 
 
 def unusable_ranks(settings: Settings, ranges: Mapping[str, ModuleRange]) -> list[str]:

@@ -148,6 +148,10 @@ class RankSettings(Strict):
     """What all ranks together may cost; left out, only the ranges and caps bind."""
     caps: dict[str, PositiveInt] = {}
     """Largest rank that a client's device can hold in any module, by client."""
+    refresh_every: PositiveInt | None = None
+    """Rounds after which ranks are chosen again, with what clients then measure. Left out, they are
+    chosen once, before the first round; by an allocator that observes training, after every round.
+    """
 
     @model_validator(mode="after")
     def _ordered(self) -> "RankSettings":

@@ -3,10 +3,11 @@ import math
 import pytest
 import torch
 
-from polyrank.aggregators.pruning import Cut
+from polyrank.allocators.hetlora import Tail
+from polyrank.allocators.pruning import Cut
 from polyrank.lora.factors import Factors, prefix
 
-CUT = Cut(0.8, {"fc": 2, "out": 4})
+CUT = Cut(Tail(0.8), {"fc": 2, "out": 4})
 
 
 def factors(rank: int, tail: float = 1.0, seed: int = 0) -> Factors:

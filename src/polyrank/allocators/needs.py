@@ -1,0 +1,106 @@
+"""What an allocator needs of a run: one declaration that it carries.
+
+A function of one's own needs nothing unless it is decorated: ``@Needs(criteria=True)``. A class
+with ``step`` has it as its field ``needs``. Nothing here imports torch; the tensors that an
+observer works on bring their methods along.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeAlias
+
+from polyrank.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polyrank.allocators.choice import Choice
+    from polyrank.lora.factors import Factors
+
+P = ParamSpec("P")
+
+Observer: TypeAlias = Callable[["Factors", "Factors"], "Tensor"]
+
+
+class Pruning(Protocol):
+    """How a client gives up its last slots of a module before it sends them."""
+
+    def kept(self, rank: int) -> int:
+        """Return how many slots it keeps of so many where it gives some up."""
+        ...
+
+    def gives_up(self, before: "Factors", after: "Factors") -> bool:
+        """Tell whether it does, from its factors before and after training."""
+        ...
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run must do for an allocator.
+
+    Args:
+        criteria: clients measure the criteria of the settings, for ``Evidence.criteria``.
+        spectra: clients measure how their modules' inputs vary, for ``Evidence.spectra``.
+        once: criteria and spectra are measured for the first choice alone.
+        by_hand: its ranks are taken as given, also above min(d_in, d_out).
+        slots: it may choose slots by their numbers (``Choice.slots``), so that a number must mean
+            the same slot in every round.
+        observes: a function of a module's factors before and after training, with the same slots
+            and on the client, that gives one number a slot (r,). They are sent with the update,
+            for ``Evidence.observed``; the factors before are those that training began with.
+        prunes: clients give up slots by this rule, and ``Evidence.sent`` says how many came.
+
+    Raises:
+        SettingsError: it observes and prunes: what would be observed is given up.
+    """
+
+    criteria: bool = False
+    spectra: bool = False
+    once: bool = False
+    by_hand: bool = False
+    slots: bool = False
+    observes: Observer | None = None
+    prunes: Pruning | None = None
+
+    def __post_init__(self) -> None:
+        if self.observes and self.prunes:
+            raise SettingsError("expected an allocator that observes or prunes, got one with both")
+
+    @property
+    def every_round(self) -> bool:
+        """Whether it is asked after every round, unless ``ranks.refresh_every`` says otherwise."""
+        return self.observes is not None or self.prunes is not None
+
+    def __call__(self, chooser: "Callable[P, Choice]") -> "Declared[P]":
+        """Declare what a chooser needs."""
+        return Declared(chooser, self)
+
+
+NOTHING = Needs()
+
+
+class Declared(Generic[P]):
+    """A chooser that says what it needs; called as the function itself.
+
+    Args:
+        chooser: the function.
+        needs: what it needs.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, chooser: "Callable[P, Choice]", needs: Needs) -> None:
+        update_wrapper(self, chooser)
+        self.chooser, self.needs = chooser, needs
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> "Choice":
+        """Choose."""
+        return self.chooser(*args, **kwargs)
+
+
+def needs_of(chooser: object) -> Needs:
+    """Return what a function or an object says it needs; nothing where it says nothing."""
+    needs = getattr(chooser, "needs", None)
+    return needs if isinstance(needs, Needs) else NOTHING

@@ -1,0 +1,53 @@
+"""Which methods go together, over all pairs of them."""
+
+import pytest
+
+import polyrank
+from polyrank.aggregators import AGGREGATORS
+from polyrank.allocators import ALLOCATORS, Needs, choose_slots
+from polyrank.errors import SettingsError
+from polyrank.settings.combinations import check_combination
+from tests.small import small
+
+SORTS = {"anchored", "flexlora", "raflora"}
+DRAWS = {"flora", "florist"}
+OPTIONS = {"capacity": {"memory": 1e6}}
+
+
+@Needs(slots=True)
+def last_slots(evidence, limits):
+    """Everybody has the last two slots."""
+    last = {m: [r.r_max - 2, r.r_max - 1] for m, r in limits.modules.items()}
+    return choose_slots(evidence, limits, dict.fromkeys(evidence.clients, last), "the last two")
+
+
+BY_NUMBER = f"{__name__}:last_slots"
+
+
+@pytest.mark.parametrize("aggregator", list(AGGREGATORS))
+@pytest.mark.parametrize("allocator", [*ALLOCATORS, BY_NUMBER])
+def test_slots_by_number_are_refused_where_a_number_does_not_stay_with_its_slot(
+    allocator, aggregator
+):
+    chosen = {"kind": allocator, **OPTIONS.get(allocator, {})}
+    settings = small(allocator=chosen, aggregator=aggregator)
+    refused = None
+    if allocator == BY_NUMBER and aggregator in SORTS | DRAWS:
+        how = "sorts the slots anew" if aggregator in SORTS else "draws new slots"
+        refused = f"{BY_NUMBER}' chooses slots by their numbers, and .*{aggregator}' {how}"
+    if allocator == "hetlora" and aggregator == "fedavg":
+        refused = "'fedavg' needs the same rank for all clients, and with allocator 'hetlora'"
+    if refused is None:
+        check_combination(settings)
+    else:
+        with pytest.raises(SettingsError, match=refused):
+            check_combination(settings)
+
+
+def test_a_run_refuses_before_it_reads_its_data(tmp_path):
+    data = tmp_path / "none.npz"
+    data.touch()
+    settings = small(data=f"npz:{data}", allocator=BY_NUMBER, aggregator="flexlora")
+    with pytest.raises(SettingsError, match="chooses slots by their numbers"):
+        polyrank.run(settings, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
