@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field
 
 from polyrank.errors import RunFolderError
-from polyrank.record.schema import Count, Metrics, Number, Ranks, Reason, Total, Typed, shown
+from polyrank.record.schema import Count, Metrics, Number, Ranks, Reason, Slots, Total, Typed, shown
 
 
 class Traffic(Typed):
@@ -66,6 +66,7 @@ class ProfileLine(Typed):
     score: Number
     contributions: Mapping[str, Number] | None
     ranks: Ranks
+    slots: Slots | None = None
     reason: Reason
 
 
@@ -79,6 +80,7 @@ class RanksLine(Typed):
     score: Number
     contributions: Mapping[str, Number] | None
     ranks: Ranks
+    slots: Slots | None = None
     reason: Reason
 
 

@@ -7,7 +7,7 @@ and read, as null.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -63,6 +63,7 @@ Reason = Annotated[str, BeforeValidator(_printable)]
 Number = Annotated[int | float | None, BeforeValidator(_number)]
 Metrics = Annotated[Mapping[str, Number], AfterValidator(_judgeable)]
 Ranks = Mapping[str, Count]  # module -> rank
+Slots = Mapping[str, Sequence[Count]]  # module -> numbers of its slots
 
 
 class Typed(BaseModel):
