@@ -9,7 +9,7 @@ run: .venv/installed
 	$(BIN)/polyrank run examples/digits.toml
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

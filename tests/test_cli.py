@@ -18,6 +18,7 @@ from polyrank.registry import Registry
 from polyrank.settings import controls
 from polyrank.settings import schema as settings
 from polyrank.settings import toml as config
+from tests.processes import started
 from tests.small import small
 
 ROOT = Path(__file__).parent.parent
@@ -140,25 +141,31 @@ def test_a_file_that_is_not_there_is_told_before_torch_is_imported(tmp_path, cha
     assert "came nothing" in done.stderr
 
 
+def run_in_a_terminal(folder: Path) -> None:
+    """Run the command in a group of processes of its own, with what it says in a file."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under nohup
+    said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):  # of its workers as well
+        os.dup2(said, stream)
+    os.chdir(ROOT)
+    sys.argv = ["polyrank", "run", str(folder / "small.toml"), "--out", str(folder / "r")]
+    cli.main()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_stops_at_once_keeps_the_rounds_and_says_how_to_go_on(tmp_path, workers):
-    settings = tmp_path / "small.toml"
-    settings.write_text(config.dump_settings(small(rounds=2000, workers=workers)))
-    command = [Path(sys.executable).with_name("polyrank"), "run", settings, "--out", tmp_path / "r"]
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored under nohup
-    ) as process:
-        while not list(tmp_path.glob("r/checkpoint/round-0*[1-9].safetensors")):
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate()[1]  # far sooner than 2000 rounds take
-    assert process.returncode == 130
+    """A terminal sends it to all processes of the command."""
+    path = tmp_path / "small.toml"
+    path.write_text(config.dump_settings(small(rounds=2000, workers=workers)))
+    process = started(run_in_a_terminal, tmp_path)
+    while not list(tmp_path.glob("r/checkpoint/round-0*[1-9].safetensors")):
+        assert process.exitcode is None, (tmp_path / "said").read_text()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    process.join()  # far sooner than 2000 rounds take
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 130
     assert f"polyrank run --resume {tmp_path / 'r'} --trust" in said  # its data are own code
     assert "Traceback" not in said
     assert not (tmp_path / "r" / "summary.json").exists()

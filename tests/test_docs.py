@@ -21,7 +21,6 @@ import importlib
 import io
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -34,8 +33,8 @@ from typing import Any
 import docs_reference
 import pytest
 
-from polyrank import cli
 from polyrank.settings.toml import make_settings
+from tests.commands import command
 from tests.printed import as_printed, shown_is_printed
 
 ROOT = Path(__file__).parent.parent
@@ -133,29 +132,6 @@ class Reader:
             shown_is_printed(body, self.printed, block.page, vary=vary)
         else:
             raise AssertionError(f"{block}: what is a block of {block.language!r}?")
-
-
-def command(line: str, code: int) -> str:
-    """Run one command line, see that it ends as it should, and return what it printed."""
-    words = shlex.split(line)
-    if words[0] != "polyrank" or {"|", ">", "&&"} & set(words):
-        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "-c", line], capture_output=True, text=True, env={**os.environ, "PATH": path}
-        )
-        assert done.returncode == code, f"{line}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-    said = io.StringIO()
-    ended: Any = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", words)
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            try:
-                cli.main()
-            except SystemExit as exit_:
-                ended = exit_.code or 0
-    assert ended == code, f"{line}\n{said.getvalue()}"
-    return said.getvalue()
 
 
 def test_every_mark_is_one_that_the_tests_know():

@@ -1,6 +1,7 @@
 """What README and the examples say is what happens."""
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from polyrank import load_settings
 from polyrank.planning.rank_plan import plan
+from tests.commands import command
 from tests.printed import shown_is_printed
 
 ROOT = Path(__file__).parent.parent
@@ -29,18 +31,17 @@ def test_readme_s_first_python_runs_and_prints(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "runs" / "first" / "report.html").exists()
 
 
-def test_readme_s_commands_run(tmp_path):
-    """In a folder with nothing but the examples, as a process of its own each."""
+def test_readme_s_commands_run(tmp_path, monkeypatch):
+    """In a folder with nothing but the examples."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     (session,) = blocks("console")
     commands = [line.removeprefix("$ ") for line in session.splitlines() if line[:2] == "$ "]
     assert len(commands) == 3
-    for command in commands:
-        words = [str(Path(sys.executable).with_name("polyrank")), *command.split()[1:]]
-        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        shown = session.partition(f"$ {command}\n")[2].partition("$ ")[0]
-        shown_is_printed(f"...\n{shown}", done.stdout, command, vary=True)
+    for line in commands:
+        shown = session.partition(f"$ {line}\n")[2].partition("$ ")[0]
+        shown_is_printed(f"...\n{shown}", command(line, 0), line, vary=True)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
@@ -59,8 +60,8 @@ def test_readme_names_every_command_and_method():
     )
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in app.registered_commands:
-        assert f"`polyrank {command.name or command.callback.__name__}" in text
+    for known in app.registered_commands:
+        assert f"`polyrank {known.name or known.callback.__name__}" in text
     for table in (AGGREGATORS, ALLOCATORS, PARTITIONERS, SERVER_OPTIMIZERS, HEAD_INITS):
         assert not [name for name in table if f"`{name}`" not in text], table.kind
 
@@ -74,12 +75,12 @@ def test_the_planning_example_keeps_its_budget_and_caps():
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
-def test_examples_run_and_print(script, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+def test_examples_run_and_print(script, tmp_path, monkeypatch, capsys):
+    """As ``python examples/NAME.py`` does, but for a process of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out.strip()
     assert len(script.read_text().splitlines()) < 60
 
 

@@ -21,9 +21,9 @@ from polyrank.peft_bridge import read_adapter
 from polyrank.runs.export import export
 from polyrank.runs.preparation import prepare
 from polyrank.settings.schema import Settings
-from tests.runs.test_experiment import contents
 from tests.small import small
 from tests.texts import needs_demo, text_settings
+from tests.whole_runs import contents
 
 HEAD = {"adapter": {"targets": ["fc1"], "extras": ["fc2"]}}  # d = 16 features
 METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n not in ("auto", "none")])

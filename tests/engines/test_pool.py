@@ -78,7 +78,7 @@ def killed(engine, signal):
 @pytest.mark.parametrize("size", [1, 2**20], ids=["small", "larger than a pipe holds"])
 def test_the_task_of_a_lost_worker_is_done_again_with_the_same_bits(tmp_path, sent, size):
     """One that stands still is known by its silence; a healthy one answers in far less time."""
-    prepared = prepare(small(task_timeout=4), tmp_path / "clients")
+    prepared = prepare(small(task_timeout=2), tmp_path / "clients")
     given = tasks(prepared, ["0", "1", "2", "3"])
     if size > 1:  # more than the model has: the answer is a failure, and the same one
         given = [replace(t, download=Download({}, {"much": torch.zeros(size)})) for t in given]

@@ -13,8 +13,8 @@ from polyrank.disk.checkpoint import load_tensors, save_tensors
 from polyrank.errors import RunFolderError
 from polyrank.record.kept_states import keep_state
 from polyrank.record.run_folder import RunFolder
-from tests.runs.test_experiment import contents, every_help
 from tests.small import small
+from tests.whole_runs import contents, of_kind
 
 
 class Told(Silent):
@@ -53,10 +53,11 @@ def test_a_flipped_bit_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("harm", [flip_last, lambda path: os.truncate(path, 1000)])
-@pytest.mark.parametrize("aggregator", ["fedsa", "fedex"])
-def test_a_damaged_state_is_told_and_the_one_before_gone_on_from(tmp_path, aggregator, harm):
-    """Clients of fedsa go on from what they have kept, those of fedex from their own base."""
-    settings = every_help(aggregator, rounds=4)
+@pytest.mark.parametrize(
+    "kind", ["factors of the client's own", "factors beside a changed base"], ids=["own", "base"]
+)
+def test_a_damaged_state_is_told_and_the_one_before_gone_on_from(tmp_path, kind, harm):
+    settings = of_kind(kind, rounds=4)
     polyrank.run(settings, out=tmp_path / "whole")
     polyrank.run(settings.model_copy(update={"rounds": 3}), out=tmp_path / "cut")
     state = tmp_path / "cut" / "checkpoint" / "round-000003.safetensors"

@@ -14,22 +14,11 @@ from polyrank.record.run_folder import RunFolder
 from polyrank.report import build_live, read_run
 from polyrank.runs.export import read_trained
 from tests.small import small
+from tests.whole_runs import EVERY_2, LOSSES, PAPER, PRUNED
 
 
 def lines(run, kind):
     return [json.loads(line) for line in (run / f"{kind}.jsonl").read_text().splitlines()]
-
-
-def states(run):
-    wanted = {"rounds.jsonl", "clients.jsonl", "summary.json"}
-    kept = [p for p in run.rglob("*") if p.name in wanted or p.suffix == ".safetensors"]
-    return {str(p.relative_to(run)): p.read_bytes() for p in kept}
-
-
-LOSSES = ["loss_entropy_examples"]  # of the model as it is then
-PAPER = {"kind": "autorank", "spread": "paper"}  # ranks for any difference
-EVERY_2 = {"r_min": 1, "r_max": 6, "refresh_every": 2}
-PRUNED = {"kind": "hetlora", "start": "uniform", "start_options": {"rank": 6}, "decay": 0.8}
 
 
 def test_autorank_measures_and_chooses_again_every_k_rounds(tmp_path):
@@ -54,23 +43,6 @@ def test_measuring_again_costs_what_it_cost_at_first(tmp_path):
     assert again["steps"]["probe"] == 3 * once["steps"]["probe"]
     first, second = (lines(tmp_path / n, "rounds")[0]["bytes"] for n in ("once", "again"))
     assert first == second
-
-
-@pytest.mark.parametrize("aggregator", ["rbla", "rolora", "fedsa", "anchored", "flora"])
-@pytest.mark.parametrize("allocator", [PAPER, PRUNED], ids=["autorank", "hetlora"])
-def test_a_run_with_changing_ranks_resumes_to_the_same_bits(tmp_path, allocator, aggregator):
-    settings = small(
-        allocator=allocator,
-        ranks=EVERY_2 if allocator is PAPER else {},
-        aggregator=aggregator,
-        rounds=5,
-        cohort_size=3,
-        criteria=LOSSES,
-    )
-    polyrank.run(settings, out=tmp_path / "whole")
-    polyrank.run(settings.model_copy(update={"rounds": 3}), out=tmp_path / "cut")
-    polyrank.resume(tmp_path / "cut", overrides=["rounds=5"], trust=True)
-    assert states(tmp_path / "cut") == states(tmp_path / "whole")
 
 
 def test_hetlora_gives_up_the_slots_that_its_penalty_has_shrunk(tmp_path):

@@ -2,13 +2,6 @@
 
 import io
 import json
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +11,6 @@ import torch
 from rich.console import Console
 
 import polyrank
-from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS
 from polyrank.console.progress import Silent
 from polyrank.console.result_table import render
@@ -28,37 +20,33 @@ from polyrank.models import MODELS
 from polyrank.models.weights import put_weights
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.preparation import prepare
-from polyrank.settings.toml import dump_settings, make_settings
+from polyrank.settings.toml import make_settings
 from tests.small import small
+from tests.whole_runs import contents
 from tests.written import lines_in
 
 ROOT = Path(__file__).parents[2]
 FIVE = ["loss_entropy", "label_entropy", "gini_simpson", "label_count", "sample_count"]
-SAME = ("config.toml", "rounds.jsonl", "clients.jsonl", "summary.json")
 
 
-def contents(folder: Path, but: tuple[str, ...] = ()) -> dict[str, bytes]:
-    """Every file of a run that must be the same to the bit."""
-    files = [folder / name for name in SAME if name not in but]
-    files += sorted(folder.glob("checkpoint/**/*.safetensors"))
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return polyrank.run(small(), out=tmp_path_factory.mktemp("plain"))
 
 
-def test_a_run_leaves_the_whole_record(tmp_path):
-    result = polyrank.run(small(), out=tmp_path / "run")
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary == result.summary
+def test_a_run_leaves_the_whole_record(plain):
+    summary = json.loads((plain.folder / "summary.json").read_text())
+    assert summary == plain.summary
     assert summary["rounds"] == 3
     assert 0 <= summary["worst_client"]["final"] <= summary["accuracy"]["final"] + 0.5 <= 1.5
     assert set(summary["ranks"]) == {"0", "1", "2", "3"}
     assert set(summary["scores"]) == set(summary["ranks"])
     assert sum(summary["criterion_weights"].values()) == pytest.approx(1)
-    folder = RunFolder.open(tmp_path / "run")
-    rounds = lines_in(folder, "rounds")
+    rounds = lines_in(plain.folder, "rounds")
     assert [r["round"] for r in rounds] == [0, 1, 2, 3]
     assert summary["bytes"]["up"] == sum(r["bytes"]["up"] for r in rounds)
-    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
-    assert not list((tmp_path / "run").rglob("*.tmp"))
+    assert (plain.folder / "report.html").stat().st_size > 1000
+    assert not list(plain.folder.rglob("*.tmp"))
 
 
 def test_bytes_are_those_of_the_formula(tmp_path):
@@ -82,12 +70,11 @@ def test_probing_is_counted(tmp_path):
     assert result.summary["steps"]["probe"] == 4 * 7
 
 
-def test_counts_are_measured_without_a_model(tmp_path):
+def test_counts_are_measured_without_a_model(plain):
     """By default: four float64 criteria up, nothing down, no step."""
-    result = polyrank.run(small(), out=tmp_path / "run")
-    first = lines_in(result.folder, "rounds")[0]
+    first = lines_in(plain.folder, "rounds")[0]
     assert first["bytes"] == {"up": 4 * 4 * 8, "down": 0}
-    assert result.summary["steps"]["probe"] == 0
+    assert plain.summary["steps"]["probe"] == 0
 
 
 def equal_clients(argument):
@@ -145,138 +132,10 @@ def test_before_is_the_plain_base_also_where_the_base_changes(tmp_path, aggregat
         assert finals[client]["global"]["loss"] < loss
 
 
-@pytest.mark.parametrize("aggregator", list(AGGREGATORS))
-def test_two_workers_give_the_same_bits_as_one(tmp_path, aggregator):
-    one, two = tmp_path / "one", tmp_path / "two"
-    settings = every_help(aggregator)
-    polyrank.run(settings, out=one)
-    polyrank.run(settings.model_copy(update={"workers": 2}), out=two)
-    assert contents(one, but=("config.toml",)) == contents(two, but=("config.toml",))
-
-
-@pytest.mark.parametrize("aggregator", list(AGGREGATORS))
-def test_every_method_goes_on_from_the_disk_with_the_same_bits(tmp_path, aggregator):
-    """The run stops after round 2 of 4, and all that it had in memory is gone."""
-    settings = every_help(aggregator, rounds=4)
-    polyrank.run(settings, out=tmp_path / "whole")
-    polyrank.run(settings.model_copy(update={"rounds": 2}), out=tmp_path / "cut")
-    polyrank.resume(tmp_path / "cut", overrides=["rounds=4"], trust=True)
-    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-
-
-def every_help(aggregator, **changes):
-    """Some clients in each round, momentum on the server, and an exported average."""
-    equal = {"allocator": {"kind": "uniform", "rank": 3}} if aggregator == "fedavg" else {}
-    optimizer = {"server_optimizer": "fedavgm", "average": 0.8}
-    return small(aggregator=aggregator, cohort_size=3, **optimizer, **equal, **changes)
-
-
 def test_another_seed_gives_another_run(tmp_path):
     one = polyrank.run(small(rounds=1), out=tmp_path / "one")
     two = polyrank.run(small(rounds=1, seed=1), out=tmp_path / "two")
     assert one.summary["loss"] != two.summary["loss"]
-
-
-class Killed(BaseException):
-    """Ends a run without a word, as SIGKILL does; what catches errors does not see it."""
-
-
-def die() -> None:
-    raise Killed
-
-
-class Killer(Silent):
-    """Die once a round is kept, or in the one after it, at the n-th client that answers."""
-
-    def __init__(self, rounds: int, turns: int = 0, die: Callable[[], None] = die) -> None:
-        self.rounds, self.turns, self.die = rounds, turns, die
-        self.kept = 0
-
-    def round(self, line, rounds, total_bytes):
-        self.kept = line.round
-        if line.round == self.rounds and not self.turns:
-            self.die()
-
-    def turn(self, client, done, total):
-        if self.kept == self.rounds and done == self.turns:
-            self.die()
-
-
-@contextmanager
-def dying_before(name: str):
-    """Die when a file of that name is written and not yet in its place."""
-    real = Path.replace
-
-    def replace(self: Path, target: Path) -> Path:
-        return die() if Path(target).name == name else real(self, target)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "replace", replace)
-        yield
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    polyrank.run(small(rounds=4), out=folder)
-    return contents(folder)
-
-
-def assert_it_goes_on(killed: Path, whole: dict[str, bytes]) -> None:
-    assert not (killed / "summary.json").exists()
-    with (killed / "rounds.jsonl").open("a") as file:
-        file.write('{"round": 5, "half a li')
-    polyrank.resume(killed, trust=True)
-    assert contents(killed) == whole
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_and_resumed_ends_with_the_same_bits(tmp_path, whole, workers):
-    """SIGKILL within round 2, when three of four clients have answered."""
-    code = (
-        "import os, signal, sys, polyrank\n"
-        "from tests.small import small\n"
-        "from tests.runs.test_experiment import Killer\n"
-        "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "if __name__ == '__main__':\n"
-        f"    settings = small(rounds=4, workers={workers})\n"
-        "    polyrank.run(settings, out=sys.argv[1], watcher=Killer(rounds=1, turns=3, die=die))\n"
-    )
-    killed = tmp_path / "killed"
-    done = subprocess.run([sys.executable, "-c", code, str(killed)], cwd=ROOT)
-    assert done.returncode == -signal.SIGKILL
-    assert len(list(killed.glob("checkpoint/clients/*.2.safetensors"))) >= 3
-    (killed / "config.toml").write_text(dump_settings(small(rounds=4)))
-    assert_it_goes_on(killed, whole)
-
-
-@pytest.mark.parametrize("rounds", [1, 3])
-def test_killed_between_rounds_it_ends_with_the_same_bits(tmp_path, whole, rounds):
-    with pytest.raises(Killed):
-        polyrank.run(small(rounds=4), out=tmp_path / "run", watcher=Killer(rounds=rounds))
-    assert_it_goes_on(tmp_path / "run", whole)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "round-000002.safetensors",  # its records are there already
-        "0.2.safetensors",
-        "summary.json",
-    ],
-)
-def test_killed_as_it_writes_a_file_it_ends_with_the_same_bits(tmp_path, whole, name):
-    with dying_before(name), pytest.raises(Killed):
-        polyrank.run(small(rounds=4), out=tmp_path / "run")
-    assert_it_goes_on(tmp_path / "run", whole)
-
-
-def test_a_finished_run_can_be_given_more_rounds(tmp_path):
-    longer = polyrank.run(small(rounds=4), out=tmp_path / "longer")
-    polyrank.run(small(rounds=2), out=tmp_path / "run")
-    resumed = polyrank.resume(tmp_path / "run", overrides=["rounds=4"], trust=True)
-    assert resumed.summary == longer.summary
-    assert contents(tmp_path / "run") == contents(tmp_path / "longer")
 
 
 class Notes(Silent):
@@ -298,15 +157,6 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(tmp_path):
         polyrank.resume(tmp_path / "run", overrides=["rounds=1"], trust=True)
     after = {p: p.stat().st_mtime_ns for p in before}
     assert {p.name for p in before if before[p] != after[p]} <= {".lock"}
-
-
-def test_a_run_that_was_killed_before_its_new_summary_goes_on(tmp_path):
-    """More rounds were asked for, and the summary on the disk is still the old one."""
-    longer = polyrank.run(small(rounds=3), out=tmp_path / "longer")
-    polyrank.run(small(rounds=2), out=tmp_path / "run")
-    folder = RunFolder.open(tmp_path / "run")
-    folder.write_settings(small(rounds=3))
-    assert polyrank.resume(tmp_path / "run", trust=True).summary == longer.summary
 
 
 def test_changed_settings_are_refused_by_name_on_resume(tmp_path):
@@ -382,7 +232,7 @@ def test_pretraining_on_a_public_share_helps_the_start(tmp_path):
     ],
     ids=lambda change: "-".join(change),
 )
-def test_settings_take_effect(tmp_path, change):
+def test_settings_take_effect(tmp_path, plain, change):
     """Each group of settings makes a whole run, and a run unlike the plain one."""
     if "partition" in change:
         change = {
@@ -390,54 +240,9 @@ def test_settings_take_effect(tmp_path, change):
             "partition": {"kind": "iid", "clients": 3},
             "data": {"source": "tests.small:tiny_digits", **change["data"]},
         }
-    plain = polyrank.run(small(), out=tmp_path / "plain")
     other = polyrank.run(small(**change), out=tmp_path / "other")
     assert other.summary["rounds"] == 3
     assert other.summary["loss"] != plain.summary["loss"]
-
-
-class Saboteur(Silent):
-    """Send a signal to one of a run's workers when the first client of a round has answered."""
-
-    def __init__(self, round: int, sent: signal.Signals) -> None:
-        self.round_now, self.at, self.sent = 1, round, sent
-        self.victims: list[int] = []
-
-    def round(self, line, rounds, total_bytes):
-        self.round_now = line.round + 1
-
-    def turn(self, client, done, total):
-        if self.round_now == self.at and not self.victims:
-            victim = multiprocessing.active_children()[0]
-            os.kill(victim.pid, self.sent)
-            self.victims.append(victim.pid)
-
-
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_dies_or_stands_still_changes_no_bit(tmp_path, sent):
-    """FedSA, where a training starts from what the client has kept of the round before."""
-    settings = small(aggregator="fedsa", rounds=3, task_timeout=4)
-    polyrank.run(settings, out=tmp_path / "whole")
-    saboteur = Saboteur(2, sent)
-    two = settings.model_copy(update={"workers": 2})
-    polyrank.run(two, out=tmp_path / "disturbed", watcher=saboteur)
-    assert saboteur.victims
-    assert contents(tmp_path / "disturbed", but=("config.toml",)) == contents(
-        tmp_path / "whole", but=("config.toml",)
-    )
-
-
-def test_what_a_killed_run_left_before_its_first_state_can_be_used(tmp_path):
-    """Killed as its settings were to be written, and again as the base had been."""
-    for name in ("config.toml", "base.safetensors"):
-        with dying_before(name), pytest.raises(Killed):
-            polyrank.run(small(rounds=1), out=tmp_path / "run")
-        assert not (tmp_path / "run" / name).exists()
-        assert not (tmp_path / "run" / "checkpoint" / name).exists()
-        assert (tmp_path / "run" / "checkpoint").exists()
-    polyrank.run(small(rounds=1), out=tmp_path / "run")
-    polyrank.run(small(rounds=1), out=tmp_path / "other")
-    assert contents(tmp_path / "run") == contents(tmp_path / "other")
 
 
 def test_a_run_that_fails_before_its_first_state_leaves_nothing(tmp_path, monkeypatch):

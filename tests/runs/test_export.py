@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from polyrank.record.run_folder import RunFolder
 from polyrank.registry import Named
 from polyrank.runs.export import export, load_base, read_trained
 from polyrank.runs.preparation import prepare
+from tests.processes import exit_code
 from tests.small import small
 from tests.written import lines_in
 
@@ -133,18 +132,20 @@ def test_a_run_started_from_an_export_starts_where_it_ended(run, tmp_path):
     assert start["loss"] == pytest.approx(ended["loss"]["final"], rel=1e-5)
 
 
+def count_numbers(folder: Path, told: Path) -> None:
+    """Write down how many numbers the adapter of an export holds."""
+    os.chdir(told.parent)
+    model = PeftModel.from_pretrained(load_base(folder), folder)
+    count = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
+    told.write_text(str(count))
+
+
 def test_the_export_needs_no_run_folder(run, tmp_path):
     """A process that knows only the export folder loads it."""
     export(run, tmp_path / "out")
-    code = (
-        "from peft import PeftModel; from polyrank.runs.export import load_base; import sys\n"
-        "model = PeftModel.from_pretrained(load_base(sys.argv[1]), sys.argv[1])\n"
-        "print(sum(p.numel() for n, p in model.named_parameters() if 'lora_' in n))"
-    )
-    words = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "out")]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert exit_code(count_numbers, tmp_path / "out", tmp_path / "told") == 0
     slots = read_trained(run, None).adapter.values()
-    assert int(done.stdout) == sum(f.a.numel() + f.b.numel() for f in slots)
+    assert int((tmp_path / "told").read_text()) == sum(f.a.numel() + f.b.numel() for f in slots)
 
 
 def test_unknown_clients_and_full_folders_are_named_errors(run, tmp_path):

@@ -22,9 +22,9 @@ from polyrank.server.federation import ServerState
 from polyrank.server.starting_head import StartingHead, has_new_head, starting_head
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import load_settings, make_settings
-from tests.runs.test_experiment import contents
 from tests.small import small
 from tests.texts import model_path, needs_demo, text_settings
+from tests.whole_runs import contents
 
 OWNERS = {"partition": {"kind": "pathological", "clients": 3, "labels_per_client": 1}}
 
