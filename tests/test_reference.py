@@ -26,6 +26,7 @@ from tests.written import lines_in, summary_in
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+SELDOM = {"slots.MODULE"}  # where slots are chosen by number: tests/runs/test_slots_by_number.py
 
 
 def settings_models(model: Any = Settings) -> Iterator[Any]:
@@ -121,7 +122,7 @@ def test_every_public_name_is_in_the_python_reference():
         package = importlib.import_module(f"polyrank{name}")
         parts = {n for n in package.__all__ if inspect.ismodule(getattr(package, n))}
         public = {n for n in package.__all__ if not n.isupper()} - parts
-        assert public - {"Normalisation", "Chooser", "Criterion"} <= shown
+        assert public - {"Chooser", "Criterion", "Normalisation", "Observer"} <= shown
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,8 @@ def run(tmp_path_factory) -> RunFolder:
         rounds=2,
         evaluation={"target_accuracy": 0.9},
         criteria=["loss_entropy_examples"],
-        allocator={"kind": "autorank", "refresh_every": 1, "spread": "paper"},
+        ranks={"refresh_every": 1},
+        allocator={"kind": "autorank", "spread": "paper"},
         adapter={"targets": ["fc1"], "extras": ["fc2"]},
         head_init="lda",
     )
@@ -187,4 +189,5 @@ def test_the_run_folder_has_the_files_that_the_page_names(run):
 def agree(known: set[str], real: set[str]) -> None:
     assert known
     assert not [name for name in real if not any(is_field(k, name) for k in known)], "not named"
-    assert not [k for k in known if not any(is_field(k, name) for name in real)], "not there"
+    always = known - SELDOM
+    assert not [k for k in always if not any(is_field(k, name) for name in real)], "not there"
