@@ -73,7 +73,16 @@ def about_client(given: Json) -> ClientLine:
 def whole_summary(given: Json) -> Json:
     """Return what ``summary.json`` holds with all keys."""
     ended, at_the_end = {"final": None, "best": None, "best_round": None}, {"final": None}
-    rest = {"name": "run", "seed": 0, "rounds": 1, "clients": 1, "aggregator": "a"}
+    rest = {
+        "format": 1,
+        "polyrank": "0.1.0",
+        "torch": "2.0",
+        "name": "run",
+        "seed": 0,
+        "rounds": 1,
+        "clients": 1,
+        "aggregator": "a",
+    }
     rest |= {"allocator": "a", "accuracy": ended, "worst_client": None, "personal": None}
     rest |= dict.fromkeys(("macro_f1", "balanced_accuracy", "loss"), at_the_end)
     rest |= {"rounds_to_target": None, "bytes": NO_BYTES, "steps": {"probe": 0, "training": 0}}

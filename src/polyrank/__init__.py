@@ -11,6 +11,8 @@ imports it.
 import importlib
 from typing import TYPE_CHECKING
 
+from polyrank.formats import VERSION
+
 if TYPE_CHECKING:
     from polyrank import aggregators, allocators, criteria, errors, mcda, partitioners
     from polyrank.aggregators.by_name import aggregate_adapters
@@ -43,7 +45,8 @@ __all__ = [
     "run",
     "write_report",
 ]
-__version__ = "0.1.0"
+
+__version__ = VERSION
 
 _FROM = {
     "aggregate_adapters": "polyrank.aggregators.by_name",

@@ -14,33 +14,41 @@ from torch import Tensor
 from polyrank.client_names import as_file_name
 from polyrank.disk.files import write_whole
 from polyrank.errors import RunFolderError
+from polyrank.formats import FORMAT, VERSION, check_format
 from polyrank.lora.alignment import aligned
 from polyrank.lora.factors import Adapter, Factors, Tensors, flatten_adapter, unflatten_adapter
 
 
 def save_tensors(path: Path, tensors: Tensors, header: Mapping[str, Any]) -> None:
-    """Write named tensors and a JSON header as one safetensors file, with a hash of both."""
+    """Write named tensors and a JSON header as one safetensors file, with a hash of both.
+
+    Beside them stand the format, which is checked first, and the version that wrote it.
+    """
     contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-    told = [hash_of(contiguous, json.dumps(header)), header]
-    write_whole(path, save(contiguous, {"polyrank": json.dumps(told)}))
+    told = {"format": FORMAT, "polyrank": VERSION, "header": header}
+    whole = {**told, "hash": hash_of(contiguous, json.dumps(told))}
+    write_whole(path, save(contiguous, {"polyrank": json.dumps(whole)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what ``save_tensors`` wrote.
 
     Raises:
-        RunFolderError: the file is missing, cut short, not ours, or holds something else than
-            what was written.
+        RunFolderError: the file is missing, of another format, cut short, not ours, or holds
+            something else than what was written.
     """
     try:
         with safe_open(path, framework="pt") as file:
+            told = json.loads((file.metadata() or {})["polyrank"])
+            known = told if isinstance(told, dict) else {}  # a list before there were formats
+            check_format(known.get("format"), path, RunFolderError, known.get("polyrank"))
+            expected, header = told.pop("hash"), told["header"]
             tensors = {n: aligned(file.get_tensor(n)) for n in file.keys()}  # noqa: SIM118
-            expected, header = json.loads((file.metadata() or {})["polyrank"])
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read: {error}") from error
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{path}: damaged, or not written by PolyRank: {error}") from error
-    found = hash_of(tensors, json.dumps(header))
+    found = hash_of(tensors, json.dumps(told))
     if found != expected:
         raise RunFolderError(f"{path}: damaged: expected contents of hash {expected}, got {found}")
     return tensors, header

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from polyrank.disk.checkpoint import join_model, split_model
 from polyrank.errors import MessageError
+from polyrank.formats import FORMAT, VERSION, check_format
 from polyrank.lora.alignment import all_aligned
 from polyrank.lora.base_change import flatten_patch, unflatten_patch
 from polyrank.protocol.messages import (
@@ -59,7 +60,12 @@ def pack(message: Task | Answer) -> bytes:
             fields[name] = value
     if isinstance(message, Update):
         tensors |= join_model(message.adapter, message.extras)
-    header = {"type": type(message).__name__, "fields": json.dumps(fields, default=dict)}
+    header = {
+        "format": str(FORMAT),
+        "polyrank": VERSION,
+        "type": type(message).__name__,
+        "fields": json.dumps(fields, default=dict),
+    }
     data: bytes = save({n: t.contiguous() for n, t in tensors.items()}, header)
     return data
 
@@ -68,10 +74,12 @@ def unpack(data: bytes) -> Task | Answer:
     """Undo ``pack``; what the fields hold is for the guards to judge.
 
     Raises:
-        MessageError: the bytes are no message.
+        MessageError: the bytes are no message, or one of another format.
     """
     try:
         return _unpacked(data)
+    except MessageError:
+        raise
     except Exception as error:  # whatever damaged bytes can do to parsers
         raise MessageError(
             f"expected a message of polyrank, got {len(data)} bytes that cannot be read: "
@@ -82,6 +90,9 @@ def unpack(data: bytes) -> Task | Answer:
 def _unpacked(data: bytes) -> Task | Answer:
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])["__metadata__"]
+    known = header.get("format")
+    found = int(known) if known is not None else None
+    check_format(found, "message", MessageError, header.get("polyrank"))
     fields: dict[str, Any] = json.loads(header["fields"])
     tensors = all_aligned(load(data))
     fields["id"] = TaskId(**fields["id"])

@@ -7,7 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from polyrank.disk.checkpoint import load_tensors, save_tensors
+from polyrank.disk.outside import as_written
 from polyrank.errors import PolyRankError, RunFolderError
+from polyrank.formats import version_warning, versions
 from polyrank.record.run_folder import RunFolder
 from polyrank.settings.schema import CHANGEABLE_ON_RESUME, Settings
 from polyrank.settings.toml import changed_keys, make_settings
@@ -28,7 +30,7 @@ def keep_state(
     Raises:
         RunFolderError: the disk is full, or does not give back what was written.
     """
-    save_tensors(folder.state_path(round), tensors, header)
+    save_tensors(folder.state_path(round), tensors, {**header, "versions": dict(versions())})
     load_tensors(folder.state_path(round))
     folder.forget_states_before(round - 1)
 
@@ -40,7 +42,7 @@ def newest_whole(
 
     Args:
         folder: of the run.
-        tell: is told of a damaged one that is left out.
+        tell: is told of a damaged one that is left out, and of other versions that wrote it.
 
     Raises:
         RunFolderError: there are states, and none is whole.
@@ -52,8 +54,11 @@ def newest_whole(
         except RunFolderError as error:
             damaged.append(error)
             continue
-        if damaged:
-            tell(f"{damaged[0]}; going on from round {found[1]['round']}")
+        with as_written(path):
+            if damaged:
+                tell(f"{damaged[0]}; going on from round {found[1]['round']}")
+            if said := version_warning(found[1]["versions"]):
+                tell(f"{path}: {said}")
         return found
     if damaged:
         raise RunFolderError(f"{damaged[0]}; there is no earlier state that is whole")

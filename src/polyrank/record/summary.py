@@ -1,7 +1,11 @@
 """``summary.json``, typed: what a finished run came to, and what it was."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
 
+from polyrank.errors import RunFolderError
+from polyrank.formats import FORMAT, check_format, versions
 from polyrank.judging import Judged, judged_by
 from polyrank.record.lines import ClientLine, FinalLine, ProfileLine, RoundLine, Traffic
 from polyrank.record.outcome import Outcome, outcome
@@ -72,10 +76,14 @@ class Facts(Typed):
 class Summary(Typed):
     """What ``summary.json`` holds. All of the global model is null if it was not evaluated.
 
+    ``format``, ``polyrank`` and ``torch`` say in which format it is written, and by which versions.
     ``perplexity`` is there of a language model alone; its worst client and its personal models
     are then told by perplexity, too.
     """
 
+    format: int
+    polyrank: str
+    torch: str
     name: str
     seed: int
     rounds: Count
@@ -103,6 +111,17 @@ class Summary(Typed):
     label_names: Sequence[str]
     texts: Texts | None = None
     parameters: Parameters
+
+    @classmethod
+    def read(cls, value: object, where: Path | str) -> Self:
+        """Check what stands in a file, its format first.
+
+        Raises:
+            RunFolderError: it is of another format, or damaged; the place and the key are named.
+        """
+        known = value if isinstance(value, dict) else {}
+        check_format(known.get("format"), where, RunFolderError, known.get("polyrank"))
+        return super().read(value, where)
 
     @property
     def judged(self) -> Judged:
@@ -136,8 +155,11 @@ def summarize(
     came = outcome(rounds, clients)
     final: Metrics = came.final or {}
     profiles = [line for line in clients if isinstance(line, ProfileLine)]
-    probe = sum(line.probe_steps for line in rounds)
+    probe, wrote = sum(line.probe_steps for line in rounds), versions()
     return Summary(
+        format=FORMAT,
+        polyrank=wrote["polyrank"],
+        torch=wrote["torch"],
         name=settings.name,
         seed=settings.seed,
         rounds=rounds[-1].round,

@@ -83,6 +83,7 @@ def _cells(ordered: Sequence[ProfileLine], names: Sequence[str], labels: Sequenc
         "z": [[round(count / sum(row), 4) for count in row] for row in counts],
         "customdata": counts,
         "zmin": 0,
+        "zmax": max(count / sum(row) for row in counts for count in row),
         "colorscale": HEAT,
         "colorbar": {"tickformat": ".0%", "title": {"text": "share"}},
         "hovertemplate": "client %{y}<br>label %{x}<br>%{customdata} examples, %{z:.1%}"

@@ -141,6 +141,7 @@ def module_ranks(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
         "y": [plain(module) for module in modules],
         "z": z,
         "zmin": 0,
+        "zmax": max(1, *(max(row) for row in z)),
         "colorscale": HEAT,
         "colorbar": {"title": {"text": "rank"}},
         "hovertemplate": "client %{x}<br>%{y}<br>rank %{z}<extra></extra>",

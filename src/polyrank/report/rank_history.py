@@ -26,14 +26,16 @@ def rank_history(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
         return []
     last = max(run.rounds[-1].round if run.rounds else 1, *(s[-1][0] for s in chosen.values()))
     rounds, names = list(range(1, last + 1)), list(chosen)
+    means = [_by_round(steps, last) for steps in chosen.values()]
     trace: Trace = {
         "type": "heatmap",
         "x": rounds,
         "y": [plain(name) for name in names],
-        "z": [_by_round(steps, last) for steps in chosen.values()],
+        "z": means,
         "xgap": 1 if last <= FEW else 0,
         "ygap": 1 if len(names) <= FEW else 0,
         "zmin": 0,
+        "zmax": max(1.0, *(max(row) for row in means)),
         "colorscale": HEAT,
         "colorbar": {"title": {"text": "mean rank"}},
         "hovertemplate": "client %{y}<br>round %{x}<br>mean rank %{z:.4~r}<extra></extra>",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from polyrank.errors import RunFolderError
+from polyrank.formats import check_format
 from polyrank.record.lines import (
     ClientLine,
     FinalLine,
@@ -109,9 +110,12 @@ def read_run(folder: Path) -> Run:
         raise RunFolderError(f"no run in {folder}: expected config.toml or rounds.jsonl in it")
     notes: list[str] = []
     clients = _lines(folder / "clients.jsonl", client_line, notes)
+    settings = _text(folder / "config.toml")
+    if named := re.search(r"^format = (\d+)$", settings, flags=re.MULTILINE):
+        check_format(int(named[1]), folder / "config.toml", RunFolderError)
     return Run(
         folder=folder,
-        settings=_text(folder / "config.toml"),
+        settings=settings,
         rounds=_by_round(_lines(folder / "rounds.jsonl", RoundLine.read, notes)),
         clients=list({_key(line): line for line in clients}.values()),
         timings=_summed(_lines(folder / "timings.jsonl", TimingLine.read, notes)),

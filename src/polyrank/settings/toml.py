@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from polyrank.errors import SettingsError, nearest
+from polyrank.formats import FORMAT, check_format
 from polyrank.settings.schema import Settings
 
 DEEPEST = 20  # tables within tables; ours are 4 deep
@@ -52,9 +53,13 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
 def make_settings(document: Mapping[str, Any], where: str = "settings") -> Settings:
     """Check a settings document; paths in it become texts, as a file has them.
 
+    It may say ``format``, as the settings in a run folder do.
+
     Raises:
         SettingsError: naming the key, the value and what is allowed.
     """
+    document = {**document}
+    check_format(document.pop("format", FORMAT), where, SettingsError)
     try:
         return Settings.model_validate(_paths_as_texts(document, DEEPEST))
     except ValidationError as error:
@@ -96,8 +101,8 @@ def override(document: dict[str, Any], text: str) -> None:
 
 
 def dump_settings(settings: Settings) -> str:
-    """Write settings as TOML, every default included."""
-    return tomli_w.dumps(settings.model_dump(exclude_none=True))
+    """Write settings as TOML, every default and the format included."""
+    return tomli_w.dumps({"format": FORMAT, **settings.model_dump(exclude_none=True)})
 
 
 def changed_keys(old: Settings, new: Settings) -> list[str]:
