@@ -10,6 +10,7 @@ from markdown_table import markdown_table
 from polyrank import errors
 from polyrank.aggregators import AGGREGATORS
 from polyrank.console import method_list
+from polyrank.lora.factors import Part, Parts
 from polyrank.registry import Registry
 
 SETTING_OF = {
@@ -46,10 +47,10 @@ def aggregators() -> str:
     return markdown_table(("aggregator", "trains", "sends", "is sent", "keeps", "beside"), rows)
 
 
-def _factors(odd: str, even: str) -> str:
+def _factors(odd: Parts, even: Parts) -> str:
     """Name factors in words; of odd and of even rounds where they differ."""
-    words = {"ab": "A, B", "a": "A", "b": "B", "": "none"}
-    return words[odd] if odd == even else f"{words[odd]} or {words[even]}"
+    words = [", ".join(part.name for part in Part if part in parts) for parts in (odd, even)]
+    return " or ".join(dict.fromkeys(word or "none" for word in words))
 
 
 def error_classes() -> str:

@@ -11,7 +11,7 @@ from polyrank.aggregators.hetlora import tail_penalty
 from polyrank.aggregators.local_rule import slots_sent
 from polyrank.client.trainer import Trainer
 from polyrank.lora.base_change import no_change
-from polyrank.lora.factors import Factors, prefix, start_factors
+from polyrank.lora.factors import NONE, A, B, Factors, prefix, start_factors
 from polyrank.protocol.messages import Download, EvaluateTask, Failure, TaskId, TrainTask
 from polyrank.runs.preparation import prepare
 from tests.small import small
@@ -57,7 +57,7 @@ def test_ffa_trains_b_on_the_a_that_both_sides_draw(tmp_path):
     trainer = Trainer(ready.workload)
     update = perform(trainer, train_task(ready, "ffa", 1, first(ready)))
     for module, factors in update.adapter.items():
-        assert factors.parts == "b"
+        assert factors.parts == B
         drawn = start_factors(
             (ready.shapes[module].d_in, ready.shapes[module].d_out), SLOTS, 0, module
         )
@@ -70,17 +70,17 @@ def test_rolora_alternates_and_a_client_that_took_part_is_sent_the_other_factor_
     trainer = Trainer(ready.workload)
     start = first(ready)
     one = perform(trainer, train_task(ready, "rolora", 1, start))
-    assert {f.parts for f in one.adapter.values()} == {"b"}
+    assert {f.parts for f in one.adapter.values()} == {B}
     averaged = {
         m: Factors(start[m].a, torch.nn.functional.pad(f.b, (0, SLOTS - 3)) * 0.5, start[m].slots)
         for m, f in one.adapter.items()
     }
     task = train_task(ready, "rolora", 2, averaged, last=1, current=True)
-    assert {f.parts for f in task.download.adapter.values()} == {"b"}
+    assert {f.parts for f in task.download.adapter.values()} == {B}
     short = perform(trainer, task)
     whole = perform(Trainer(ready.workload), train_task(ready, "rolora", 2, averaged))
     for module, factors in short.adapter.items():
-        assert factors.parts == "a"
+        assert factors.parts == A
         assert torch.equal(factors.a, whole.adapter[module].a)
         assert torch.equal(stored(trainer, 2)[module].b, averaged[module].b[:, :3])
 
@@ -91,7 +91,7 @@ def test_fedsa_keeps_b_and_begins_with_it_again(tmp_path):
     start = first(ready)
     update = perform(trainer, train_task(ready, "fedsa", 1, start))
     own = stored(trainer, 1)
-    assert {f.parts for f in update.adapter.values()} == {"a"}
+    assert {f.parts for f in update.adapter.values()} == {A}
     assert all(f.b.abs().sum() > 0 for f in own.values())
     perform(trainer, replace(train_task(ready, "fedsa", 2, start, last=1), learning_rate=1e-9))
     for module, factors in stored(trainer, 2).items():
@@ -176,7 +176,7 @@ def test_flora_s_client_adds_what_it_missed_and_starts_anew(tmp_path):
             }
         )
     task = train_task(ready, "flora", 3, first(ready), base=change.patch(0))
-    assert all(f.parts == "" for f in task.download.adapter.values())
+    assert all(f.parts == NONE for f in task.download.adapter.values())
     perform(trainer, replace(task, learning_rate=1e-9))
     for module, factors in stored(trainer, 3).items():
         d_out, d_in = shapes[module]

@@ -1,6 +1,6 @@
 import torch
 
-from polyrank.aggregators.zero_padding import ZeroPaddedMean, zero_padded_mean
+from polyrank.aggregators.zero_padding import ZERO_PADDED, zero_padded_mean
 from polyrank.lora.factors import Factors, prefix
 
 
@@ -17,7 +17,7 @@ def test_absent_slots_count_as_zero():
 
 def test_a_client_without_the_module_counts_as_zeros_too():
     """(3 * 6 + 1 * 0) / 4."""
-    fold, previous = ZeroPaddedMean(), ones(2, 9.0)
+    fold, previous = ZERO_PADDED, ones(2, 9.0)
     state = fold.add(fold.add(fold.init(previous), None, 1.0), ones(2, 6.0), 3.0)
     assert fold.finish(state, previous).a[:, 0].tolist() == [4.5, 4.5]
 

@@ -6,7 +6,7 @@ from polyrank.aggregators.local_rule import LocalRule
 from polyrank.client.state import ClientState, Start
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.lora.base_change import no_change
-from polyrank.lora.factors import Factors
+from polyrank.lora.factors import A, Factors
 
 SHAPE = (5, 7)
 START = Start(0, {"fc": SHAPE})
@@ -24,13 +24,13 @@ def test_own_slots_are_found_by_their_number_and_new_ones_begin_at_the_start(tmp
     own, sent = factors([2, 4, 5]), factors([0, 2, 4], seed=1)
     store = ClientStore(tmp_path)
     store.save("c", 3, {"fc": own}, {})
-    rule = LocalRule(sends="a", receives="a", absent="own")
+    rule = LocalRule(sends=A, receives=A, absent="own")
     state = ClientState(store, START)
-    whole = state.completed({"fc": sent.only("a")}, rule, "c", 4, last=3)["fc"]
+    whole = state.completed({"fc": sent.only(A)}, rule, "c", 4, last=3)["fc"]
     assert torch.equal(whole.a, sent.a)
     assert torch.equal(whole.b[:, 1:], own.b[:, :2])
     assert not whole.b[:, 0].any()
-    fresh = state.completed({"fc": sent.only("a")}, rule, "c", 4, last=None)["fc"]
+    fresh = state.completed({"fc": sent.only(A)}, rule, "c", 4, last=None)["fc"]
     assert not fresh.b.any()
 
 

@@ -1,7 +1,7 @@
 import torch
 
 from polyrank.lora.base_change import Patch
-from polyrank.lora.factors import Factors, prefix
+from polyrank.lora.factors import B, Factors, prefix
 from polyrank.protocol.messages import (
     Counted,
     Download,
@@ -46,7 +46,7 @@ def test_tasks_come_out_as_they_went_in():
 def test_what_a_base_lacks_and_the_slots_to_train_come_out_as_they_went_in():
     steps = tuple({"block.fc": (torch.randn(4, n), torch.randn(n, 3))} for n in (1, 2))
     patch = Patch(1, 3, {"other": torch.randn(2, 2)}, steps)
-    lacking = {"block.fc": ADAPTER["block.fc"].only("b")}
+    lacking = {"block.fc": ADAPTER["block.fc"].only(B)}
     slots = {"block.fc": torch.tensor([5])}
     task = unpack(pack(TrainTask(ID, Download(lacking, {}, patch), 0.1, slots, last=2)))
     assert task.last == 2

@@ -83,7 +83,7 @@ class _AnchoredMean:
     def add(self, state: _Sum, factors: Factors | None, client_weight: float) -> _Sum:
         state.total += client_weight
         if factors is not None and factors.rank:
-            check_fits(factors, state.previous.a, state.previous.b)
+            check_fits(factors, state.previous)
             state.products.add(factors.b, factors.a, client_weight)
             state.owners[factors.slots] += client_weight
         return state

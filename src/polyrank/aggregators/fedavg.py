@@ -6,26 +6,31 @@ Federated GPT: Federated Instruction Tuning", 2023, https://arxiv.org/abs/2305.0
 """
 
 from polyrank.aggregators.aggregator import Aggregator, PerModule
-from polyrank.aggregators.rbla import RankWiseMean
+from polyrank.aggregators.linear_sum import LinearSum
+from polyrank.aggregators.rbla import mean_over_owners
 from polyrank.aggregators.sums import SlotSums
 from polyrank.errors import ShapeError
 from polyrank.lora.factors import Factors
 
 
-class _EqualMean(RankWiseMean):
-    def add(self, state: SlotSums, factors: Factors | None, client_weight: float) -> SlotSums:
-        owned = factors.slots.tolist() if factors else []
-        others = state.owners.nonzero().flatten().tolist()
-        if not owned or (others and owned != others):
-            raise ShapeError(
-                f"fedavg: expected slots {others or 'of the module'} of every client, got {owned}; "
-                f"unequal ranks need another aggregator"
-            )
-        return super().add(state, factors, client_weight)
+def equal_mean(sums: SlotSums, previous: Factors) -> Factors:
+    """Divide the sums by the weight of all clients, who must own the same slots.
+
+    Raises:
+        ShapeError: some own others than some.
+    """
+    alone = (sums.owners != sums.total) & (sums.owners > 0)
+    if alone.any() or (sums.total and not sums.owners.any()):
+        raise ShapeError(
+            f"fedavg: expected the same slots of every client, got slots "
+            f"{alone.nonzero().flatten().tolist() or 'none'} of some alone; unequal ranks need "
+            "another aggregator"
+        )
+    return mean_over_owners(sums, previous)
 
 
 def fedavg() -> Aggregator:
     """Average factors of equal ranks."""
     return Aggregator(
-        PerModule(_EqualMean()), frozenset({"slot_wise", "linear_sum"}), equal_ranks=True
+        PerModule(LinearSum(equal_mean)), frozenset({"slot_wise", "linear_sum"}), equal_ranks=True
     )

@@ -21,7 +21,7 @@ from polyrank.aggregators.aggregator import (
     fold_moved,
 )
 from polyrank.aggregators.sums import SlotSums
-from polyrank.aggregators.zero_padding import ZeroPaddedMean
+from polyrank.aggregators.zero_padding import mean_over_all
 from polyrank.lora.factors import Factors
 from polyrank.lora.low_rank import FactoredSum, scaled
 
@@ -55,7 +55,7 @@ class _Sums:
 class _MeanAndResidual:
     def init(self, previous: Factors) -> _Sums:
         d_in, d_out = previous.a.shape[1], previous.b.shape[0]
-        return _Sums(ZeroPaddedMean().init(previous), FactoredSum(d_in, d_out))
+        return _Sums(SlotSums(previous), FactoredSum(d_in, d_out))
 
     def add(self, state: _Sums, factors: Factors | None, client_weight: float) -> _Sums:
         state.factors.add(factors, client_weight)
@@ -65,7 +65,7 @@ class _MeanAndResidual:
 
     def finish(self, state: _Sums, previous: Factors) -> Moved:
         total = state.factors.total
-        mean = ZeroPaddedMean().finish(state.factors, previous)
+        mean = mean_over_all(state.factors, previous)
         if total:
             state.products.add(mean.b, mean.a, -total)
         return Moved(mean, scaled(state.products.product(), 1 / total if total else 0.0))

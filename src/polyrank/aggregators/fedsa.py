@@ -14,7 +14,8 @@ zeros would keep exact.
 
 from polyrank.aggregators.aggregator import Aggregator, ClientWeights, PerModule
 from polyrank.aggregators.local_rule import LocalRule
-from polyrank.aggregators.rbla import RankWiseMean
+from polyrank.aggregators.rbla import RANK_WISE
+from polyrank.lora.factors import A
 
 
 def fedsa(*, client_weights: ClientWeights = "examples") -> Aggregator:
@@ -24,9 +25,9 @@ def fedsa(*, client_weights: ClientWeights = "examples") -> Aggregator:
         client_weights: a client's weight in the means: ``examples``, its number of training
             examples, or ``equal``, as in the paper.
     """
-    rule = LocalRule(sends="a", receives="a", absent="own")
+    rule = LocalRule(sends=A, receives=A, absent="own")
     return Aggregator(
-        PerModule(RankWiseMean(), client_weights=client_weights),
+        PerModule(RANK_WISE, client_weights=client_weights),
         frozenset({"slot_wise", "linear_sum"}),
         local=lambda round: rule,
     )

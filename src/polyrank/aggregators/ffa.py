@@ -12,12 +12,13 @@ columns that a client lacks count as zeros, which keeps the mean exact.
 
 from polyrank.aggregators.aggregator import Aggregator, PerModule
 from polyrank.aggregators.local_rule import LocalRule
-from polyrank.aggregators.zero_padding import ZeroPaddedMean
+from polyrank.aggregators.zero_padding import ZERO_PADDED
+from polyrank.lora.factors import B
 
 
 def ffa() -> Aggregator:
     """Train and average ``b`` alone; ``a`` stays as it was drawn."""
-    rule = LocalRule(trains="b", sends="b", receives="b")
+    rule = LocalRule(trains=B, sends=B, receives=B)
     return Aggregator(
-        PerModule(ZeroPaddedMean()), frozenset({"exact", "linear_sum"}), local=lambda round: rule
+        PerModule(ZERO_PADDED), frozenset({"exact", "linear_sum"}), local=lambda round: rule
     )

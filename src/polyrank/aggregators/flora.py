@@ -19,7 +19,7 @@ from polyrank.aggregators.aggregator import Aggregator, Moved, PerModule, fold_m
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.product_sums import ProductSums, SumsProducts
 from polyrank.lora.base_change import Step
-from polyrank.lora.factors import Factors
+from polyrank.lora.factors import NONE, Factors
 from polyrank.lora.low_rank import scaled
 
 
@@ -57,7 +57,7 @@ class StackedMean(SumsProducts):
 
 def flora() -> Aggregator:
     """Add the mean of the products to the base; factors start anew in every round."""
-    rule = LocalRule(receives="", absent="fresh")
+    rule = LocalRule(receives=NONE, absent="fresh")
     return Aggregator(
         PerModule(StackedMean()),
         frozenset({"exact", "basis_free"}),

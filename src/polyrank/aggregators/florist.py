@@ -26,7 +26,7 @@ from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.product_sums import ProductSums, SumsProducts
 from polyrank.aggregators.sums import wide
 from polyrank.errors import SettingsError, ShapeError
-from polyrank.lora.factors import Factors, prefix
+from polyrank.lora.factors import NONE, Factors, prefix
 from polyrank.lora.low_rank import (
     FactoredSum,
     Triples,
@@ -110,7 +110,7 @@ def florist(*, tau: float = 0.9) -> Aggregator:
         SettingsError: ``tau`` is not above 0 and at most 1.
     """
     _check_tau(tau)
-    rule = LocalRule(receives="", absent="fresh")
+    rule = LocalRule(receives=NONE, absent="fresh")
     return Aggregator(
         PerModule(_ThresholdedMean(tau)),
         frozenset({"basis_free"}),

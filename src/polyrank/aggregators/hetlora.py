@@ -19,6 +19,7 @@ from torch import Tensor
 from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.sums import SlotSums
+from polyrank.aggregators.zero_padding import mean_over_all
 from polyrank.allocators.hetlora import kept_rank
 from polyrank.errors import SettingsError
 from polyrank.lora.factors import Factors, product_norm
@@ -58,9 +59,7 @@ class NormWeightedMean:
 
     def finish(self, state: SlotSums, previous: Factors) -> Factors:
         """Return the next factors."""
-        if not state.total:
-            return previous
-        return state.divided_by(torch.full_like(state.owners, state.total), previous)
+        return mean_over_all(state, previous)
 
 
 def tail_penalty(pairs: Sequence[tuple[Tensor, Tensor]], decay: float) -> Tensor:

@@ -6,14 +6,14 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
-from polyrank.lora.factors import Adapter, Factors, prefix
+from polyrank.lora.factors import ALL, Adapter, Factors, Parts, prefix
 
 Penalty: TypeAlias = Callable[[Sequence[tuple[Tensor, Tensor]]], Tensor]
 
 
 @dataclass(frozen=True)
 class LocalRule:
-    """What clients do in one round. ``"ab"``, ``"a"``, ``"b"`` and ``""`` name factors.
+    """What clients do in one round.
 
     Args:
         trains: the factors that training changes.
@@ -28,10 +28,10 @@ class LocalRule:
         penalty: added to the loss, from the pairs ``a`` (r, d_in) and ``b`` (d_out, r).
     """
 
-    trains: str = "ab"
-    sends: str = "ab"
-    receives: str = "ab"
-    changed: str | None = None
+    trains: Parts = ALL
+    sends: Parts = ALL
+    receives: Parts = ALL
+    changed: Parts | None = None
     absent: Literal["start", "fresh", "own"] = "start"
     view: Literal["own", "all"] = "own"
     penalty: Penalty | None = None

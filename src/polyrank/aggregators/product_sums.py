@@ -27,6 +27,6 @@ class SumsProducts:
         """Take in one client's factors; None counts as a zero update."""
         state.total += client_weight
         if factors is not None and factors.rank:
-            check_fits(factors, state.previous.a, state.previous.b)
+            check_fits(factors, state.previous)
             state.products.add(factors.b, factors.a, client_weight)
         return state

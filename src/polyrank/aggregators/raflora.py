@@ -63,7 +63,7 @@ class _Sums:
         self.owners = torch.zeros(previous.rank, dtype=torch.float64)
 
     def add(self, factors: Factors, client_weight: float) -> None:
-        check_fits(factors, self.previous.a, self.previous.b)
+        check_fits(factors, self.previous)
         self.owners[factors.slots] += client_weight
         mine = self.parts[factors.slots]
         for part in mine.unique().tolist():

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 
 from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
+from polyrank.aggregators.linear_sum import LinearSum
 from polyrank.aggregators.sums import SlotSums
 from polyrank.lora.factors import Factors
 
@@ -33,26 +34,18 @@ def rank_wise_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) 
     Raises:
         ShapeError: a client's d_in or d_out differs from the server's, or a slot is not there.
     """
-    return fold_module(RankWiseMean(), updates, previous)
+    return fold_module(RANK_WISE, updates, previous)
 
 
-class RankWiseMean:
-    """The rule as a fold of one module, for ``PerModule``."""
+def mean_over_owners(sums: SlotSums, previous: Factors) -> Factors:
+    """Divide each slot's sum by the weight of its owners."""
+    owned = sums.owners > 0
+    return sums.divided_by(torch.where(owned, sums.owners, 1.0), previous, owned)
 
-    def init(self, previous: Factors) -> SlotSums:
-        """Start from nothing."""
-        return SlotSums(previous)
 
-    def add(self, state: SlotSums, factors: Factors | None, client_weight: float) -> SlotSums:
-        """Take in one client's factors."""
-        return state.add(factors, client_weight)
-
-    def finish(self, state: SlotSums, previous: Factors) -> Factors:
-        """Return the next factors."""
-        owned = state.owners > 0
-        return state.divided_by(torch.where(owned, state.owners, 1.0), previous, owned)
+RANK_WISE = LinearSum(mean_over_owners)
 
 
 def rbla() -> Aggregator:
     """Average each slot over the clients that own it."""
-    return Aggregator(PerModule(RankWiseMean()), frozenset({"slot_wise", "linear_sum"}))
+    return Aggregator(PerModule(RANK_WISE), frozenset({"slot_wise", "linear_sum"}))

@@ -70,9 +70,10 @@ class _ReplicatedMean:
         owned, copied = sums.owners > 0, highest.owners > 0
         missing = (sums.total - sums.owners) / torch.where(copied, highest.owners, 1.0)
         weights = torch.where(copied, sums.total, torch.where(owned, sums.owners, 1.0))
-        missing, weights = missing.to(sums.a), weights.to(sums.a)
-        a = torch.addcmul(sums.a, highest.a, missing[:, None]) / weights[:, None]
-        b = torch.addcmul(sums.b, highest.b, missing) / weights
+        all_a = sums.values["a"]
+        missing, weights = missing.to(all_a), weights.to(all_a)
+        a = torch.addcmul(all_a, highest.values["a"], missing[:, None]) / weights[:, None]
+        b = torch.addcmul(sums.values["b"], highest.values["b"], missing) / weights
         a = torch.where(owned[:, None], a.to(previous.a.dtype), previous.a)
         return Factors(a, torch.where(owned, b.to(previous.b.dtype), previous.b), previous.slots)
 

@@ -14,11 +14,12 @@ client lacks count as zeros, which keeps the mean exact.
 
 from polyrank.aggregators.aggregator import Aggregator, ClientWeights, PerModule
 from polyrank.aggregators.local_rule import LocalRule
-from polyrank.aggregators.zero_padding import ZeroPaddedMean
+from polyrank.aggregators.zero_padding import ZERO_PADDED
+from polyrank.lora.factors import A, B
 
 
 def _alternate(round: int) -> LocalRule:
-    now, before = ("b", "a") if round % 2 else ("a", "b")
+    now, before = (B, A) if round % 2 else (A, B)
     return LocalRule(trains=now, sends=now, changed=before, absent="own")
 
 
@@ -30,7 +31,7 @@ def rolora(*, client_weights: ClientWeights = "examples") -> Aggregator:
             examples, or ``equal``, as in the paper.
     """
     return Aggregator(
-        PerModule(ZeroPaddedMean(), client_weights=client_weights),
+        PerModule(ZERO_PADDED, client_weights=client_weights),
         frozenset({"exact", "linear_sum"}),
         local=_alternate,
     )

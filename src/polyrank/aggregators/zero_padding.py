@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 
 from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
+from polyrank.aggregators.linear_sum import LinearSum
 from polyrank.aggregators.sums import SlotSums
 from polyrank.lora.factors import Factors
 
@@ -29,27 +30,19 @@ def zero_padded_mean(updates: Iterable[tuple[Factors, float]], previous: Factors
     Raises:
         ShapeError: a client's d_in or d_out differs from the server's, or a slot is not there.
     """
-    return fold_module(ZeroPaddedMean(), updates, previous)
+    return fold_module(ZERO_PADDED, updates, previous)
 
 
-class ZeroPaddedMean:
-    """The rule as a fold of one module, for ``PerModule``."""
+def mean_over_all(sums: SlotSums, previous: Factors) -> Factors:
+    """Divide each slot's sum by the weight of all clients."""
+    if not sums.total:
+        return previous
+    return sums.divided_by(torch.full_like(sums.owners, sums.total), previous)
 
-    def init(self, previous: Factors) -> SlotSums:
-        """Start from nothing."""
-        return SlotSums(previous)
 
-    def add(self, state: SlotSums, factors: Factors | None, client_weight: float) -> SlotSums:
-        """Take in one client's factors; None counts as zeros."""
-        return state.add(factors, client_weight)
-
-    def finish(self, state: SlotSums, previous: Factors) -> Factors:
-        """Return the next factors."""
-        if not state.total:
-            return previous
-        return state.divided_by(torch.full_like(state.owners, state.total), previous)
+ZERO_PADDED = LinearSum(mean_over_all)
 
 
 def zero_padding() -> Aggregator:
     """Average each slot over all clients, absent ones as zeros."""
-    return Aggregator(PerModule(ZeroPaddedMean()), frozenset({"linear_sum"}))
+    return Aggregator(PerModule(ZERO_PADDED), frozenset({"linear_sum"}))

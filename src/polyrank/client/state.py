@@ -9,7 +9,7 @@ from polyrank.aggregators.local_rule import LocalRule
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.errors import TrainingError
 from polyrank.lora.base_change import Patch, patched
-from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
+from polyrank.lora.factors import ALL, Adapter, Factors, Tensors, start_factors
 
 Shapes = Mapping[str, tuple[int, int]]
 
@@ -71,10 +71,12 @@ class ClientState:
             own, _ = self.own(client, last)
         whole = {}
         for module, factors in adapter.items():
-            if factors.parts != "ab":
+            if factors.parts != ALL:
                 drawn = round - 1 if rule.absent == "fresh" else 0
                 other = self.start.factors(module, factors.slots, drawn)
-                factors = factors.completed(_with_own(other, own.get(module)))
+                if module in own:
+                    other = other.overlaid(own[module])
+                factors = factors.completed(other)
             whole[module] = factors
         return whole
 
@@ -113,17 +115,3 @@ class ClientState:
             held = self.store.load_base(version) if self.store and version else {}
             self._version, self._totals = version, held
         return self._totals
-
-
-def _with_own(start: Factors, own: Factors | None) -> Factors:
-    """Put a client's own slots over those of the start."""
-    if own is None:
-        return start
-    place = {int(slot): k for k, slot in enumerate(own.slots)}
-    pairs = [(k, place[int(s)]) for k, s in enumerate(start.slots) if int(s) in place]
-    if not pairs:
-        return start
-    mine, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    a, b = start.a.clone(), start.b.clone()
-    a[mine], b[:, mine] = own.a[theirs], own.b[:, theirs]
-    return Factors(a, b, start.slots)

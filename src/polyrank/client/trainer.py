@@ -26,7 +26,7 @@ from polyrank.client.training import Outcome, choose_device, count_answers, fit,
 from polyrank.criteria import ClientView, measure, needs_probe, noisy_view
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.inputs.arrays import ExampleSet
-from polyrank.lora.factors import Adapter, Tensors, shared_adapter
+from polyrank.lora.factors import ALL, Adapter, Tensors, shared_adapter
 from polyrank.models import MODELS
 from polyrank.models.weights import put_weights, share_weights
 from polyrank.peft_bridge import Bridge
@@ -295,7 +295,7 @@ class Trainer:
             adapter,
             came.extras,
             frozen=frozen,
-            trains="ab" if probing else rule.trains,
+            trains=ALL if probing else rule.trains,
             change=self.state.base(came.base, keep=not probing),
         )
         return rule

@@ -6,8 +6,9 @@ no numbers: ``a`` (r, 0) or ``b`` (0, r).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
 import torch
@@ -18,6 +19,25 @@ from polyrank.lora.alignment import aligned
 from polyrank.seeding import derive
 
 SLOT_NUMBER_BYTES = 4
+
+
+class Part(Enum):
+    """One of the factors of a module, by its name in files and messages."""
+
+    A = "a"
+    B = "b"
+
+    @property
+    def axis(self) -> int:
+        """Where its slots are: 0 for rows, 1 for columns."""
+        return 1 if self is Part.B else 0
+
+
+Parts: TypeAlias = frozenset[Part]
+ALL: Parts = frozenset(Part)
+NONE: Parts = frozenset()
+A: Parts = frozenset({Part.A})
+B: Parts = frozenset({Part.B})
 
 
 @dataclass(frozen=True)
@@ -35,9 +55,14 @@ class Factors:
     slots: Tensor
 
     def __post_init__(self) -> None:
-        """Lay out both factors as torch does, so that products of them have the same bits."""
-        object.__setattr__(self, "a", aligned(self.a))
-        object.__setattr__(self, "b", aligned(self.b))
+        """Lay out the factors as torch does, so that products of them have the same bits."""
+        for part, tensor in self.tensors.items():
+            object.__setattr__(self, part.value, aligned(tensor))
+
+    @property
+    def tensors(self) -> dict[Part, Tensor]:
+        """Every factor, one that is not sent without numbers."""
+        return {part: getattr(self, part.value) for part in Part}
 
     @property
     def rank(self) -> int:
@@ -50,19 +75,28 @@ class Factors:
         return is_prefix(self.slots)
 
     @property
-    def parts(self) -> str:
-        """Which factors are here: ``"ab"``, ``"a"``, ``"b"`` or none."""
-        return "a" * bool(self.a.shape[1]) + "b" * bool(self.b.shape[0])
+    def parts(self) -> Parts:
+        """Which factors are here."""
+        return frozenset(p for p, tensor in self.tensors.items() if tensor.shape[1 - p.axis])
 
-    def only(self, parts: str) -> "Factors":
+    def only(self, parts: Parts) -> "Factors":
         """Return these factors alone, the others without numbers; nothing is copied."""
-        a = self.a if "a" in parts else self.a[:, :0]
-        return Factors(a, self.b if "b" in parts else self.b[:0], self.slots)
+        found = {p: t if p in parts else t.narrow(1 - p.axis, 0, 0) for p, t in self._each()}
+        return of_parts(found, self.slots)
 
     def completed(self, other: "Factors") -> "Factors":
         """Return ``self`` with the factors it lacks taken from ``other``, of the same slots."""
-        a = self.a if self.a.shape[1] else other.a
-        return Factors(a, self.b if self.b.shape[0] else other.b, self.slots)
+        here = self.parts
+        found = {p: t if p in here else other.tensors[p] for p, t in self._each()}
+        return of_parts(found, self.slots)
+
+    def sized(self, slots: Tensor) -> "Factors":
+        """Return factors of the shapes and types that so many slots have; the numbers are others'.
+
+        Args:
+            slots: (r,) numbers, at most as many as are here.
+        """
+        return of_parts({p: t.narrow(p.axis, 0, len(slots)) for p, t in self._each()}, slots)
 
     def take(self, slots: Tensor) -> "Factors":
         """Copy the slots with the given server numbers; ``self`` must own them all.
@@ -73,12 +107,12 @@ class Factors:
         if self.is_prefix and is_prefix(slots):
             if slots.numel() > self.rank:
                 raise ShapeError(f"slots 0..{slots.numel() - 1} were asked of {self.rank}")
-            count = slots.numel()
-            return Factors(self.a[:count].clone(), self.b[:, :count].clone(), slots)
+            found = {p: t.narrow(p.axis, 0, slots.numel()).clone() for p, t in self._each()}
+            return of_parts(found, slots)
         places = torch.searchsorted(self.slots, slots)
         if (places >= self.rank).any() or not torch.equal(self.slots[places], slots):
             raise ShapeError(f"slots {slots.tolist()} were asked of {self.slots.tolist()}")
-        return Factors(self.a[places], self.b[:, places], slots)
+        return self._ordered(places, slots)
 
     def without(self, slots: Tensor) -> "Factors":
         """Copy all slots but those with the given server numbers."""
@@ -87,8 +121,37 @@ class Factors:
     def with_slots(self, other: "Factors") -> "Factors":
         """Return these slots and the other ones, which ``self`` does not own, in order."""
         slots, order = torch.cat([self.slots, other.slots]).sort()
-        a, b = torch.cat([self.a, other.a]), torch.cat([self.b, other.b], dim=1)
-        return Factors(a[order], b[:, order], slots)
+        both = {p: torch.cat([t, other.tensors[p]], dim=p.axis) for p, t in self._each()}
+        return of_parts(both, slots)._ordered(order, slots)
+
+    def overlaid(self, own: "Factors") -> "Factors":
+        """Return ``self`` with the numbers of ``own`` in those slots that both have."""
+        place = {int(slot): k for k, slot in enumerate(own.slots)}
+        pairs = [(k, place[int(s)]) for k, s in enumerate(self.slots) if int(s) in place]
+        if not pairs:
+            return self
+        mine, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
+        found = {p: t.clone() for p, t in self._each()}
+        for part, tensor in found.items():
+            tensor[_at(part, mine)] = own.tensors[part][_at(part, theirs)]
+        return of_parts(found, self.slots)
+
+    def _each(self) -> ItemsView[Part, Tensor]:
+        return self.tensors.items()
+
+    def _ordered(self, places: Tensor, slots: Tensor) -> "Factors":
+        """Copy the slots at some places, under new numbers."""
+        return of_parts({p: t[_at(p, places)] for p, t in self._each()}, slots)
+
+
+def of_parts(tensors: Mapping[Part, Tensor], slots: Tensor) -> Factors:
+    """Put the factors of a module together."""
+    return Factors(**{part.value: tensor for part, tensor in tensors.items()}, slots=slots)
+
+
+def _at(part: Part, places: Tensor) -> tuple[slice | Tensor, ...]:
+    """Index a factor by places along its slots."""
+    return (*[slice(None)] * part.axis, places)
 
 
 Adapter: TypeAlias = Mapping[str, Factors]
@@ -163,9 +226,10 @@ def product_norm(factors: Factors) -> float:
 
 
 def adapter_bytes(adapter: Adapter) -> int:
-    """Bytes of an adapter on the wire: both factors, and slot numbers unless a prefix."""
+    """Bytes of an adapter on the wire: all factors, and slot numbers unless a prefix."""
     return sum(
-        f.a.nbytes + f.b.nbytes + (0 if f.is_prefix else SLOT_NUMBER_BYTES * f.rank)
+        sum(t.nbytes for t in f.tensors.values())
+        + (0 if f.is_prefix else SLOT_NUMBER_BYTES * f.rank)
         for f in adapter.values()
     )
 
@@ -178,7 +242,8 @@ def tensors_bytes(tensors: Tensors) -> int:
 def shared_adapter(adapter: Adapter) -> dict[str, Factors]:
     """Move an adapter to memory that other processes can map."""
     return {
-        m: Factors(*(t.share_memory_() for t in (f.a, f.b, f.slots))) for m, f in adapter.items()
+        m: of_parts({p: t.share_memory_() for p, t in f.tensors.items()}, f.slots.share_memory_())
+        for m, f in adapter.items()
     }
 
 
@@ -186,7 +251,8 @@ def flatten_adapter(adapter: Adapter, start: str) -> dict[str, Tensor]:
     """Name an adapter's tensors ``start/module/a``, ``.../b`` and ``.../slots`` for storing."""
     named: dict[str, Tensor] = {}
     for module, f in adapter.items():
-        named |= {f"{start}/{module}/{part}": getattr(f, part) for part in ("a", "b", "slots")}
+        named |= {f"{start}/{module}/{part.value}": t for part, t in f.tensors.items()}
+        named[f"{start}/{module}/slots"] = f.slots
     return named
 
 
@@ -198,6 +264,9 @@ def unflatten_adapter(tensors: Tensors, start: str) -> dict[str, Factors]:
         if name.startswith(f"{start}/") and name.endswith("/a")
     )
     return {
-        m: Factors(*(tensors[f"{start}/{m}/{part}"] for part in ("a", "b", "slots")))
+        m: of_parts(
+            {part: tensors[f"{start}/{m}/{part.value}"] for part in Part},
+            tensors[f"{start}/{m}/slots"],
+        )
         for m in modules
     }

@@ -16,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from polyrank.errors import AdapterError
-from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.lora.factors import ALL, NONE, Adapter, Factors, Part, Parts, Tensors
 from polyrank.lora.shapes import ModuleShape
 from polyrank.peft_bridge.targets import find_extras
 
@@ -63,7 +63,7 @@ class Bridge:
         extras: Tensors,
         *,
         frozen: Adapter | None = None,
-        trains: str = "ab",
+        trains: Parts = ALL,
         change: Tensors | None = None,
     ) -> None:
         """Set the model to an adapter and extras, by copy; modules without slots are left out.
@@ -97,7 +97,7 @@ class Bridge:
             active = {key: f for key, f in both.items() if f is not None and f.rank}
             self._activate(layer, list(active))
             for key, factors in active.items():
-                self._load_factors(layer, key, factors, trains if key == ADAPTER else "")
+                self._load_factors(layer, key, factors, trains if key == ADAPTER else NONE)
         self._set_change(change or {})
         for name, (owner, leaf) in self._parameters.items():
             owner._parameters[leaf] = nn.Parameter(self._copied(extras[name]))
@@ -189,12 +189,15 @@ class Bridge:
         if layer.disable_adapters == bool(adapters):
             layer.enable_adapters(bool(adapters))
 
-    def _load_factors(self, layer: LoraLayer, adapter: str, factors: Factors, trains: str) -> None:
-        for name, part, flat in (("a", layer.lora_A, factors.a), ("b", layer.lora_B, factors.b)):
-            module = part[adapter]
+    def _load_factors(
+        self, layer: LoraLayer, adapter: str, factors: Factors, trains: Parts
+    ) -> None:
+        held = {Part.A: layer.lora_A, Part.B: layer.lora_B}
+        for part, flat in factors.tensors.items():
+            module = held[part][adapter]
             shape = (flat.shape[0], *_tail(module.weight, flat.shape[1]))
             loaded = self._copied(flat).reshape(shape)
-            module.weight = nn.Parameter(loaded, requires_grad=name in trains)
+            module.weight = nn.Parameter(loaded, requires_grad=part in trains)
         layer.r[adapter] = factors.rank
         layer.scaling[adapter] = self.scaling
 

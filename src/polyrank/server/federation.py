@@ -401,9 +401,7 @@ def _whole(model: ServerModel) -> Download:
 def _expected(adapter: Adapter, slots: Mapping[str, Tensor], rule: LocalRule) -> Adapter:
     """Return factors of the names, shapes, types and slots that an update must have."""
     return {
-        module: Factors(adapter[module].a[: len(own)], adapter[module].b[:, : len(own)], own).only(
-            rule.sends
-        )
+        module: adapter[module].sized(own).only(rule.sends)
         for module, own in slots.items()
         if own.numel()
     }

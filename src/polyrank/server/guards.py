@@ -127,10 +127,10 @@ def _factors_refusal(came: object, like: Factors, cut: int | None) -> str | None
         like = like.take(like.slots[:cut])
     if not torch.equal(came.slots, like.slots):
         return f": slots {_short(came.slots.tolist())} are not the client's"
-    for part in ("a", "b"):
-        reason = _tensor_refusal(getattr(came, part), getattr(like, part))
+    for part, expected in like.tensors.items():
+        reason = _tensor_refusal(came.tensors[part], expected)
         if reason:
-            return f", factor {part}: {reason}"
+            return f", factor {part.value}: {reason}"
     return None
 
 

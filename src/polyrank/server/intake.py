@@ -19,7 +19,7 @@ import torch
 
 from polyrank.aggregators.aggregator import Fold, ServerModel
 from polyrank.lora.alignment import aligned
-from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.lora.factors import ALL, Adapter, Factors, Tensors
 from polyrank.protocol.messages import TrainTask, Update
 from polyrank.server.round_record import Turn
 
@@ -134,8 +134,8 @@ class Intake:
         """Root mean square of a client's factors, those that stay on the server's side too."""
         tensors = [t for t in (extras or task.download.extras).values() if t.is_floating_point()]
         for module, f in adapter.items():
-            whole = f if f.parts == "ab" else f.completed(self._own(module, f))
-            tensors += [whole.a, whole.b]
+            whole = f if f.parts == ALL else f.completed(self._own(module, f))
+            tensors += whole.tensors.values()
         # sorted and laid out alike: the same to the bit, whichever way the tensors came here
         norms = [float(torch.linalg.vector_norm(aligned(t), dtype=torch.float64)) for t in tensors]
         return math.hypot(*sorted(norms)) / math.sqrt(max(1, sum(t.numel() for t in tensors)))
@@ -162,7 +162,7 @@ def is_finite(*models: ServerModel | None, memory: Tensors | None = None) -> boo
     tensors = list((memory or {}).values())
     for model in models:
         if model is not None:
-            tensors += [t for f in model.adapter.values() for t in (f.a, f.b)]
+            tensors += [t for f in model.adapter.values() for t in f.tensors.values()]
             tensors += model.extras.values()
             tensors += model.base.totals.values() if model.base else ()
     return all(bool(torch.isfinite(t).all()) for t in tensors)

@@ -82,7 +82,7 @@ def check_fits(state: ServerState, start: ServerModel, clients: Collection[str])
 def _sizes(model: ServerModel) -> tuple[dict[str, tuple[int, ...]], ...]:
     factors = model.adapter.items()
     return (
-        {n: (*f.a.shape, *f.b.shape, *f.slots.shape) for n, f in factors},
+        {n: tuple(x for t in (*f.tensors.values(), f.slots) for x in t.shape) for n, f in factors},
         {n: tuple(t.shape) for n, t in model.extras.items()},
     )
 
