@@ -162,7 +162,7 @@ def partition(config: Config, settings: Set = None, as_json: Json = False) -> No
     if as_json:
         typer.echo(json.dumps(partition_table.as_json(splits, data)))
     else:
-        partition_table.render(splits, data, Screen())
+        partition_table.print_partition(splits, data, Screen())
 
 
 @app.command()
@@ -244,9 +244,9 @@ def watch(
 @app.command("list")
 def list_methods() -> None:
     """List all methods, with what each does and its options."""
-    from polyrank.console.method_list import render
+    from polyrank.console.method_list import print_methods
 
-    render(Screen())
+    print_methods(Screen())
 
 
 def main() -> NoReturn:

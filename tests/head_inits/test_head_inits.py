@@ -9,7 +9,7 @@ import torch
 
 from polyrank.head_inits import HEAD_INITS
 from polyrank.head_inits.head_init import FeatureSums, without_bias
-from polyrank.head_inits.lda import shrunk, within
+from polyrank.head_inits.lda import shrunk, within_labels
 
 CLASSES, D, ROWS = 4, 6, 90
 METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n not in ("auto", "none")])
@@ -138,11 +138,13 @@ def test_the_covariance_is_the_mean_square_around_the_means_of_the_labels():
     """Divided by all rows: the answers do not hang on that, how much is shrunk does."""
     features, labels = problem()
     rest = features - np.stack([features[labels == c].mean(0) for c in range(CLASSES)])[labels]
-    np.testing.assert_allclose(within(sums_of(features, labels)), rest.T @ rest / ROWS, rtol=1e-8)
+    np.testing.assert_allclose(
+        within_labels(sums_of(features, labels)), rest.T @ rest / ROWS, rtol=1e-8
+    )
 
 
 def test_the_covariance_is_shrunk_less_with_more_rows():
-    covariance = within(sums_of(*problem()))
+    covariance = within_labels(sums_of(*problem()))
     away = [float((shrunk(covariance, n) - covariance).norm()) for n in (10, 100, 1000)]
     assert away[0] > away[1] > away[2] > 0
     assert float(shrunk(covariance, 10).trace()) == pytest.approx(float(covariance.trace()))

@@ -109,7 +109,7 @@ def test_weights_are_the_nearest_of_sixteen_levels_in_blocks_of_64(model):
     largest = blocks.abs().amax(dim=1, keepdim=True)
     nearest = (blocks / largest).unsqueeze(-1).sub(LEVELS).abs().argmin(dim=-1)
     expected = (LEVELS[nearest] * largest).reshape(384, 384)
-    found = four_bit.unpacked(read_weights(model))[f"{QUERY}.weight"]
+    found = four_bit.at_full_precision(read_weights(model))[f"{QUERY}.weight"]
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02 * float(largest.max()))
     assert float((found - published).abs().mean()) > 0.001
 
@@ -182,7 +182,7 @@ def test_a_layer_computes_in_the_type_of_autocast_and_forgets_it(model, monkeypa
         "bitsandbytes.matmul_4bit", lambda x, *a, **k: kinds.append(x.dtype) or product(x, *a, **k)
     )
     layer = model.get_submodule(QUERY).eval()
-    weight = four_bit.unpacked(read_weights(model))[f"{QUERY}.weight"]
+    weight = four_bit.at_full_precision(read_weights(model))[f"{QUERY}.weight"]
     x = torch.randn(5, 384, generator=torch.Generator().manual_seed(0))
     place, bias = layer.weight.data_ptr(), layer.bias.detach().clone()
     with torch.no_grad():
@@ -310,7 +310,7 @@ def test_biases_of_packed_layers_are_trained_and_come_with_the_base(tmp_path):
 def test_criteria_and_spectra_are_measured_on_it(tmp_path, model):
     """The spectra are those of the model with the numbers that its 4 bits stand for."""
     plain = MODELS.build(Named("hf", {"name": model_path()})).shell((), 3)
-    put_weights(plain, four_bit.unpacked(read_weights(model)))
+    put_weights(plain, four_bit.at_full_precision(read_weights(model)))
     found, expected = (
         activation_spectra(m, {QUERY: m.get_submodule(QUERY)}, [WORDS], keep=3)
         for m in (model, plain)
@@ -353,7 +353,7 @@ def test_training_packed_weights_is_refused(tmp_path, model):
 
 
 def test_weights_that_are_not_packed_are_not_put_in(model):
-    plain = four_bit.unpacked(read_weights(model))
+    plain = four_bit.at_full_precision(read_weights(model))
     shell = MODELS.build(Named("hf", {"name": model_path(), "dtype": "nf4"})).model((), 3, seed=1)
     with pytest.raises(SettingsError, match="expected a weight packed in 4 bits"):
         put_weights(shell, plain)

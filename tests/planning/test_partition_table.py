@@ -8,7 +8,7 @@ from rich.console import Console
 from polyrank.datasets import Data
 from polyrank.partitioners.iid import iid
 from polyrank.partitioners.splits import ClientRows, Splits, split
-from polyrank.planning.partition_table import as_json, render
+from polyrank.planning.partition_table import as_json, print_partition
 
 
 def data_of(labels, names=None):
@@ -34,7 +34,7 @@ SPLITS = Splits(
 def drawn(splits, data, width=80, encoding="utf-8"):
     bytes_io = io.BytesIO()
     file = io.TextIOWrapper(bytes_io, encoding=encoding)
-    render(splits, data, Console(file=file, width=width))
+    print_partition(splits, data, Console(file=file, width=width))
     file.flush()
     return [line.rstrip() for line in bytes_io.getvalue().decode(encoding).splitlines()]
 

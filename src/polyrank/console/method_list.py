@@ -52,7 +52,7 @@ def methods(table: Registry[Any]) -> Iterator[Listed]:
         yield Listed(name, (inspect.getdoc(target) or "").partition("\n")[0], options)
 
 
-def render(console: Console) -> None:
+def print_methods(console: Console) -> None:
     """Print all tables; fits 80 columns."""
     for table in TABLES:
         console.print(Text(table.kind, style="bold"))

@@ -58,7 +58,7 @@ def hf(
     _check_columns(name, features[:1], group)
     columns = _input_columns(features[0], input, prompt, completion, {label, group}, f"hf:{name}")
     _check_columns(name, features, *columns)
-    inputs = [hf_columns.inputs(part, columns, f"hf:{name}") for part in parts]
+    inputs = [hf_columns.column_inputs(part, columns, f"hf:{name}") for part in parts]
     checks.same_kind(inputs[0], inputs[-1], f"hf:{name}: column {columns[0]!r}")
     n = len(inputs[0])
     labels, names = text_forms.no_labels(sum(map(len, inputs)))

@@ -44,7 +44,7 @@ def is_conversation(feature: object) -> bool:
     return isinstance(element, Mapping) and {"role", "content"} <= element.keys()
 
 
-def inputs(split: Any, columns: Sequence[str], where: str) -> np.ndarray:  # noqa: ANN401
+def column_inputs(split: Any, columns: Sequence[str], where: str) -> np.ndarray:  # noqa: ANN401
     """Return what one column holds, or prompts and completions (n,) of two."""
     if len(columns) == 1:
         return _inputs(split, columns[0], f"{where}: column {columns[0]!r}")

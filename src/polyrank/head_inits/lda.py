@@ -20,7 +20,7 @@ def lda() -> HeadInit:
 
 
 def _solve(sums: FeatureSums) -> tuple[Tensor, Tensor]:
-    covariance = shrunk(within(sums), float(sums.counts.sum()))
+    covariance = shrunk(within_labels(sums), float(sums.counts.sum()))
     means = sums.centred_means
     if not covariance.trace() > 0:  # every row is at the mean of its label
         return nearest_mean(sums, means)
@@ -28,7 +28,7 @@ def _solve(sums: FeatureSums) -> tuple[Tensor, Tensor]:
     return nearest_mean(sums, torch.cholesky_solve(means.T, factor).T)
 
 
-def within(sums: FeatureSums) -> Tensor:
+def within_labels(sums: FeatureSums) -> Tensor:
     """Return the covariance (d, d) of the features around the mean of their label."""
     assert sums.products is not None
     means = sums.sums / sums.counts.clamp(min=1)[:, None]

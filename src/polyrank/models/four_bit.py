@@ -60,7 +60,7 @@ class FourBitLinear(Linear4bit):  # type: ignore[misc]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def unpacked(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def at_full_precision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the numbers that packed weights stand for, (d_out, d_in), and all others as is."""
     plain = dict(weights)
     for module in packed_modules(weights):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from polyrank.models.hf_inputs import encode
+from polyrank.models.hf_inputs import encode_for_model
 from polyrank.models.hf_library import NO_CODE, loading, padding_token
 from polyrank.models.packed import need_bitsandbytes
 from polyrank.models.pretrained import Pretrained, pretrained
@@ -25,11 +25,11 @@ _AUTO = {
 }
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-Task = Literal["sequence-classification", "causal-lm", "image-classification"]
+HfTask = Literal["sequence-classification", "causal-lm", "image-classification"]
 
 
 def hf_shell(
-    *, classes: int, name: str, task: Task = "sequence-classification", **_: object
+    *, classes: int, name: str, task: HfTask = "sequence-classification", **_: object
 ) -> nn.Module:
     """Build the model of ``hf`` with empty parameters on torch's "meta" device."""
     from accelerate import init_empty_weights
@@ -58,7 +58,7 @@ def describe(
     labels: Sequence[str],
     *,
     name: str,
-    task: Task = "sequence-classification",
+    task: HfTask = "sequence-classification",
     **_: object,
 ) -> None:
     """Write the configuration, and the tokeniser or preprocessor, that merged weights need.
@@ -88,12 +88,14 @@ def drawn_weights(model: Any) -> frozenset[str]:  # noqa: ANN401 - it carries wh
     return frozenset(getattr(model, "drawn_weights", ()))
 
 
-@pretrained(Pretrained(hf_shell, head_modules, new_modules, drawn_weights, describe, encode))
+@pretrained(
+    Pretrained(hf_shell, head_modules, new_modules, drawn_weights, describe, encode_for_model)
+)
 def hf(
     *,
     classes: int,
     name: str,
-    task: Task = "sequence-classification",
+    task: HfTask = "sequence-classification",
     max_length: int | None = None,
     dtype: Literal["fp32", "bf16", "fp16", "nf4"] = "fp32",
 ) -> nn.Module:
@@ -125,7 +127,7 @@ def hf(
     return _with_drawn(_ready(made), said)
 
 
-def _four_bit(classes: int, name: str, task: Task) -> nn.Module:
+def _four_bit(classes: int, name: str, task: HfTask) -> nn.Module:
     """Load weights that are packed one by one as they are read, all but those of the head."""
     need_bitsandbytes()
     with torch.random.fork_rng(devices=[]):
@@ -160,7 +162,7 @@ def _with_drawn(model: Any, said: Mapping[str, Any]) -> nn.Module:  # noqa: ANN4
     return made
 
 
-def _of_task(task: Task, classes: int) -> dict[str, Any]:
+def _of_task(task: HfTask, classes: int) -> dict[str, Any]:
     return {} if task == "causal-lm" else {"num_labels": classes}
 
 

@@ -16,7 +16,7 @@ from polyrank.models.hf_library import NO_CODE, loading, padding_token
 MAX_LENGTH = 512
 
 
-def encode(
+def encode_for_model(
     inputs: np.ndarray, labels: np.ndarray, cache: Path | None, options: Mapping[str, Any]
 ) -> Encoded:
     """Turn texts or images into examples as the model ``options["name"]`` takes them.

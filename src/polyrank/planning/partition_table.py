@@ -49,7 +49,7 @@ def as_json(splits: Splits, data: Data) -> dict[str, Any]:
     }
 
 
-def render(splits: Splits, data: Data, console: Console) -> None:
+def print_partition(splits: Splits, data: Data, console: Console) -> None:
     """Print clients x labels, as counts if they fit the console's width, else as bars.
 
     A bar is as high as the label's share of the client's most frequent label. If there are

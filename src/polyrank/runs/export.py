@@ -41,7 +41,7 @@ from polyrank.record.run_folder import RunFolder
 from polyrank.runs.base import is_published, whole_base
 from polyrank.runs.model_card import model_card
 from polyrank.server.saved_state import unpack_state
-from polyrank.settings.schema import Method, Settings
+from polyrank.settings.schema import MethodSettings, Settings
 from polyrank.settings.trust import refuse_own_code
 
 _HERE = "."  # the name of a pre-trained model that the export itself describes
@@ -100,9 +100,9 @@ class TrainedModel:
         """Return the same model with weights of 4 bits as the float32 numbers they stand for."""
         if not packed_modules(self.base):
             return self
-        from polyrank.models.four_bit import unpacked
+        from polyrank.models.four_bit import at_full_precision
 
-        return replace(self, base=unpacked(self.base))
+        return replace(self, base=at_full_precision(self.base))
 
     def _shell(self) -> nn.Module:
         return MODELS.build(self.settings.model).shell(self.input_shape, self.classes)
@@ -281,7 +281,7 @@ class _About(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    model: Method
+    model: MethodSettings
     input_shape: Annotated[list[PositiveInt], Field(max_length=8)]
     classes: PositiveInt
     weights: Literal["base.safetensors", "model.safetensors"] | None
@@ -349,7 +349,7 @@ def _placed(about: _About, path: Path, base: str | Path | None) -> _About:
         base = path
     if base is None:
         return about
-    model = Method(**{**about.model.model_dump(), "name": str(base)})
+    model = MethodSettings(**{**about.model.model_dump(), "name": str(base)})
     return about.model_copy(update={"model": model})
 
 

@@ -58,7 +58,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Method(BaseModel):
+class MethodSettings(BaseModel):
     """A named method with its options beside the name: ``{kind = "dirichlet", ...}``."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
@@ -99,7 +99,7 @@ class DataSettings(BaseModel):
         return dict(self.model_extra or {})
 
 
-class PartitionSettings(Method):
+class PartitionSettings(MethodSettings):
     """How the training rows are split over clients."""
 
     clients: PositiveInt | None = None
@@ -305,19 +305,19 @@ class Settings(Strict):
         kind="dirichlet", clients=10
     )
     """Rule that splits the training rows over clients."""
-    model: Annotated[Method, _short("kind")] = Method(kind="mlp")
+    model: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="mlp")
     """Model, or a function of your own that builds one."""
     adapter: AdapterSettings = AdapterSettings()
     """What is trained: LoRA on some modules, and other parameters beside it."""
     ranks: RankSettings = RankSettings()
     """Range, budget and caps of the ranks."""
-    allocator: Annotated[Method, _short("kind")] = Method(kind="autorank")
+    allocator: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="autorank")
     """Rule that gives each client its ranks."""
-    aggregator: Annotated[Method, _short("kind")] = Method(kind="anchored")
+    aggregator: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="anchored")
     """Rule that makes the next global model from the updates."""
-    server_optimizer: Annotated[Method, _short("kind")] = Method(kind="none")
+    server_optimizer: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="none")
     """What the server does with the step from its model to the aggregated one."""
-    head_init: Annotated[Method, _short("kind")] = Method(kind="auto")
+    head_init: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="auto")
     """Where a classifier's head starts; `auto` computes that of a new one from sums of features
     over the clients.
     """
