@@ -23,7 +23,6 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from polyrank.allocators.alike import counted, difference
-from polyrank.client.trainer import Trainer
 from polyrank.lora.factors import prefix
 from polyrank.mcda import critic
 from polyrank.protocol.messages import Download, Measured, ProbeTask, TaskId, Wanted
@@ -44,18 +43,17 @@ REPEATS = 4
 def measured(settings: Settings) -> np.ndarray:
     """Return criteria (REPEATS, clients, J), each time from other batches of the same rows."""
     ready = prepare(settings, None)
-    adapter = first_adapter(settings, ready.shapes)
+    adapter = first_adapter(settings, ready.server.shapes)
     least = {m: f.take(prefix(settings.ranks.r_min)) for m, f in adapter.items()}
-    download, trainer = Download(least, ready.extras), Trainer(ready.workload)
+    download, trainer = Download(least, ready.server.extras), ready.crew.performer().trainer
 
     def once(client: str, attempt: int) -> list[float]:
         task_id = TaskId(settings.name, 0, client, attempt)
-        rate = settings.training.learning_rate
-        answer = trainer.perform(ProbeTask(task_id, download, rate, Wanted(CRITERIA)))
+        answer = trainer.perform(ProbeTask(task_id, download, 1.0, Wanted(CRITERIA)))
         assert isinstance(answer, Measured), answer
         return [answer.criteria[name] for name in CRITERIA]
 
-    clients = ready.workload.clients
+    clients = ready.sites
     return np.array([[once(client, at) for client in clients] for at in range(REPEATS)])
 
 

@@ -22,14 +22,16 @@ from torch.nn import functional
 
 from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.aggregators.rbla import rbla
-from polyrank.client.trainer import Workload
+from polyrank.client.site import Site
+from polyrank.engines.crew import Crew
 from polyrank.engines.local import LocalEngine
-from polyrank.inputs.arrays import Examples
+from polyrank.inputs.arrays import Examples, Rows
+from polyrank.learning.blueprint import Blueprint
 from polyrank.lora.factors import Adapter, Factors, prefix, start_factors
+from polyrank.lora.shapes import ModuleShape
 from polyrank.models import MODELS
-from polyrank.peft_bridge import Bridge, ModuleShape, find_extras, find_targets
+from polyrank.peft_bridge import Bridge, find_extras, find_targets
 from polyrank.protocol.messages import Download, TaskId, TrainTask, Update
-from polyrank.registry import Named
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
@@ -38,7 +40,7 @@ SEED = 0
 SHAPE, CLASSES, ROWS = (1, 28, 28), 10, 12_000
 
 
-def make_workload(clients: int) -> Workload:
+def make_crew(clients: int) -> Crew:
     """MNIST-sized random images; sizes on a staircase, as in the RBLA paper."""
     settings = make_settings(
         {
@@ -54,11 +56,14 @@ def make_workload(clients: int) -> Workload:
     shares = torch.arange(1, clients + 1).double()
     ends = (shares.cumsum(0) / shares.sum() * ROWS).long().tolist()
     starts = [0, *ends[:-1]]
-    rows = {str(k): (torch.arange(starts[k], ends[k]), torch.arange(0)) for k in range(clients)}
-    model = MODELS.build(Named("mlp", settings.model.options)).model(SHAPE, CLASSES, SEED)
+    empty = Rows(examples, torch.arange(0))
+    sites = {
+        str(k): Site(Rows(examples, torch.arange(starts[k], ends[k])), empty, secret=k)
+        for k in range(clients)
+    }
+    model = MODELS.build(settings.model).model(SHAPE, CLASSES, SEED)
     base = {n: t.detach().clone() for n, t in model.state_dict().items()}
-    empty = torch.arange(0)
-    return Workload(settings, base, examples, examples, empty, rows, None, CLASSES)
+    return Crew(Blueprint(settings, base, SHAPE, CLASSES), sites, None)
 
 
 def staircase_adapters(clients: int, shapes: dict[str, ModuleShape]) -> dict[str, Adapter]:
@@ -73,10 +78,10 @@ def staircase_adapters(clients: int, shapes: dict[str, ModuleShape]) -> dict[str
     }
 
 
-def make_tasks(workload: Workload, adapters: dict, extras: dict) -> list[TrainTask]:
+def make_tasks(crew: Crew, adapters: dict, extras: dict) -> list[TrainTask]:
     """One training for each client, the largest first."""
-    order = sorted(workload.clients, key=lambda c: -len(workload.clients[c][0]))
-    return [TrainTask(TaskId("b", 1, c), Download(adapters[c], extras), 1e-3) for c in order]
+    order = sorted(crew.sites, key=lambda c: -len(crew.sites[c].train))
+    return [TrainTask(TaskId("b", 1, c), Download(adapters[c], extras), 1.0) for c in order]
 
 
 def plain_training(model, parameters, inputs, labels, settings: Settings, generator) -> int:
@@ -94,18 +99,18 @@ def plain_training(model, parameters, inputs, labels, settings: Settings, genera
     return steps
 
 
-def bare_peft_loop(workload: Workload, tasks: list[TrainTask]) -> int:
+def bare_peft_loop(crew: Crew, tasks: list[TrainTask]) -> int:
     """A loop over clients on the same PEFT model; inputs are floats from the start."""
-    model = MODELS.build(Named("mlp", workload.settings.model.options)).model(SHAPE, CLASSES, SEED)
+    model = MODELS.build(crew.blueprint.settings.model).model(SHAPE, CLASSES, SEED)
     shapes = find_targets(model, "all")
     bridge = Bridge(model, shapes, "all", 1.0)
     steps = 0
     for task in tasks:
-        rows, _ = workload.clients[task.id.client]
-        inputs, labels = workload.train.batch(rows)
+        rows = crew.sites[task.id.client].train
+        inputs, labels = rows.examples.batch(rows.numbers)
         bridge.load(task.download.adapter, task.download.extras)
         generator = torch.Generator().manual_seed(SEED)
-        settings = workload.settings
+        settings = crew.blueprint.settings
         steps += plain_training(
             bridge.model, bridge.trainable(), inputs, labels, settings, generator
         )
@@ -133,16 +138,16 @@ class HandWritten(nn.Module):
         return x
 
 
-def bare_handwritten_loop(workload: Workload, tasks: list[TrainTask]) -> int:
+def bare_handwritten_loop(crew: Crew, tasks: list[TrainTask]) -> int:
     """A loop over clients with hand-written LoRA."""
     steps = 0
     for task in tasks:
-        rows, _ = workload.clients[task.id.client]
-        inputs, labels = workload.train.batch(rows)
-        model = HandWritten(dict(workload.base), dict(task.download.adapter))
+        rows = crew.sites[task.id.client].train
+        inputs, labels = rows.examples.batch(rows.numbers)
+        model = HandWritten(dict(crew.blueprint.base), dict(task.download.adapter))
         generator = torch.Generator().manual_seed(SEED)
         steps += plain_training(
-            model, list(model.parameters()), inputs, labels, workload.settings, generator
+            model, list(model.parameters()), inputs, labels, crew.blueprint.settings, generator
         )
     return steps
 
@@ -156,31 +161,31 @@ def seconds(call, *arguments) -> float:
 
 def run_engine(engine: LocalEngine, tasks: list[TrainTask]) -> None:
     """Let the engine carry out all tasks."""
-    answers = list(engine.run(tasks))
+    answers = [answer for _, answer in engine.run(tasks)]
     assert all(isinstance(answer, Update) for answer in answers), answers
 
 
 def time_ratios(repeats: int) -> None:
     """Print start-up times and the ratios."""
-    workload = make_workload(10)
-    model = MODELS.build(Named("mlp", workload.settings.model.options)).model(SHAPE, CLASSES, SEED)
+    crew = make_crew(10)
+    model = MODELS.build(crew.blueprint.settings.model).model(SHAPE, CLASSES, SEED)
     shapes = find_targets(model, "all")
     extras = find_extras(model, shapes, "all")
-    tasks = make_tasks(workload, staircase_adapters(10, shapes), extras)
+    tasks = make_tasks(crew, staircase_adapters(10, shapes), extras)
     engines = {}
     for workers in (1, 2):
         started = time.perf_counter()
-        engines[workers] = LocalEngine(workload, workers)
+        engines[workers] = LocalEngine(crew, workers)
         run_engine(engines[workers], tasks[-workers:])
         print(
             f"start-up, {workers} worker(s), first small task in: "
             f"{time.perf_counter() - started:.2f} s"
         )
     rows: dict[str, list[float]] = {}
-    bare_peft_loop(workload, tasks)
+    bare_peft_loop(crew, tasks)
     for _ in range(repeats):
-        peft = seconds(bare_peft_loop, workload, tasks)
-        hand = seconds(bare_handwritten_loop, workload, tasks)
+        peft = seconds(bare_peft_loop, crew, tasks)
+        hand = seconds(bare_handwritten_loop, crew, tasks)
         one = seconds(run_engine, engines[1], tasks)
         two = seconds(run_engine, engines[2], tasks)
         for name, value in {
@@ -203,19 +208,19 @@ def time_ratios(repeats: int) -> None:
 
 def peak_memory(clients: int) -> None:
     """Train every client once in this process and aggregate with RBLA; print the peak."""
-    workload = make_workload(clients)
-    model = MODELS.build(Named("mlp", workload.settings.model.options)).model(SHAPE, CLASSES, SEED)
+    crew = make_crew(clients)
+    model = MODELS.build(crew.blueprint.settings.model).model(SHAPE, CLASSES, SEED)
     shapes = find_targets(model, "all")
     extras = find_extras(model, shapes, "all")
     factors = {n: start_factors((s.d_in, s.d_out), 16, 0, n) for n, s in shapes.items()}
-    engine = LocalEngine(workload)
+    engine = LocalEngine(crew)
 
     def tasks():
-        for client in workload.clients:
+        for client in crew.sites:
             download = {n: f.take(prefix(16)) for n, f in factors.items()}
-            yield TrainTask(TaskId("b", 1, client), Download(download, extras), 1e-3)
+            yield TrainTask(TaskId("b", 1, client), Download(download, extras), 1.0)
 
-    updates = (answer for answer in engine.run(tasks()) if isinstance(answer, Update))
+    updates = (answer for _, answer in engine.run(tasks()) if isinstance(answer, Update))
     aggregate(rbla(), updates, ServerModel(factors, extras))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory, {clients:>5} clients, {ROWS} rows in all: {peak:.0f} MiB")

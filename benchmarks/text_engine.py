@@ -32,8 +32,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, aggregate
-from polyrank.client.trainer import Workload
+from polyrank.client.site import Site
+from polyrank.engines.crew import Crew
 from polyrank.engines.local import LocalEngine
+from polyrank.inputs.arrays import Rows
+from polyrank.learning.blueprint import Blueprint
 from polyrank.lora.factors import start_factors
 from polyrank.models import MODELS
 from polyrank.models.weights import read_weights
@@ -72,14 +75,17 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return texts, np.array([int(rows[k][1]) for k in order])
 
 
-def workload(folder: Path, chosen: Settings, clients: int, rows: int) -> Workload:
+def crew_of(folder: Path, chosen: Settings, clients: int, rows: int) -> Crew:
     """Give every client as many rows."""
     texts, labels = read(folder)
     examples = encode(chosen, texts, labels, None).examples
-    model = MODELS.build(Named("hf", chosen.model.options)).model((), CLASSES, SEED)
-    none = torch.arange(0)
-    owned = {str(k): (torch.arange(k * rows, (k + 1) * rows), none) for k in range(clients)}
-    return Workload(chosen, read_weights(model), examples, examples, none, owned, None, CLASSES)
+    model = MODELS.build(chosen.model).model((), CLASSES, SEED)
+    none = Rows(examples, torch.arange(0))
+    sites = {
+        str(k): Site(Rows(examples, torch.arange(k * rows, (k + 1) * rows)), none, secret=k)
+        for k in range(clients)
+    }
+    return Crew(Blueprint(chosen, read_weights(model), (), CLASSES), sites, None)
 
 
 def server_model(chosen: Settings) -> ServerModel:
@@ -90,15 +96,15 @@ def server_model(chosen: Settings) -> ServerModel:
     return ServerModel(adapter, find_extras(model, shapes, ["classifier"]))
 
 
-def tasks(work: Workload, start: ServerModel) -> list[TrainTask]:
+def tasks(crew: Crew, start: ServerModel) -> list[TrainTask]:
     """One training for each client."""
     download = Download(start.adapter, start.extras)
-    return [TrainTask(TaskId("b", 1, c), download, RATE) for c in work.clients]
+    return [TrainTask(TaskId("b", 1, c), download, 1.0) for c in crew.sites]
 
 
 def run_engine(engine: LocalEngine, todo: list[TrainTask]) -> None:
     """Let the engine carry out all tasks."""
-    answers = list(engine.run(todo))
+    answers = [answer for _, answer in engine.run(todo)]
     assert all(isinstance(answer, Update) for answer in answers), answers
 
 
@@ -143,10 +149,10 @@ def seconds(call: Callable[..., None], *arguments: object) -> float:
 def time_ratios(folder: Path, repeats: int) -> None:
     """Print the ratios."""
     chosen = settings()
-    work = workload(folder, chosen, CLIENTS, ROWS_EACH)
+    crew = crew_of(folder, chosen, CLIENTS, ROWS_EACH)
     start = server_model(chosen)
-    todo, engine, loop = tasks(work, start), LocalEngine(work), bare_loop(folder)
-    whole = mock.patch("polyrank.client.training.call_cost", return_value=1e9)
+    todo, engine, loop = tasks(crew, start), LocalEngine(crew), bare_loop(folder)
+    whole = mock.patch("polyrank.learning.training.call_cost", return_value=1e9)
     loop()
     run_engine(engine, todo[:1])
     ratios: dict[str, list[float]] = {"as it is": [], "batches whole": []}
@@ -166,10 +172,10 @@ def time_ratios(folder: Path, repeats: int) -> None:
 def peak_memory(folder: Path, clients: int) -> None:
     """Train every client once in this process and aggregate; print the peak."""
     chosen = settings(steps=1)
-    work = workload(folder, chosen, clients, BATCH)
+    crew = crew_of(folder, chosen, clients, BATCH)
     start = server_model(chosen)
-    answers = LocalEngine(work).run(iter(tasks(work, start)))
-    updates = (answer for answer in answers if isinstance(answer, Update))
+    answers = LocalEngine(crew).run(iter(tasks(crew, start)))
+    updates = (answer for _, answer in answers if isinstance(answer, Update))
     aggregate(AGGREGATORS.build("anchored"), updates, start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory, {clients:>4} clients: {peak:.0f} MiB", flush=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from polyrank.client.trainer import Trainer
 from polyrank.lora.factors import start_factors
 from polyrank.protocol.messages import Download, TaskId, TrainTask
+from polyrank.runs.preparation import Prepared
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import make_settings
 
@@ -86,11 +86,11 @@ def text_settings(folder: Path, **changes: Any) -> Settings:
     return make_settings({**document, **changes})
 
 
-def first_task(trainer: Trainer, rank: int = 4) -> TrainTask:
+def first_task(ready: Prepared, rank: int = 4) -> TrainTask:
     """What client "0" is sent in round 1: new factors of one rank, and the head."""
-    extras = {n: t for n, t in trainer.workload.base.items() if n.startswith("classifier")}
+    extras = {n: t for n, t in ready.server.blueprint.base.items() if n.startswith("classifier")}
     adapter = {
         name: start_factors((s.d_in, s.d_out), rank, 0, name)
-        for name, s in trainer.bridge.shapes.items()
+        for name, s in ready.server.shapes.items()
     }
-    return TrainTask(TaskId("run", 1, "0"), Download(adapter, extras), 0.005)
+    return TrainTask(TaskId("run", 1, "0"), Download(adapter, extras), 1.0)

@@ -45,9 +45,9 @@ def run(
     _check_methods(checked)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)
     with new_folder(path, checked) as folder:
-        from polyrank.runs.experiment import perform
+        from polyrank.runs.simulation import simulate
 
-        return perform(folder, checked, watcher)
+        return simulate(folder, checked, watcher)
 
 
 def resume(
@@ -85,7 +85,8 @@ def resume(
         )
     with folder.locked():
         _check_rounds(folder, new.rounds)
-        from polyrank.runs.experiment import Result, perform
+        from polyrank.runs.experiment import Result
+        from polyrank.runs.simulation import simulate
 
         if folder.finished and (summary := folder.read_summary()).rounds == new.rounds:
             report = folder.path / "report.html"
@@ -96,7 +97,7 @@ def resume(
                 )
             return Result(folder.path, summary.as_json())
         folder.write_settings(new)
-        return perform(folder, new, watcher)
+        return simulate(folder, new, watcher)
 
 
 def free_folder(parent: Path, name: str) -> Path:

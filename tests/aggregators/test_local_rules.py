@@ -9,7 +9,6 @@ import torch
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.hetlora import tail_penalty
 from polyrank.aggregators.local_rule import slots_sent
-from polyrank.client.trainer import Trainer
 from polyrank.lora.base_change import no_change
 from polyrank.lora.factors import NONE, A, B, Factors, prefix, start_factors
 from polyrank.protocol.messages import Download, EvaluateTask, Failure, TaskId, TrainTask
@@ -27,7 +26,7 @@ def first(ready, seed=0):
     """The first factors, with something in b."""
     generator = torch.Generator().manual_seed(7)
     adapter = {}
-    for name, s in ready.shapes.items():
+    for name, s in ready.server.shapes.items():
         f = start_factors((s.d_in, s.d_out), SLOTS, seed, name)
         b = 0.1 * torch.randn(s.d_out, SLOTS, generator=generator)
         adapter[name] = Factors(f.a, b, f.slots)
@@ -45,21 +44,23 @@ def train_task(ready, name, round, adapter, *, rank=3, last=None, current=False,
     slots = {m: prefix(rank) for m in adapter}
     sent = slots_sent(adapter, slots, rule, current=current)
     own = slots if rule.view == "all" else None
-    return TrainTask(TaskId("t", round, "0"), Download(sent, ready.extras, base), 0.05, own, last)
+    return TrainTask(
+        TaskId("t", round, "0"), Download(sent, ready.server.extras, base), 5.0, own, last
+    )
 
 
 def stored(trainer, round):
-    return trainer.state.own("0", round)[0]
+    return trainer.model.state.own("0", round)[0]
 
 
 def test_ffa_trains_b_on_the_a_that_both_sides_draw(tmp_path):
     ready = prepared(tmp_path, aggregator="ffa")
-    trainer = Trainer(ready.workload)
+    trainer = ready.crew.performer().trainer
     update = perform(trainer, train_task(ready, "ffa", 1, first(ready)))
     for module, factors in update.adapter.items():
         assert factors.parts == B
         drawn = start_factors(
-            (ready.shapes[module].d_in, ready.shapes[module].d_out), SLOTS, 0, module
+            (ready.server.shapes[module].d_in, ready.server.shapes[module].d_out), SLOTS, 0, module
         )
         assert torch.equal(stored(trainer, 1)[module].a, drawn.a[:3])
         assert not torch.equal(factors.b, first(ready)[module].b[:, :3])
@@ -67,7 +68,7 @@ def test_ffa_trains_b_on_the_a_that_both_sides_draw(tmp_path):
 
 def test_rolora_alternates_and_a_client_that_took_part_is_sent_the_other_factor_alone(tmp_path):
     ready = prepared(tmp_path, aggregator="rolora")
-    trainer = Trainer(ready.workload)
+    trainer = ready.crew.performer().trainer
     start = first(ready)
     one = perform(trainer, train_task(ready, "rolora", 1, start))
     assert {f.parts for f in one.adapter.values()} == {B}
@@ -78,7 +79,7 @@ def test_rolora_alternates_and_a_client_that_took_part_is_sent_the_other_factor_
     task = train_task(ready, "rolora", 2, averaged, last=1, current=True)
     assert {f.parts for f in task.download.adapter.values()} == {B}
     short = perform(trainer, task)
-    whole = perform(Trainer(ready.workload), train_task(ready, "rolora", 2, averaged))
+    whole = perform(ready.crew.performer().trainer, train_task(ready, "rolora", 2, averaged))
     for module, factors in short.adapter.items():
         assert factors.parts == A
         assert torch.equal(factors.a, whole.adapter[module].a)
@@ -87,23 +88,23 @@ def test_rolora_alternates_and_a_client_that_took_part_is_sent_the_other_factor_
 
 def test_fedsa_keeps_b_and_begins_with_it_again(tmp_path):
     ready = prepared(tmp_path, aggregator="fedsa")
-    trainer = Trainer(ready.workload)
+    trainer = ready.crew.performer().trainer
     start = first(ready)
     update = perform(trainer, train_task(ready, "fedsa", 1, start))
     own = stored(trainer, 1)
     assert {f.parts for f in update.adapter.values()} == {A}
     assert all(f.b.abs().sum() > 0 for f in own.values())
-    perform(trainer, replace(train_task(ready, "fedsa", 2, start, last=1), learning_rate=1e-9))
+    perform(trainer, replace(train_task(ready, "fedsa", 2, start, last=1), rate=1e-7))
     for module, factors in stored(trainer, 2).items():
         torch.testing.assert_close(factors.b, own[module].b, atol=1e-6, rtol=0)
 
 
 def test_fedsa_s_new_slots_begin_as_lora_does(tmp_path):
     ready = prepared(tmp_path, aggregator="fedsa")
-    trainer = Trainer(ready.workload)
+    trainer = ready.crew.performer().trainer
     perform(trainer, train_task(ready, "fedsa", 1, first(ready), rank=2))
     task = train_task(ready, "fedsa", 2, first(ready), rank=4, last=1)
-    perform(trainer, replace(task, learning_rate=1e-9))
+    perform(trainer, replace(task, rate=1e-7))
     for factors in stored(trainer, 2).values():
         assert (factors.b[:, :2].norm(dim=0) > 0.1).all()
         assert factors.b[:, 2:].abs().max() < 1e-6
@@ -111,7 +112,7 @@ def test_fedsa_s_new_slots_begin_as_lora_does(tmp_path):
 
 def test_the_full_view_works_with_all_slots_and_trains_its_own(tmp_path):
     ready = prepared(tmp_path, aggregator="anchored")
-    trainer = Trainer(ready.workload)
+    trainer = ready.crew.performer().trainer
     start = first(ready)
     update = perform(trainer, train_task(ready, "anchored", 1, start))
     for module, factors in update.adapter.items():
@@ -125,8 +126,8 @@ def test_the_full_view_works_with_all_slots_and_trains_its_own(tmp_path):
 
 def logits_of_dense(ready, adapter, change=None):
     """The two-layer model written out, with merged weights."""
-    base = {n: t.double() for n, t in ready.workload.base.items()}
-    x = ready.workload.train.batch(torch.arange(20))[0].double().flatten(1)
+    base = {n: t.double() for n, t in ready.server.blueprint.base.items()}
+    x = ready.server.rows["validation"].examples.batch(torch.arange(20))[0].double().flatten(1)
     for module in ("fc1", "fc2"):
         f = adapter[module]
         weight = base[f"{module}.weight"] + f.b.double() @ f.a.double()
@@ -138,22 +139,22 @@ def logits_of_dense(ready, adapter, change=None):
 
 def test_frozen_slots_and_the_change_of_the_base_are_in_the_forward_pass(tmp_path):
     ready = prepared(tmp_path)
-    trainer = Trainer(ready.workload)
-    bridge, adapter = trainer.bridge, first(ready)
-    inputs = ready.workload.train.batch(torch.arange(20))[0]
+    trainer = ready.crew.performer().trainer
+    bridge, adapter = trainer.model.bridge, first(ready)
+    inputs = ready.server.rows["validation"].examples.batch(torch.arange(20))[0]
     change = {m: 0.1 * torch.randn(len(f.b), f.a.shape[1]) for m, f in adapter.items()}
     own = {m: f.take(prefix(2)) for m, f in adapter.items()}
     frozen = {m: f.without(prefix(2)) for m, f in adapter.items()}
     for split in (False, True):
         given = own if split else adapter
-        bridge.load(given, ready.extras, frozen=frozen if split else None, change=change)
+        bridge.load(given, ready.server.extras, frozen=frozen if split else None, change=change)
         expected = logits_of_dense(ready, adapter, change)
         torch.testing.assert_close(bridge.model(inputs).double(), expected, atol=1e-4, rtol=1e-4)
-    bridge.load(adapter, ready.extras)
+    bridge.load(adapter, ready.server.extras)
     torch.testing.assert_close(
         bridge.model(inputs).double(), logits_of_dense(ready, adapter), atol=1e-4, rtol=1e-4
     )
-    for module, weight in ready.workload.base.items():
+    for module, weight in ready.server.blueprint.base.items():
         if module.endswith("weight"):
             assert torch.equal(bridge._weights[module.removesuffix(".weight")], weight)
 
@@ -161,8 +162,8 @@ def test_frozen_slots_and_the_change_of_the_base_are_in_the_forward_pass(tmp_pat
 def test_flora_s_client_adds_what_it_missed_and_starts_anew(tmp_path):
     """One that comes late is sent the sum; its personal model is on the base that it had."""
     ready = prepared(tmp_path, aggregator="flora")
-    trainer = Trainer(ready.workload)
-    shapes = {m: (s.d_out, s.d_in) for m, s in ready.shapes.items()}
+    trainer = ready.crew.performer().trainer
+    shapes = {m: (s.d_out, s.d_in) for m, s in ready.server.shapes.items()}
     generator = torch.Generator().manual_seed(3)
     change = no_change(shapes, torch.float32)
     for _ in range(2):
@@ -177,23 +178,19 @@ def test_flora_s_client_adds_what_it_missed_and_starts_anew(tmp_path):
         )
     task = train_task(ready, "flora", 3, first(ready), base=change.patch(0))
     assert all(f.parts == NONE for f in task.download.adapter.values())
-    perform(trainer, replace(task, learning_rate=1e-9))
+    perform(trainer, replace(task, rate=1e-7))
     for module, factors in stored(trainer, 3).items():
         d_out, d_in = shapes[module]
         drawn = start_factors((d_in, d_out), 3, 0, module, round=2)
         torch.testing.assert_close(factors.a, drawn.a, atol=1e-6, rtol=0)
-        assert torch.equal(trainer.state.own_base(2)[module], change.totals[module])
-    fresh = Trainer(ready.workload)  # another process, later
-    rows = len(ready.workload.clients["0"][1])
-    counted = perform(fresh, EvaluateTask(TaskId("t", 3, "0"), "client", None, 0, rows))
+        assert torch.equal(trainer.model.state.own_base(2)[module], change.totals[module])
+    fresh = ready.crew.performer().trainer  # another process, later
+    counted = perform(fresh, EvaluateTask(TaskId("t", 3, "0"), None))
     expected = perform(
         fresh,
         EvaluateTask(
             TaskId("t", 3, "0"),
-            "client",
-            Download(stored(trainer, 3), ready.extras, change.whole()),
-            0,
-            rows,
+            Download(stored(trainer, 3), ready.server.extras, change.whole()),
         ),
     )
     assert counted.loss == pytest.approx(expected.loss, rel=1e-5)
@@ -219,7 +216,9 @@ def test_hetlora_s_penalty_shrinks_the_tail_and_has_a_gradient_where_b_is_zero(t
     for penalty in (0.0, 1.0):
         kind = {"kind": "hetlora", "penalty": penalty, "decay": 0.5}
         ready = prepared(tmp_path / str(penalty), aggregator=kind, training={"epochs": 5})
-        update = perform(Trainer(ready.workload), train_task(ready, "hetlora", 1, first(ready)))
+        update = perform(
+            ready.crew.performer().trainer, train_task(ready, "hetlora", 1, first(ready))
+        )
         tails[penalty] = sum(
             float(f.b[:, 1:].norm() * f.a[1:].norm()) for f in update.adapter.values()
         )

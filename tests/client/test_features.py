@@ -114,19 +114,19 @@ def test_a_run_starts_from_a_good_head_and_counts_what_it_cost(tmp_path, name):
 def accuracy_at_once(settings: Settings, adapter: Tensor | float = 0.0) -> float:
     """Solve for the head with all rows together, and count right answers on the test rows."""
     prepared = prepare(settings, None)
-    base = prepared.workload.base
+    base = prepared.server.blueprint.base
 
     def features(examples, rows):
         inputs, labels = examples.batch(rows)
         hidden = inputs.flatten(1) @ (base["fc1.weight"] + adapter).T + base["fc1.bias"]
         return hidden.relu().double(), labels
 
-    rows = torch.cat([own for own, _ in prepared.workload.clients.values()])
-    x, labels = features(prepared.workload.train, rows)
+    rows = torch.cat([site.train.numbers for site in prepared.sites.values()])
+    x, labels = features(prepared.server.rows["validation"].examples, rows)
     one_hot = torch.eye(10, dtype=torch.float64)[labels]
     sums = FeatureSums(one_hot.sum(0), one_hot.T @ x, x.T @ x)
     weight, bias = HEAD_INITS.build("lda").solve(sums)
-    test = prepared.workload.test
+    test = prepared.server.rows["test"].examples
     x, labels = features(test, torch.arange(len(test)))
     return float(((x @ weight.T + bias).argmax(1) == labels).double().mean())
 

@@ -10,14 +10,15 @@ from torch.nn import functional
 import polyrank
 from polyrank.client.probing import losses_of, probe_batches, probe_training
 from polyrank.client.trainer import Trainer
-from polyrank.client.training import count_answers
 from polyrank.criteria import reads_losses
 from polyrank.errors import TrainingError
+from polyrank.inputs.arrays import Rows
+from polyrank.learning.counting import count_answers
 from polyrank.lora.factors import prefix
 from polyrank.protocol.messages import Download, Measured, ProbeTask, TaskId, Wanted
 from polyrank.runs.preparation import first_adapter, prepare
 from polyrank.settings.schema import TrainingSettings
-from tests.client.test_training import problem
+from tests.learning.test_training import problem
 from tests.small import small
 
 
@@ -25,12 +26,15 @@ def probed(client, attempt=0, criterion="loss_entropy", **changes):
     """One client's criterion; "few" has 40 of the digits, "many" the same ones eight times."""
     settings = small(**changes)
     ready = prepare(settings, None)
-    rows, nothing = torch.arange(40), torch.arange(0)
-    clients = {"few": (rows, nothing), "many": (rows.repeat(8), nothing)}
-    adapter = first_adapter(settings, ready.shapes)
-    download = Download({m: f.take(prefix(6)) for m, f in adapter.items()}, ready.extras)
-    task = ProbeTask(TaskId("run", 0, client, attempt), download, 0.03, Wanted((criterion,)))
-    measured = Trainer(replace(ready.workload, clients=clients)).perform(task)
+    site, few = ready.sites["0"], torch.arange(40)
+    sites = {
+        name: replace(site, train=Rows(site.train.examples, rows))
+        for name, rows in (("few", few), ("many", few.repeat(8)))
+    }
+    adapter = first_adapter(settings, ready.server.shapes)
+    download = Download({m: f.take(prefix(6)) for m, f in adapter.items()}, ready.server.extras)
+    task = ProbeTask(TaskId("run", 0, client, attempt), download, 3.0, Wanted((criterion,)))
+    measured = Trainer(ready.server.blueprint, sites, None).perform(task)
     assert isinstance(measured, Measured), measured
     return measured.criteria[criterion], measured.steps
 

@@ -8,19 +8,22 @@ from dataclasses import dataclass
 import torch
 
 from polyrank.aggregators.aggregator import ServerModel
+from polyrank.client.site import Site
 from polyrank.disk.checkpoint import join_model
-from polyrank.inputs.arrays import Examples
+from polyrank.inputs.arrays import Examples, Rows
 from polyrank.lora.factors import prefix, start_factors
 from polyrank.models.mlp import mlp
 from polyrank.protocol.messages import Download, TaskId, TrainTask, Update
 
 
 def first_model(prepared) -> ServerModel:
-    adapter = {n: start_factors((s.d_in, s.d_out), 6, 0, n) for n, s in prepared.shapes.items()}
-    return ServerModel(adapter, prepared.extras)
+    adapter = {
+        n: start_factors((s.d_in, s.d_out), 6, 0, n) for n, s in prepared.server.shapes.items()
+    }
+    return ServerModel(adapter, prepared.server.extras)
 
 
-def tasks(prepared, clients, rate=0.01):
+def tasks(prepared, clients, rate=1.0):
     model = first_model(prepared)
     download = Download({m: f.take(prefix(3)) for m, f in model.adapter.items()}, model.extras)
     return [TrainTask(TaskId("small", 1, client), download, rate) for client in clients]
@@ -55,4 +58,8 @@ class Deadly(Examples):
         return Deadly(shared.inputs, shared.labels)
 
 
-NOTHING = torch.arange(0)
+def sites(prepared, **rows):
+    """Clients that have these training rows of the data set, and no test rows."""
+    examples = prepared.server.rows["validation"].examples
+    none = Rows(examples, torch.arange(0))
+    return {client: Site(Rows(examples, own), none, 0) for client, own in rows.items()}

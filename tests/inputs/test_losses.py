@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from polyrank.client.training import fit
 from polyrank.inputs.arrays import Examples
 from polyrank.inputs.losses import calibrated, log_shares, means_by_row, predictions, targets
+from polyrank.learning.training import fit
 from polyrank.settings.schema import TrainingSettings
 
 

@@ -77,7 +77,7 @@ def test_a_vision_transformer_learns_and_is_exported(folder, tmp_path):
     trained = read_trained(run, None)
     assert set(trained.extras) == {"classifier.weight", "classifier.bias"}
     assert "classifier" not in trained.adapter
-    inputs, _ = prepare(settings(folder), None).workload.test.batch(torch.arange(5))
+    inputs, _ = prepare(settings(folder), None).server.rows["test"].examples.batch(torch.arange(5))
     assert inputs["pixel_values"].shape == (5, 3, 16, 16)
     assert float(inputs["pixel_values"].max()) == pytest.approx(2.0, abs=0.1)
     export(run, tmp_path / "out", merge=True)

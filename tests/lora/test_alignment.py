@@ -9,7 +9,9 @@ from torch import Tensor
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.disk.checkpoint import join_model, load_tensors, save_tensors
+from polyrank.engines.crew import Crew
 from polyrank.engines.local import LocalEngine
+from polyrank.inputs.arrays import Rows
 from polyrank.lora.alignment import ALIGNED, aligned
 from polyrank.lora.base_change import added
 from polyrank.lora.factors import Factors, prefix, start_factors
@@ -59,9 +61,11 @@ def test_factors_lie_so_whatever_they_are_made_of(off):
 
 
 def a_model(prepared) -> ServerModel:
-    adapter = {n: start_factors((s.d_in, s.d_out), 6, 0, n) for n, s in prepared.shapes.items()}
+    adapter = {
+        n: start_factors((s.d_in, s.d_out), 6, 0, n) for n, s in prepared.server.shapes.items()
+    }
     adapter = {n: Factors(f.a, f.b + f.a.mean(), f.slots) for n, f in adapter.items()}
-    return ServerModel(adapter, dict(prepared.extras))
+    return ServerModel(adapter, dict(prepared.server.extras))
 
 
 def answers(prepared, off: int | None):
@@ -70,27 +74,31 @@ def answers(prepared, off: int | None):
     def put(tensor: Tensor) -> Tensor:
         return tensor if off is None else moved(tensor, off)
 
-    workload, model = prepared.workload, a_model(prepared)
-    rows = {c: tuple(map(put, both)) for c, both in workload.clients.items()}
-    workload = replace(
-        workload,
-        base={n: put(t) for n, t in workload.base.items()},
-        train=replace(workload.train, inputs=put(workload.train.inputs)),
-        clients=rows,
-    )
+    model, blueprint = a_model(prepared), prepared.server.blueprint
+    blueprint = replace(blueprint, base={n: put(t) for n, t in blueprint.base.items()})
+    train = prepared.server.rows["validation"].examples
+    train = replace(train, inputs=put(train.inputs))
+    sites = {
+        client: replace(
+            site,
+            train=Rows(train, put(site.train.numbers)),
+            test=Rows(train, put(site.test.numbers)),
+        )
+        for client, site in prepared.sites.items()
+    }
     adapter = model.adapter
     if off is not None:
         adapter = {m: misplace(f, off) for m, f in adapter.items()}
     download = Download(adapter, {n: put(t) for n, t in model.extras.items()})
-    engine = LocalEngine(workload)
-    tasks = [TrainTask(TaskId("small", 1, c), download, 0.01) for c in workload.clients]
-    tasks += [EvaluateTask(TaskId("small", 1, "0"), "client", download, 0, 13)]
-    return list(engine.run(tasks))
+    engine = LocalEngine(Crew(blueprint, sites, None))
+    tasks = [TrainTask(TaskId("small", 1, c), download, 1.0) for c in sites]
+    tasks += [EvaluateTask(TaskId("small", 1, "0"), download)]
+    return [answer for _, answer in engine.run(tasks)]
 
 
 def bits(answer):
     if not isinstance(answer, Update):
-        return answer.confusion.tolist(), answer.loss
+        return answer.counts.counts.tolist(), answer.loss
     tensors = join_model(answer.adapter, answer.extras)
     return {n: t.tolist() for n, t in tensors.items()}, answer.loss
 

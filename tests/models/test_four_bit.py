@@ -7,7 +7,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 import polyrank
 from polyrank.aggregators import AGGREGATORS
 from polyrank.client.activations import activation_spectra
-from polyrank.client.trainer import Trainer
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import SettingsError
 from polyrank.models import MODELS
@@ -200,12 +199,15 @@ def test_a_layer_computes_in_the_type_of_autocast_and_forgets_it(model, monkeypa
 
 def test_a_step_of_training_is_that_of_peft_on_transformers_model(tmp_path, monkeypatch):
     """Dropout included: both draw it from the same seed, for whole batches."""
-    monkeypatch.setattr("polyrank.client.training.call_cost", lambda model, device: 1e9)
+    monkeypatch.setattr("polyrank.learning.training.call_cost", lambda model, device: 1e9)
     training = {"steps": 2, "batch_size": 36, "learning_rate": 0.005}
-    trainer = Trainer(prepare(four_bit_settings(tmp_path, training=training), None).workload)
-    kinds = {f"{type(x).__module__}.{type(x).__name__}" for x in trainer.bridge.layers.values()}
+    ready = prepare(four_bit_settings(tmp_path, training=training), None)
+    trainer = ready.crew.performer().trainer
+    kinds = {
+        f"{type(x).__module__}.{type(x).__name__}" for x in trainer.model.bridge.layers.values()
+    }
     assert kinds == {"peft.tuners.lora.bnb.Linear4bit"}
-    task = first_task(trainer)
+    task = first_task(ready)
     adapter, extras = task.download.adapter, task.download.extras
     answer = trainer.perform(task)
     assert isinstance(answer, Update), answer
@@ -220,15 +222,15 @@ def test_a_step_of_training_is_that_of_peft_on_transformers_model(tmp_path, monk
         layer = theirs.base_model.model.get_submodule(name)
         layer.lora_A["default"].weight.data.copy_(factors.a)
         layer.lora_B["default"].weight.data.copy_(factors.b)
-    rows, _ = trainer.workload.clients["0"]
+    own = trainer.sites["0"].train
     optimizer = torch.optim.Adam([p for p in theirs.parameters() if p.requires_grad], 0.005)
-    shuffled = torch.Generator().manual_seed(trainer._seed("batches", task.id))
-    torch.manual_seed(trainer._seed("torch", task.id))
+    shuffled = torch.Generator().manual_seed(trainer.model.seed("batches", task.id))
+    torch.manual_seed(trainer.model.seed("torch", task.id))
     theirs.train()
     for _ in range(2):
-        order = torch.randperm(len(rows), generator=shuffled)
-        (batch,) = trainer.workload.train.parts(rows[order], 1, 1e9)
-        inputs, labels = trainer.workload.train.batch(batch)
+        order = torch.randperm(len(own), generator=shuffled)
+        (batch,) = own.examples.parts(own.numbers[order], 1, 1e9)
+        inputs, labels = own.examples.batch(batch)
         torch.nn.functional.cross_entropy(theirs(**inputs).logits, labels).backward()
         optimizer.step()
         optimizer.zero_grad()

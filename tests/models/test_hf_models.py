@@ -7,14 +7,13 @@ import pytest
 import torch
 
 import polyrank
-from polyrank.client.adapting import trained_parts, wrap
-from polyrank.client.trainer import Trainer
 from polyrank.errors import SettingsError
+from polyrank.learning.adapting import trained_parts, wrap
 from polyrank.lora.alignment import all_aligned
 from polyrank.models import MODELS
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import find_extras
-from polyrank.protocol.messages import Counted, EvaluateTask, Update
+from polyrank.protocol.messages import Counted, ExamineTask, Update
 from polyrank.registry import Named
 from polyrank.runs.preparation import prepare
 from tests.small import small
@@ -105,17 +104,17 @@ def test_the_wrapped_model_without_slots_is_the_model(tmp_path, options, model):
 
 
 def test_the_base_is_in_memory_once(tmp_path):
-    workload = prepare(text_settings(tmp_path), None).workload
-    trainer = Trainer(workload)
+    ready = prepare(text_settings(tmp_path), None)
+    trainer = ready.crew.performer().trainer
     name = "bert.embeddings.word_embeddings.weight"
-    inside = trainer.bridge.model.get_parameter(name)
-    assert inside.data_ptr() == workload.base[name].data_ptr()
+    inside = trainer.model.bridge.model.get_parameter(name)
+    assert inside.data_ptr() == ready.server.blueprint.base[name].data_ptr()
 
 
 def test_half_precision_keeps_the_head_and_the_adapter_in_float32(tmp_path):
     settings = text_settings(tmp_path, model={"kind": "hf", "name": model_path(), "dtype": "bf16"})
     prepared = prepare(settings, None)
-    kinds = {n.partition(".")[0]: t.dtype for n, t in prepared.workload.base.items()}
+    kinds = {n.partition(".")[0]: t.dtype for n, t in prepared.server.blueprint.base.items()}
     assert kinds == {"bert": torch.bfloat16, "classifier": torch.float32}
     result = polyrank.run(settings, out=tmp_path / "run")
     (update, *_) = [r for r in lines_in(result.folder, "clients") if "loss" in r]
@@ -188,11 +187,11 @@ def trained_once(folder, **training):
     settings = text_settings(
         folder, training={"epochs": 1, "batch_size": 8, "learning_rate": 0.005, **training}
     )
-    trainer = Trainer(prepare(settings, None).workload)
-    task = first_task(trainer)
-    answer = trainer.perform(task)
+    ready = prepare(settings, None)
+    performer, task = ready.crew.performer(), first_task(ready)
+    answer = performer.perform(task)
     assert isinstance(answer, Update), answer
-    counted = trainer.perform(EvaluateTask(task.id, "test", task.download, 0, 4))
+    counted = performer.perform(ExamineTask(task.id, "test", task.download, 0, 4))
     assert isinstance(counted, Counted), counted
     return answer
 

@@ -2,13 +2,17 @@ import torch
 
 from polyrank.lora.base_change import Patch
 from polyrank.lora.factors import B, Factors, prefix
+from polyrank.protocol.counts import Confusion, Correct, CorrectTokens
 from polyrank.protocol.messages import (
     Counted,
     Download,
     EvaluateTask,
+    ExamineTask,
     Failure,
     Measured,
     ProbeTask,
+    Profile,
+    ProfileTask,
     TaskId,
     TrainTask,
     Update,
@@ -32,13 +36,14 @@ def assert_model(adapter, extras):
 
 def test_tasks_come_out_as_they_went_in():
     task = unpack(pack(TrainTask(ID, Download(ADAPTER, EXTRAS), 0.01)))
-    assert (task.id, task.learning_rate) == (ID, 0.01)
+    assert (task.id, task.rate) == (ID, 0.01)
     assert_model(task.download.adapter, task.download.extras)
     probe = unpack(pack(ProbeTask(ID, Download(ADAPTER, EXTRAS), 0.01, Wanted(("x",), 3), 2)))
     assert (probe.wanted, probe.last) == (Wanted(("x",), 3), 2)
-    own = EvaluateTask(ID, "client", None, 2, 9)
+    assert unpack(pack(ProfileTask(ID))) == ProfileTask(ID)
+    own = EvaluateTask(ID, None)
     assert unpack(pack(own)) == own
-    shared = unpack(pack(EvaluateTask(ID, "test", Download(ADAPTER, {}), 2, 9)))
+    shared = unpack(pack(ExamineTask(ID, "test", Download(ADAPTER, {}), 2, 9)))
     assert list(shared.download.adapter) == ["block.fc"]
     assert shared.download.extras == {}
 
@@ -69,9 +74,14 @@ def test_answers_come_out_as_they_went_in():
     assert measured.nbytes == 24
     assert unpack(pack(measured)) == measured
     assert unpack(pack(Failure(ID, "why"))) == Failure(ID, "why")
-    counted = unpack(pack(Counted(ID, torch.arange(4).reshape(2, 2), 0.25)))
-    assert counted.confusion.tolist() == [[0, 1], [2, 3]]
+    counted = unpack(pack(Counted(ID, Confusion(torch.arange(4).reshape(2, 2)), 0.25)))
+    assert type(counted.counts) is Confusion
+    assert counted.counts.counts.tolist() == [[0, 1], [2, 3]]
     assert counted.loss == 0.25
+    for counts in (Correct(3, 4), CorrectTokens(3, 4)):
+        assert unpack(pack(Counted(ID, counts, 0.5))) == Counted(ID, counts, 0.5)
+    for profile in (Profile(ID), Profile(ID, 5, 0, [2, 3])):
+        assert unpack(pack(profile)) == profile
 
 
 def test_slices_of_larger_tensors_do_not_drag_the_rest_along():

@@ -14,6 +14,7 @@ import polyrank
 from polyrank.criteria import ClientView, measure
 from polyrank.errors import DataError, SettingsError
 from polyrank.inputs.causal_texts import encode_causal
+from polyrank.protocol.counts import CorrectTokens
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.export import export, read_trained
 from polyrank.runs.preparation import prepare
@@ -193,7 +194,7 @@ def test_the_loss_is_that_of_transformers_on_the_completion_alone(run, folder):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    test = prepare(RunFolder.open(run).settings, None).workload.test
+    test = prepare(RunFolder.open(run).settings, None).server.rows["test"].examples
     total, tokens = 0.0, 0
     for row in range(len(test)):
         inputs, labels = test.batch(torch.tensor([row]))
@@ -220,11 +221,11 @@ def test_before_is_the_plain_model_on_each_clients_own_rows(run, folder):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    workload = prepare(RunFolder.open(run).settings, None).workload
+    sites = prepare(RunFolder.open(run).settings, None).sites
     finals = {c["client"]: c for c in lines_in(run, "clients") if c["event"] == "final"}
-    assert finals.keys() == workload.clients.keys()
-    for client, (_, rows) in workload.clients.items():
-        inputs, labels = workload.train.batch(rows)
+    assert finals.keys() == sites.keys()
+    for client, site in sites.items():
+        inputs, labels = site.test.examples.batch(site.test.numbers)
         with torch.no_grad():
             loss = float(model(**inputs, labels=labels).loss)
         assert finals[client]["before"]["loss"] == pytest.approx(loss, rel=1e-4)
@@ -279,7 +280,7 @@ def test_plain_texts_and_resume(folder, tmp_path):
 
 @pytest.mark.parametrize("kind", ["csv", "hf"])
 def test_pairs_from_a_table_are_the_examples_of_the_same_lines(folder, tmp_path, kind):
-    wanted = prepare(settings(folder, tmp_path), None).workload
+    wanted = prepare(settings(folder, tmp_path), None).server.rows
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     if kind == "csv":
         with (tmp_path / "rows.csv").open("w", newline="") as file:
@@ -292,11 +293,11 @@ def test_pairs_from_a_table_are_the_examples_of_the_same_lines(folder, tmp_path,
 
         Dataset.from_list(rows).save_to_disk(tmp_path / "rows.hf")
     data = {"source": f"{kind}:{tmp_path}/rows.{kind}", "group": "site"}
-    found = prepare(settings(folder, tmp_path, data=data), None).workload
-    for part in ("train", "test"):
+    found = prepare(settings(folder, tmp_path, data=data), None).server.rows
+    for part in ("validation", "test"):
         for name in ("ids", "offsets", "starts"):
             assert torch.equal(
-                getattr(getattr(found, part), name), getattr(getattr(wanted, part), name)
+                getattr(found[part].examples, name), getattr(wanted[part].examples, name)
             )
 
 
@@ -310,7 +311,7 @@ def test_a_classifier_needs_labels(folder, tmp_path):
     with pytest.raises(DataError, match=r"expected labels.* came none; .* data\.label"):
         prepare(settings(folder, tmp_path, data=data, **changes), None)
     named = settings(folder, tmp_path, data={**data, "label": "stars"}, **changes)
-    assert prepare(named, None).workload.classes == 2
+    assert prepare(named, None).server.blueprint.classes == 2
 
 
 def test_the_calibrated_loss_needs_labels(folder, tmp_path):
@@ -327,7 +328,7 @@ def test_a_classifier_says_that_it_takes_single_texts(folder, tmp_path):
 
 def test_token_metrics_by_hand():
     """Six tokens, three right, a summed loss of 6 ln 2: perplexity 2."""
-    found = token_metrics(torch.tensor([3, 6]), 6 * math.log(2))
+    found = token_metrics(CorrectTokens(3, 6), 6 * math.log(2))
     assert found == pytest.approx({"accuracy": 0.5, "loss": math.log(2), "perplexity": 2.0})
 
 

@@ -121,12 +121,12 @@ def test_before_is_the_plain_base_also_where_the_base_changes(tmp_path, aggregat
     polyrank.run(settings, out=tmp_path / "run")
     lines = lines_in(tmp_path / "run", "clients")
     finals = {line["client"]: line for line in lines if line["event"] == "final"}
-    workload = prepare(settings, None).workload
+    ready = prepare(settings, None)
     model = MODELS.build(settings.model).shell((64,), 10)
-    put_weights(model, workload.base)
+    put_weights(model, ready.server.blueprint.base)
     assert len(finals) == 4
-    for client, (_, rows) in workload.clients.items():
-        inputs, labels = workload.train.batch(rows)
+    for client, site in ready.sites.items():
+        inputs, labels = site.test.examples.batch(site.test.numbers)
         loss = torch.nn.functional.cross_entropy(model(inputs), labels).item()
         assert finals[client]["before"]["loss"] == pytest.approx(loss, rel=1e-5)
         assert finals[client]["global"]["loss"] < loss
@@ -247,7 +247,7 @@ def test_settings_take_effect(tmp_path, plain, change):
 
 def test_a_run_that_fails_before_its_first_state_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
-    monkeypatch.setattr("polyrank.runs.experiment.LocalEngine", lambda *_: 1 / 0)
+    monkeypatch.setattr("polyrank.runs.simulation.LocalEngine", lambda *_: 1 / 0)
     for out in ("mine", "new/run"):
         with pytest.raises(ZeroDivisionError):
             polyrank.run(small(rounds=1), out=tmp_path / out)

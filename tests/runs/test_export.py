@@ -176,12 +176,10 @@ def test_what_every_method_exports_is_what_its_run_evaluated(tmp_path, aggregato
     lines = lines_in(run, "clients")
     finals = {x["client"]: x["personal"] for x in lines if x["event"] == "final"}
     ended = json.loads((run / "summary.json").read_text())
-    workload = ready.workload
-    test = workload.test, torch.arange(len(workload.test))
-    told = {None: (*test, ended["loss"]["final"])}
-    told |= {c: (workload.train, workload.clients[c][1], finals[c]["loss"]) for c in ("0", "2")}
-    for client, (examples, rows, loss) in told.items():
-        inputs, labels = examples.batch(rows)
+    told = {None: (ready.server.rows["test"], ended["loss"]["final"])}
+    told |= {c: (ready.sites[c].test, finals[c]["loss"]) for c in ("0", "2")}
+    for client, (rows, loss) in told.items():
+        inputs, labels = rows.examples.batch(rows.numbers)
         export(run, tmp_path / f"peft-{client}", client=client)
         folder = tmp_path / f"peft-{client}"
         loaded = PeftModel.from_pretrained(load_base(folder), folder).eval()
@@ -199,13 +197,14 @@ def test_a_client_that_missed_rounds_is_exported_on_the_base_that_it_trained_on(
     """Two of four clients a round: each one's own model, with the base of its last round."""
     settings = small(aggregator=aggregator, rounds=4, cohort_size=2)
     run = polyrank.run(settings, out=tmp_path / "run").folder
-    workload = prepare(settings, None).workload
+    sites = prepare(settings, None).sites
     lines = lines_in(run, "clients")
     last = {x["client"]: x["round"] for x in lines if x["event"] == "update"}
     assert {1, 2, 3} & set(last.values()), "some client should have missed the last round"
     for line in (x for x in lines if x["event"] == "final" and x["personal"]):
         client = line["client"]
-        inputs, labels = workload.train.batch(workload.clients[client][1])
+        rows = sites[client].test
+        inputs, labels = rows.examples.batch(rows.numbers)
         export(run, tmp_path / client, client=client, merge=True)
         with torch.no_grad():
             found = torch.nn.functional.cross_entropy(load_base(tmp_path / client)(inputs), labels)

@@ -1,28 +1,29 @@
 """The round loop, with an engine that answers at once."""
 
-import re
-from dataclasses import replace
-
 import pytest
 import torch
 
 import polyrank
 import polyrank.server.federation
 from polyrank.aggregators import AGGREGATORS
-from polyrank.aggregators.aggregator import ServerModel, aggregate, unchanged
+from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.allocators.hetlora import Tail
 from polyrank.allocators.pruning import Cut
 from polyrank.client.state import Start
 from polyrank.errors import QuorumError, TrainingError
 from polyrank.lora.factors import ALL, A, B, Factors, prefix, start_factors
-from polyrank.protocol.messages import Counted, EvaluateTask, Failure, Update
+from polyrank.protocol.messages import Failure, Profile, TaskId, Update
 from polyrank.record.run_folder import RunFolder
 from polyrank.server.averaging import averaged
-from polyrank.server.federation import Federation, ServerState
+from polyrank.server.federation import Federation
+from polyrank.server.measuring import by_size
+from polyrank.server.rules import rules_of
+from polyrank.server.state import ServerState
 from tests.small import small
 from tests.written import lines_in
 
 SHAPE, SLOTS, CLIENTS = (5, 7), 6, "abcd"
+TEN = dict.fromkeys(CLIENTS, 10)
 
 
 class Echo:
@@ -30,22 +31,19 @@ class Echo:
 
     def __init__(self, aggregator):
         self.aggregator = aggregator
-        self.examples = dict.fromkeys(CLIENTS, 10)
         self.tasks = []
         self.sends = {}  # client -> how many of its slots, if not all
         self.away = set()
 
     def roster(self):
-        return self.examples
+        return list(CLIENTS)
 
-    def run(self, tasks):
+    def run(self, tasks, patience):
         for task in tasks:
             self.tasks.append(task)
-            yield self.answer(task)
+            yield task, self.answer(task)
 
     def answer(self, task):
-        if isinstance(task, EvaluateTask):
-            return Counted(task.id, torch.eye(2, dtype=torch.int64), 1.0)
         if task.id.client in self.away:
             return Failure(task.id, "away")
         adapter = {m: self.trained(task, m) for m in task.download.adapter}
@@ -59,10 +57,12 @@ class Echo:
         return Factors(drawn.a, b, slots).only(self.aggregator.local(task.id.round).sends)
 
 
-def federation(aggregator="rbla", cut=None, rows=0, **changes):
+def federation(aggregator="rbla", cut=None, examples=None, **changes):
     made = AGGREGATORS.build(aggregator)
     settings = small(**{"aggregator": aggregator, "rounds": 9, **changes})
-    return Federation(settings, made, Echo(made), validation_rows=rows, test_rows=rows, cut=cut)
+    told = {c: Profile(TaskId("small", 0, c), n) for c, n in (examples or TEN).items()}
+    roster = {client: told[client].examples for client in by_size(told)}
+    return Federation(rules_of(settings), made, Echo(made), roster, cut=cut)
 
 
 def start(rank=2):
@@ -144,7 +144,7 @@ def test_raflora_knows_that_owners_of_a_slot_may_cut_it():
     loop = federation("raflora", cut=Cut(Tail(0.5), {"fc": 1}))
     loop.engine.sends = {"b": 2, "c": 2}
     state, _ = loop.next_round(start(rank=4))
-    updates = list(loop.engine.run(loop.engine.tasks[:4]))
+    updates = [loop.engine.answer(task) for task in loop.engine.tasks[:4]]
     expected = aggregate(loop.aggregator, updates, start(rank=4).model).adapter["fc"]
     found = state.model.adapter["fc"]
     torch.testing.assert_close(found.b @ found.a, expected.b @ expected.a)
@@ -169,8 +169,7 @@ def test_a_round_that_is_repeated_asks_other_clients():
 
 
 def test_nobody_is_asked_twice_in_a_round_and_those_with_most_examples_first():
-    loop = federation(cohort_size=3)
-    loop.engine.examples = {"a": 5, "b": 30, "c": 30, "d": 8}
+    loop = federation(cohort_size=3, examples={"a": 15, "b": 30, "c": 30, "d": 18})
     state = start()
     for _ in range(5):
         state, _ = loop.next_round(state)
@@ -202,33 +201,6 @@ def test_only_clients_whose_update_was_taken_have_trained():
     assert state.trained == {"a": 2, "b": 2, "c": 1, "d": 2}
 
 
-def test_every_row_is_evaluated_once_in_blocks(monkeypatch):
-    monkeypatch.setattr(polyrank.server.federation, "EVALUATION_BLOCK", 10)
-    loop = federation(rows=23)
-    loop.evaluate(start())
-    for part in ("validation", "test"):
-        blocks = [(t.start, t.stop) for t in loop.engine.tasks if t.part == part]
-        assert blocks == [(0, 10), (10, 20), (20, 23)]
-
-
-def test_the_first_and_the_last_model_are_evaluated_also_where_it_is_not_their_turn():
-    loop = federation(rows=5, rounds=5, evaluation={"every": 3})
-    found = [n for n in range(6) if loop.evaluate(replace(start(), round=n)) != (None, None)]
-    assert found == [0, 3, 5]
-
-
-def test_what_is_evaluated_is_the_average_with_its_base():
-    state = start()
-    change = unchanged(state.model.adapter).stepped({"fc": (torch.ones(7, 5),)})
-    extras = {"bias": torch.ones(7)}
-    average = ServerModel(state.model.adapter, extras, change)
-    loop = federation(rows=5, aggregator="fedex")
-    loop.evaluate(replace(state, average=average))
-    for task in loop.engine.tasks:
-        assert task.download.extras is extras
-        assert torch.equal(task.download.base.totals["fc"], torch.ones(7, 5))
-
-
 def test_a_client_is_sent_the_steps_since_the_base_that_it_trained_on():
     """Who trained in round 2 had the base of round 1; nobody has one before round 1 is over."""
     loop = federation("fedex")
@@ -251,7 +223,7 @@ def test_server_and_clients_draw_the_same_new_factors():
     """FLoRA sends none: for round n each client draws those after round n - 1."""
     loop = federation("flora")
     state = start()
-    own = Start(loop.settings.seed, {"fc": SHAPE})
+    own = Start(loop.rules.seed, {"fc": SHAPE})
     for number in (1, 2):
         state, _ = loop.next_round(state)
         drawn = own.factors("fc", prefix(SLOTS), number)
@@ -307,35 +279,3 @@ def test_where_no_client_can_be_measured_the_run_ends_with_the_reason(tmp_path):
 def never(view):
     """A criterion that nobody can measure."""
     raise ValueError("no sensor at all")
-
-
-@pytest.mark.parametrize(
-    ("counts", "loss", "said"),
-    [
-        (torch.zeros(2, 2, dtype=torch.int64), 1.0, "0 right of 0"),
-        (torch.full((2, 2), 5, dtype=torch.int64), 1.0, "right of 20 answers: expected 10 rows"),
-        (torch.tensor([[11, -1], [0, 0]]), 1.0, "counts"),
-        (torch.full((2, 2), 2.5), 1.0, "expected int64"),
-        (torch.tensor([4, 3]), 1.0, "4 right of 3"),
-        (torch.tensor([[3, 10], [0, 0], [0, 0]]), 1.0, r"counts \(3, 2\)"),
-        (torch.tensor([[3, 10]]), "x", "loss 'x'"),
-        (torch.tensor([[3, 10]]).to("meta"), 1.0, "meta"),
-    ],
-)
-def test_counts_of_a_client_that_cannot_be_are_told_and_left_out(counts, loss, said):
-    loop, told = federation(), []
-    good = torch.tensor([[4, 1], [0, 5]])
-
-    class Counting:
-        roster = loop.engine.roster
-
-        def run(self, tasks):
-            for task in tasks:
-                bad = task.id.client == "b"
-                yield Counted(task.id, counts if bad else good, loss if bad else 3.0)
-
-    loop = replace(loop, engine=Counting(), on_failure=told.append)
-    found = list(loop.evaluate_clients(start(), dict.fromkeys(CLIENTS, 10), start().model))
-    assert [f[1] and f[1]["accuracy"] for f in found] == [0.9, None, 0.9, 0.9]
-    assert {turn.client for turn in told} == {"b"}
-    assert re.search(said, told[0].failed)

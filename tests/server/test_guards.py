@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from polyrank.lora.factors import Factors, prefix
+from polyrank.protocol.counts import Confusion
 from polyrank.protocol.messages import (
     Counted,
     Download,
@@ -98,7 +99,7 @@ def test_spectra_must_fall():
 
 def test_every_row_is_to_be_answered_once():
     id = TaskId("r", 1, "c")
-    counted = Counted(id, torch.tensor([[2, 0], [1, 1]]), 1.0)
+    counted = Counted(id, Confusion(torch.tensor([[2, 0], [1, 1]])), 1.0)
     assert count_refusal(counted, id, 4) is None
     assert "expected 3 rows" in count_refusal(counted, id, 3)
     assert "expected 5 rows" in count_refusal(counted, id, 5)

@@ -16,9 +16,10 @@ from polyrank.errors import MessageError, QuorumError
 from polyrank.lora.factors import Factors, prefix, start_factors
 from polyrank.protocol.messages import Download, Failure, TaskId, TrainTask, Update
 from polyrank.protocol.wire import pack, unpack
-from polyrank.server.federation import Federation, ServerState
+from polyrank.server.federation import Federation
 from polyrank.server.intake import Intake, is_finite
-from polyrank.server.round_record import Turn
+from polyrank.server.rules import rules_of
+from polyrank.server.state import ServerState
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from tests.small import small
 
@@ -30,16 +31,13 @@ SAFE = {"server_optimizer": "fedavgm", "average": 0.8}
 class Clients:
     """Answer at once with factors of their own; ``c`` answers what it is told to."""
 
-    def __init__(self, aggregator, bad=None, without=()):
-        self.aggregator, self.bad, self.without = aggregator, bad, without
+    def __init__(self, aggregator, bad=None):
+        self.aggregator, self.bad = aggregator, bad
 
-    def roster(self):
-        return {client: 10 for client in CLIENTS if client not in self.without}
-
-    def run(self, tasks):
+    def run(self, tasks, patience):
         for task in tasks:
             answer = self.good(task)
-            yield self.bad(answer) if self.bad and task.id.client == "c" else answer
+            yield task, self.bad(answer) if self.bad and task.id.client == "c" else answer
 
     def good(self, task):
         rule, adapter = self.aggregator.local(task.id.round), {}
@@ -57,7 +55,8 @@ def federation(aggregator="anchored", bad=None, without=(), **changes):
     settings = small(aggregator=aggregator, rounds=9, **{**SAFE, **changes})
     made = AGGREGATORS.build(aggregator)
     optimizer = SERVER_OPTIMIZERS.build(settings.server_optimizer)
-    return Federation(settings, made, Clients(made, bad, without), 0, 0, optimizer=optimizer)
+    roster = {client: 10 for client in CLIENTS if client not in without}
+    return Federation(rules_of(settings), made, Clients(made, bad), roster, optimizer=optimizer)
 
 
 def start():
@@ -162,9 +161,9 @@ def test_without_a_bound_the_update_that_did_it_is_named_when_all_others_fail():
     state, _ = loop.next_round(start())
 
     class Failing(Clients):
-        def run(self, tasks):
+        def run(self, tasks, patience):
             for task in tasks:
-                yield Failure(task.id, "loss is nan")
+                yield task, Failure(task.id, "loss is nan")
 
     with pytest.raises(QuorumError, match=r"round 1 took an update of client 'c' that was \d+"):
         replace(loop, engine=Failing(loop.aggregator)).next_round(state)
@@ -310,7 +309,7 @@ def test_updates_that_are_large_together_are_taken_after_the_wait():
     for client in "abc":
         id = TaskId("r", 1, client)
         update = Update(id, {"fc": new}, {}, examples=5, loss=1.0)
-        intake.take(TrainTask(id, Download({"fc": old}, {}), 0.1), Turn(client, 0), update)
+        intake.take(TrainTask(id, Download({"fc": old}, {}), 0.1), update, {"fc": old}, 5)
     taken = intake.finish()
     assert len(taken.accepted) == 3
     torch.testing.assert_close(taken.aggregated().adapter["fc"].a, new.a)

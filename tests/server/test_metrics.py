@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
+from polyrank.protocol.counts import Confusion
 from polyrank.protocol.messages import Counted, TaskId
 from polyrank.server.metrics import classification_metrics, pooled_metrics
 
@@ -25,7 +26,8 @@ def test_metrics_are_scikit_learn_s(seed):
 def test_blocks_of_rows_have_the_metrics_of_all_rows():
     blocks = [torch.tensor([[3, 1], [0, 2]]), torch.tensor([[1, 0], [4, 0]])]
     counted = [
-        Counted(TaskId("r", 1, ""), b, loss) for b, loss in zip(blocks, (2.0, 9.0), strict=True)
+        Counted(TaskId("r", 1, ""), Confusion(b), loss)
+        for b, loss in zip(blocks, (2.0, 9.0), strict=True)
     ]
     assert pooled_metrics(counted) == classification_metrics(sum(blocks), 11.0)
     assert pooled_metrics([]) is None

@@ -8,7 +8,7 @@ from tests.small import small
 
 @pytest.fixture(scope="module")
 def shapes() -> dict[str, ModuleShape]:
-    return dict(prepare(small(), None).shapes)  # fc1: 64 to 16, fc2: 16 to 10
+    return dict(prepare(small(), None).server.shapes)  # fc1: 64 to 16, fc2: 16 to 10
 
 
 @pytest.mark.parametrize(

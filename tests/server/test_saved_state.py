@@ -5,8 +5,8 @@ import torch
 from polyrank.aggregators.aggregator import ServerModel, unchanged
 from polyrank.disk.checkpoint import load_tensors, save_tensors
 from polyrank.lora.factors import Factors, prefix
-from polyrank.server.federation import ServerState
 from polyrank.server.saved_state import pack_state, unpack_state
+from polyrank.server.state import ServerState
 
 
 def model(seed):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import polyrank
+from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.console.progress import Silent
 from polyrank.disk.checkpoint import load_tensors
@@ -15,11 +16,13 @@ from polyrank.errors import TrainingError
 from polyrank.head_inits import HEAD_INITS
 from polyrank.head_inits.feature_sums import packed
 from polyrank.head_inits.head_init import FeatureSums
-from polyrank.protocol.messages import Download, Measured, TaskId
+from polyrank.protocol.messages import Measured
 from polyrank.runs.export import export
 from polyrank.runs.preparation import prepare
-from polyrank.server.federation import ServerState
+from polyrank.server.measuring import Measuring
+from polyrank.server.rules import Rules
 from polyrank.server.starting_head import StartingHead, has_new_head, starting_head
+from polyrank.server.state import ServerState
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import load_settings, make_settings
 from tests.small import small
@@ -42,8 +45,8 @@ class Notes(Silent):
 def made_by(settings: Settings) -> str | None:
     """Return how the head of a run is made."""
     prepared = prepare(settings, None)
-    extras, classes = prepared.extras, prepared.workload.classes
-    new = has_new_head(extras, classes, prepared.drawn)
+    extras, classes = prepared.server.extras, prepared.server.blueprint.classes
+    new = has_new_head(extras, classes, prepared.server.drawn)
     head = starting_head(settings, extras, classes, new=new)
     return head and head.by.name
 
@@ -113,7 +116,7 @@ def test_a_run_that_was_killed_before_its_first_state_makes_the_head(tmp_path, p
 
 @needs_demo
 def test_true_counts_stay_where_noise_is_asked_for(tmp_path):
-    settings = text_settings(tmp_path, probe={"epsilon": 1.0}, allocator="uniform", **OWNERS)
+    settings = text_settings(tmp_path, probe={"epsilon": 10}, allocator="uniform", **OWNERS)
     summary, said = run(settings, tmp_path / "run")
     assert summary["head_init"] == "none"
     assert not (tmp_path / "run/checkpoint/head.safetensors").exists()
@@ -170,14 +173,15 @@ def test_sums_without_a_finite_head_name_the_clients_with_the_least_and_the_larg
         def __init__(self, scales):
             self.scales = scales
 
-        def probe(self, state, ranks, wanted):
-            for client, scale in self.scales.items():
-                yield Measured(TaskId("r", 0, client), {}, 0, features=features(scale))
+        def run(self, tasks, patience):
+            for task in tasks:
+                yield task, Measured(task.id, {}, 0, features=features(self.scales[task.id.client]))
 
-        def probe_download(self, state, ranks, client, wanted):
-            return Download({}, {})
+    def measuring(**scales):
+        rbla = AGGREGATORS.build("rbla")
+        return Measuring(Rules("r", 0, 1), rbla, Clients(scales), list(scales))
 
-    made, _ = head.made(Clients({"a": 1.0, "b": 2.0}), state)
+    made = head.made(measuring(a=1.0, b=2.0), state)
     assert made["head.weight"].isfinite().all()
     with pytest.raises(TrainingError, match=r"no finite head.*'a'\) to .*e-50 \(client 'b'"):
-        head.made(Clients({"a": 1e-60, "b": 1e-49}), state)
+        head.made(measuring(a=1e-60, b=1e-49), state)

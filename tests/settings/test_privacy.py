@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import polyrank
-from polyrank.client.trainer import Trainer
 from polyrank.errors import SettingsError
+from polyrank.protocol.counts import Correct
 from polyrank.protocol.messages import Download, EvaluateTask, TaskId
 from polyrank.runs.preparation import first_adapter, prepare
 from tests.small import small
@@ -17,20 +17,19 @@ COUNTS = {"criteria": ["label_entropy", "sample_count"], "probe": {"epsilon": 1.
 
 def answers_on_own_rows(settings):
     prepared = prepare(settings, None)
-    trainer = Trainer(prepared.workload)
-    adapter = first_adapter(settings, prepared.shapes)
-    rows = prepared.workload.clients["0"][1]
+    trainer = prepared.crew.performer().trainer
+    adapter = first_adapter(settings, prepared.server.shapes)
     id = TaskId("small", 0, "0")
-    task = EvaluateTask(id, "client", Download(adapter, prepared.extras), 0, len(rows))
-    labels = prepared.workload.train.labels[rows]
-    return trainer.perform(task).confusion, torch.bincount(labels, minlength=10)
+    task = EvaluateTask(id, Download(adapter, prepared.server.extras))
+    labels = prepared.sites["0"].test.labels
+    return trainer.perform(task).counts, torch.bincount(labels, minlength=10)
 
 
 def test_a_client_with_noise_on_its_counts_does_not_tell_them_by_its_answers():
     plain, labels = answers_on_own_rows(small())
-    assert plain.sum(1).tolist() == labels.tolist()  # which is why
+    assert plain.counts.sum(1).tolist() == labels.tolist()  # which is why
     told, _ = answers_on_own_rows(small(**COUNTS))
-    assert told.tolist() == [[int(plain.diag().sum()), int(labels.sum())]]
+    assert told == plain.correct == Correct(int(plain.counts.diag().sum()), int(labels.sum()))
 
 
 def test_the_run_is_summed_up_from_what_is_told(tmp_path):

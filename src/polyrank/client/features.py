@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from polyrank.client.training import answers, casting
 from polyrank.errors import DataError
 from polyrank.head_inits.feature_sums import packed
 from polyrank.head_inits.head_init import FeatureSums
 from polyrank.inputs.arrays import ExampleSet, Inputs
+from polyrank.learning.forward import answers, casting
 from polyrank.lora.factors import Tensors
 
 

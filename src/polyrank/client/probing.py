@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyrank.client.training import answers, casting
 from polyrank.errors import TrainingError
 from polyrank.inputs.arrays import ExampleSet
 from polyrank.inputs.losses import means_by_row, predictions, targets
+from polyrank.learning.forward import answers, casting
 from polyrank.settings.schema import TrainingSettings
 
 PARTS = 2  # of the loss curve: with more, clients differ less and it is as repeatable

@@ -60,8 +60,8 @@ def _clients(lines: Sequence[ClientLine], summary: Summary) -> tuple[str, Table]
         judged = [final.before] * len(before) + [final.shared, final.personal] if final else []
         row = [
             one_line(profile.client),
-            str(profile.examples.train),
-            *([str(sum(count > 0 for count in profile.label_counts))] if several else []),
+            str(profile.examples.train) if profile.examples else "",
+            *([_labels(profile.label_counts)] if several else []),
             "" if profile.score is None else f"{profile.score:.3f}",
             *(
                 [str(ranks.get(m, "")) for m in shown]
@@ -71,6 +71,11 @@ def _clients(lines: Sequence[ClientLine], summary: Summary) -> tuple[str, Table]
         ]
         rows.append(row)
     return title, _table(columns, rows)
+
+
+def _labels(counts: Sequence[int]) -> str:
+    """Say how many labels a client has, if it has told."""
+    return str(sum(count > 0 for count in counts)) if counts else ""
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

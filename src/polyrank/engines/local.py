@@ -5,38 +5,65 @@ inside a training, and with them every bit of the result, are then the same what
 number of workers.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TypeVar
 
-from polyrank.client.trainer import Trainer, Workload
 from polyrank.disk.checkpoint import ClientStore
-from polyrank.engines.pool import Pool
-from polyrank.protocol.messages import Answer, Task
+from polyrank.engines.crew import Crew, Performer
+from polyrank.engines.pool import Pool, given_up
+from polyrank.protocol.engine import UNLIMITED, Patience
+from polyrank.protocol.messages import Answer, Counted, ExamineTask, Failure, Task
+from polyrank.server.asking import asked
+
+T = TypeVar("T", bound=Task | ExamineTask)
 
 
 class LocalEngine:
-    """Clients simulated on this machine.
+    """Clients simulated on this machine, and the server's own evaluation beside them.
+
+    Nothing is started before the first task.
 
     Args:
-        workload: data, model and settings of all clients.
+        crew: what all clients have, and the server.
         workers: 1 trains in this process; more start that many processes of one thread.
     """
 
-    def __init__(self, workload: Workload, workers: int = 1) -> None:
-        self._clients = {c: len(rows) for c, (rows, _) in workload.clients.items()}
-        self._store = ClientStore(workload.store) if workload.store else None
-        self.pool = Pool(workload.share_memory(), workers) if workers > 1 else None
-        self._trainer = None if self.pool else Trainer(workload)
+    def __init__(self, crew: Crew, workers: int = 1) -> None:
+        self._crew = crew
+        self._store = ClientStore(crew.store) if crew.store else None
+        limit = crew.blueprint.settings.task_timeout
+        self.pool = Pool(crew.share_memory(), workers, limit) if workers > 1 else None
 
-    def roster(self) -> Mapping[str, int]:
-        """Return the clients, with their number of training examples."""
-        return self._clients
+    @cached_property
+    def _performer(self) -> Performer:
+        return self._crew.performer()
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Answer]:
-        """Yield one answer for each task, in the order of the tasks, read as they are needed."""
-        if self._trainer:
-            yield from map(self._trainer.perform, tasks)
-        elif self.pool:
-            yield from self.pool.run(tasks)
+    def roster(self) -> Sequence[str]:
+        """Return the names of the clients."""
+        return list(self._crew.sites)
+
+    def run(self, tasks: Iterable[T], patience: Patience = UNLIMITED) -> Iterator[tuple[T, Answer]]:
+        """Yield each task with its answer, as answers come."""
+        if self.pool:
+            yield from self.pool.run(tasks, patience)
+            return
+        started, good = time.monotonic(), 0
+        for task in tasks:
+            late = patience.seconds is not None and time.monotonic() - started > patience.seconds
+            if late and good >= patience.quorum:
+                yield task, given_up(task, patience)
+                continue
+            answer = self._performer.perform(task)
+            good += not isinstance(answer, Failure)
+            yield task, answer
+
+    def examine(self, tasks: Iterable[ExamineTask]) -> Iterator[Counted | Failure]:
+        """Yield the counts of the server's own rows, in the order of the tasks."""
+        for _, answer in asked(self.run, tasks):
+            assert isinstance(answer, Counted | Failure)
+            yield answer
 
     def commit(self, *trained: Mapping[str, int]) -> None:
         """Keep, of what clients store, only what the states that are kept need."""

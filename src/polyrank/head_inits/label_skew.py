@@ -14,8 +14,11 @@ def distance_from_pool(counts: Sequence[Sequence[int]]) -> float:
 
     Args:
         counts: the rows of each label, of every client; a client without rows does not count.
+            Of no rows at all it is 0.
     """
     held = [row for row in counts if sum(row)]
+    if not held:
+        return 0.0
     pool = [sum(column) for column in zip_longest(*held, fillvalue=0)]
     shares = [[count / sum(row) for count in row] for row in held]
     whole = [count / sum(pool) for count in pool]

@@ -51,6 +51,27 @@ class ExampleSet(Protocol):
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Some rows of an example set.
+
+    Args:
+        examples: where the rows are; it may hold others beside them.
+        numbers: (n,) int64 row numbers.
+    """
+
+    examples: ExampleSet
+    numbers: Tensor
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64."""
+        return self.examples.labels[self.numbers]
+
+
+@dataclass(frozen=True)
 class Encoded:
     """Examples as a model takes them.
 

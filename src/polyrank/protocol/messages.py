@@ -1,17 +1,18 @@
-"""What travels between the server and a client, and what an engine is asked to do.
+"""The messages between the server and its clients.
 
 Bytes are counted from ``Download`` and ``Update`` alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
 from polyrank.criteria import needs_probe
 from polyrank.lora.base_change import Patch
 from polyrank.lora.factors import Adapter, Tensors, adapter_bytes, tensors_bytes
+from polyrank.protocol.counts import Counts
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ class TrainTask:
     Args:
         id: the run, round, client and attempt.
         download: where training starts.
-        learning_rate: this round's.
+        rate: the client's own learning rates are multiplied by it in this round.
         slots: module -> the slots (r_k,) to train; None for all of the download's.
         last: the last finished round in which the client's update was accepted.
     """
 
     id: TaskId
     download: Download
-    learning_rate: float
+    rate: float
     slots: Mapping[str, Tensor] | None = None
     last: int | None = None
 
@@ -99,38 +100,80 @@ class ProbeTask:
     Args:
         id: the rounds finished, as its round.
         download: where the probe's training starts, at the smallest rank; empty if there is none.
-        learning_rate: that of the next round.
+        rate: the client's own learning rates are multiplied by it.
         wanted: what to measure.
         last: the last finished round in which the client's update was accepted.
     """
 
     id: TaskId
     download: Download
-    learning_rate: float
+    rate: float
     wanted: Wanted
     last: int | None = None
 
 
 @dataclass(frozen=True)
-class EvaluateTask:
-    """Count right and wrong answers of a model on some rows.
+class ProfileTask:
+    """Ask a client what there is, before anything is measured or trained.
 
     Args:
-        id: whose turn it is; client "" for rows that are the server's.
-        part: the server's validation or test rows, or the client's own test rows.
+        id: the run and the client.
+    """
+
+    id: TaskId
+
+
+@dataclass(frozen=True)
+class EvaluateTask:
+    """Count a client's right and wrong answers on its own test rows.
+
+    Args:
+        id: whose turn it is.
         download: the model; None for the client's own, as its last training left it.
+    """
+
+    id: TaskId
+    download: Download | None
+
+
+@dataclass(frozen=True)
+class ExamineTask:
+    """Count the answers of the server's model on rows of its own; it never goes to a client.
+
+    Args:
+        id: the round; its client is "".
+        part: which of the server's rows.
+        download: the model.
         start: first row of the part.
         stop: one past the last row.
     """
 
     id: TaskId
-    part: Literal["validation", "test", "client"]
-    download: Download | None
+    part: Literal["validation", "test"]
+    download: Download
     start: int
     stop: int
 
 
-Task: TypeAlias = TrainTask | ProbeTask | EvaluateTask
+Task: TypeAlias = ProfileTask | ProbeTask | TrainTask | EvaluateTask
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a client tells of itself; None for what it does not agree to tell.
+
+    Args:
+        id: the task's.
+        examples: number of training examples.
+        test_examples: number of test examples of its own.
+        label_counts: training examples of each label; with noise, rounded, where that is
+            asked for.
+    """
+
+    id: TaskId
+    examples: int | None = None
+    test_examples: int | None = None
+    label_counts: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -193,47 +236,25 @@ class Measured:
 
 @dataclass(frozen=True)
 class Counted:
-    """Answers of a model on some rows.
+    """How well a model answered on some rows.
 
     Args:
         id: the task's.
-        confusion: (classes, classes) int64, rows by true label, columns by answer; (1, 2) where
-            labels are not to be told apart, right answers and all; of a language model (2,),
-            tokens predicted rightly and all.
+        counts: by label, or where labels are not to be told apart of all, or of tokens.
         loss: sum of the losses over the rows.
     """
 
     id: TaskId
-    confusion: Tensor
+    counts: Counts
     loss: float
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that came to nothing, and why."""
+    """The reason why a task gave no result."""
 
     id: TaskId
     reason: str
 
 
-Answer: TypeAlias = Update | Measured | Counted | Failure
-
-
-class Engine(Protocol):
-    """Carries tasks to clients and brings their answers back."""
-
-    def roster(self) -> Mapping[str, int]:
-        """Return the clients that can be asked, with their number of training examples."""
-
-    def run(self, tasks: Iterable[Task]) -> Iterator[Answer]:
-        """Yield one answer for each task, in the order of the tasks, read as they are needed."""
-
-    def commit(self, *trained: Mapping[str, int]) -> None:
-        """Keep, of what clients store, only what the states that are kept need.
-
-        Args:
-            trained: of each state, client -> the last finished round in which it trained.
-        """
-
-    def close(self) -> None:
-        """Free what the engine holds."""
+Answer: TypeAlias = Profile | Measured | Update | Counted | Failure

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 from safetensors.torch import load, save
 from torch import Tensor
@@ -12,14 +12,19 @@ from polyrank.errors import MessageError
 from polyrank.formats import FORMAT, VERSION, check_format
 from polyrank.lora.alignment import all_aligned
 from polyrank.lora.base_change import flatten_patch, unflatten_patch
+from polyrank.lora.factors import Tensors
+from polyrank.protocol.counts import Confusion, Correct, CorrectTokens, Counts
 from polyrank.protocol.messages import (
     Answer,
     Counted,
     Download,
     EvaluateTask,
+    ExamineTask,
     Failure,
     Measured,
     ProbeTask,
+    Profile,
+    ProfileTask,
     Task,
     TaskId,
     TrainTask,
@@ -27,14 +32,29 @@ from polyrank.protocol.messages import (
     Wanted,
 )
 
+Message: TypeAlias = Task | ExamineTask | Answer
+
 _TYPES = {
-    t.__name__: t for t in (TrainTask, ProbeTask, EvaluateTask, Update, Measured, Counted, Failure)
+    t.__name__: t
+    for t in (
+        ProfileTask,
+        ProbeTask,
+        TrainTask,
+        EvaluateTask,
+        ExamineTask,
+        Profile,
+        Measured,
+        Update,
+        Counted,
+        Failure,
+    )
 }
+_COUNTS = {t.__name__: t for t in (Correct, CorrectTokens)}
 
 NAMED = frozenset({"features", "observed"})  # fields that are tensors by name
 
 
-def pack(message: Task | Answer) -> bytes:
+def pack(message: Message) -> bytes:
     """Write a message; tensors as safetensors, all else as JSON in the header."""
     tensors: dict[str, Tensor] = {}
     fields: dict[str, Any] = {}
@@ -46,8 +66,10 @@ def pack(message: Task | Answer) -> bytes:
             fields[name] = [value.base.since, value.base.version] if value.base else []
             tensors |= join_model(value.adapter, value.extras)
             tensors |= flatten_patch(value.base) if value.base else {}
-        elif isinstance(value, Tensor):
-            tensors[f"tensor/{name}"] = value
+        elif isinstance(value, Confusion):
+            tensors["confusion"] = value.counts
+        elif isinstance(value, Correct | CorrectTokens):
+            fields[name] = [type(value).__name__, value.right, value.all]
         elif isinstance(value, Wanted):
             fields[name] = asdict(value)
         elif name == "slots" and value is not None:
@@ -70,7 +92,7 @@ def pack(message: Task | Answer) -> bytes:
     return data
 
 
-def unpack(data: bytes) -> Task | Answer:
+def unpack(data: bytes) -> Message:
     """Undo ``pack``; what the fields hold is for the guards to judge.
 
     Raises:
@@ -87,7 +109,7 @@ def unpack(data: bytes) -> Task | Answer:
         ) from error
 
 
-def _unpacked(data: bytes) -> Task | Answer:
+def _unpacked(data: bytes) -> Message:
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])["__metadata__"]
     known = header.get("format")
@@ -109,8 +131,14 @@ def _unpacked(data: bytes) -> Task | Answer:
     if "wanted" in fields:
         wanted = fields["wanted"]
         fields["wanted"] = Wanted(**{**wanted, "criteria": tuple(wanted["criteria"])})
-    for name, tensor in tensors.items():
-        if name.startswith("tensor/"):
-            fields[name.removeprefix("tensor/")] = tensor
-    message: Task | Answer = _TYPES[header["type"]](**fields)
+    if header["type"] == "Counted":
+        fields["counts"] = _counts(fields.get("counts"), tensors)
+    message: Message = _TYPES[header["type"]](**fields)
     return message
+
+
+def _counts(told: list[Any] | None, tensors: Tensors) -> Counts:
+    if told is None:
+        return Confusion(tensors["confusion"])
+    kind, right, whole = told
+    return _COUNTS[kind](right, whole)

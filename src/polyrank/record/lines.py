@@ -59,7 +59,7 @@ class ProfileLine(Typed):
 
     event: Literal["profile"] = "profile"
     client: str
-    examples: Examples
+    examples: Examples | None = None
     label_counts: Sequence[Count]
     cap: Count | None
     criteria: Mapping[str, Number]

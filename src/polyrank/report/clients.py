@@ -29,7 +29,7 @@ def label_names(run: Run, count: int) -> list[str]:
 
 
 def _lead(profiles: Sequence[ProfileLine], known: Sequence[ProfileLine]) -> str:
-    sizes = [profile.examples.train for profile in profiles]
+    sizes = [profile.examples.train for profile in profiles if profile.examples]
     text = f"{plural(len(profiles), 'client')}"
     if sizes:
         low, high = number(min(sizes)), number(max(sizes))
@@ -102,8 +102,9 @@ def _dominant(profile: ProfileLine) -> tuple[int, float]:
 
 
 def _sizes(profiles: Sequence[ProfileLine]) -> list[Part]:
-    sizes = {p.client: p.examples.model_dump() for p in profiles}
-    ordered = sorted(profiles, key=lambda p: sum(sizes[p.client].values()), reverse=True)
+    told = [profile for profile in profiles if profile.examples]
+    sizes = {p.client: p.examples.model_dump() for p in told if p.examples}
+    ordered = sorted(told, key=lambda p: sum(sizes[p.client].values()), reverse=True)
     used = dict.fromkeys(part for p in ordered for part, many in sizes[p.client].items() if many)
     if not used:
         return []

@@ -51,4 +51,5 @@ def _ranks(run: Run, profile: ProfileLine, modules: Sequence[str]) -> list[Cell]
 
 def _evidence(profile: ProfileLine, criteria: Sequence[str]) -> list[Cell]:
     values = [profile.criteria.get(name) for name in criteria]
-    return [profile.cap, profile.score, profile.reason or None, *values, profile.examples.train]
+    examples = profile.examples.train if profile.examples else None
+    return [profile.cap, profile.score, profile.reason or None, *values, examples]

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from polyrank import datasets
-from polyrank.client.training import choose_device, count_answers
 from polyrank.datasets import Data
 from polyrank.datasets.load import kind_of
 from polyrank.disk.outside import as_written
 from polyrank.errors import DataError
+from polyrank.learning.counting import count_answers
+from polyrank.learning.forward import choose_device
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.encoding import check_labels, encode
 from polyrank.runs.export import read_trained

@@ -19,11 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from polyrank.client.adapting import wrap
 from polyrank.disk.checkpoint import ClientStore, load_tensors
 from polyrank.disk.files import write_whole
 from polyrank.disk.outside import as_written, read_object
 from polyrank.errors import AdapterError, RunFolderError, SettingsError, nearest
+from polyrank.learning.adapting import wrap
 from polyrank.lora.factors import Adapter, Tensors
 from polyrank.models import MODELS
 from polyrank.models.packed import packed_modules

@@ -1,4 +1,4 @@
-"""From settings to all that a run needs: data, split, frozen base, workload."""
+"""From settings to what server and clients start from: data, split, frozen base."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polyrank.client.adapting import trained_parts
-from polyrank.client.trainer import Workload
-from polyrank.client.training import choose_device, fit
+from polyrank.client.site import Site
 from polyrank.datasets import Data
+from polyrank.engines.crew import Crew
 from polyrank.errors import SettingsError
-from polyrank.inputs.arrays import ExampleSet
+from polyrank.inputs.arrays import ExampleSet, Rows
+from polyrank.learning.adapting import trained_parts
+from polyrank.learning.blueprint import Blueprint
+from polyrank.learning.forward import choose_device
+from polyrank.learning.training import fit
 from polyrank.lora.alignment import all_aligned
 from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
 from polyrank.lora.shapes import ModuleShape
@@ -36,40 +39,63 @@ from polyrank.runs.encoding import check_labels, check_several, cut_texts, encod
 from polyrank.runs.loading import load_split
 from polyrank.runs.packed_base import check_packed
 from polyrank.seeding import derive
+from polyrank.server.examiner import ServerRows
 from polyrank.settings.ranges import module_ranges
 from polyrank.settings.schema import Settings, TrainingSettings
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What a run starts from.
+class ServerSide:
+    """What the server of a run starts from; of the clients' data there is nothing in it.
 
     Args:
-        data: the data set.
-        splits: who holds which rows.
-        workload: for the engine.
+        blueprint: of the model.
+        rows: its own validation and test rows.
         shapes: the adapted modules.
         extras: the extras of the base model.
         buffers: those of them that are statistics, such as batch norm's, and no parameters.
+        label_names: by label.
         drawn: names of a pre-trained model's weights that nothing has given a value but the seed;
             empty if the base was known already.
         texts: how many texts there are and how many were cut at ``max_length`` tokens; None
             where the examples are no texts.
+        fingerprint: of the data that the run begins with, to notice other data on resume.
     """
 
-    data: Data
-    splits: Splits
-    workload: Workload
+    blueprint: Blueprint
+    rows: ServerRows
     shapes: Mapping[str, ModuleShape]
     extras: Tensors
-    buffers: frozenset[str] = frozenset()
-    drawn: Sequence[str] = ()
-    texts: Mapping[str, int] | None = None
+    buffers: frozenset[str]
+    label_names: Sequence[str]
+    drawn: Sequence[str]
+    texts: Mapping[str, int] | None
+    fingerprint: str
 
     @property
     def base_parameters(self) -> int:
         """Numbers in the base model."""
-        return count_numbers(self.workload.base)
+        return count_numbers(self.blueprint.base)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Both sides of a federation whose data lie on this machine.
+
+    Args:
+        server: what the server has.
+        sites: client -> what it has.
+        store: folder for what clients keep, or None.
+    """
+
+    server: ServerSide
+    sites: Mapping[str, Site]
+    store: Path | None
+
+    @property
+    def crew(self) -> Crew:
+        """All that a process needs to stand in for any client, or for the server."""
+        return Crew(self.server.blueprint, self.sites, self.store, self.server.rows)
 
 
 def prepare(
@@ -79,7 +105,7 @@ def prepare(
     start: Adapter | None = None,
     cache: Path | None = None,
 ) -> Prepared:
-    """Load the data, make the frozen base, and put together the workload.
+    """Load the data, make the frozen base, and give each side what is its own.
 
     Args:
         settings: of the run.
@@ -95,7 +121,7 @@ def prepare(
     data, splits = load_split(settings)
     encoded = encode(settings, data.train_x, data.train_y, cache)
     tested = encode(settings, data.test_x, data.test_y, cache)
-    train = encoded.examples
+    train, test = encoded.examples, tested.examples
     check_labels(data, train)
     check_several(data, train)
     classes = len(data.label_names)
@@ -112,23 +138,36 @@ def prepare(
     _check_modules(settings, parts.shapes)
     if settings.init_adapter and start is None:
         start = first_adapter(settings, parts.shapes)
-    workload = Workload(
-        settings=settings,
-        base=all_aligned(read_weights(model)),
-        train=train,
-        test=tested.examples,
-        validation=torch.from_numpy(splits.validation),
-        clients={
-            c.name: (torch.from_numpy(c.train), torch.from_numpy(c.test)) for c in splits.clients
-        },
-        store=store,
-        classes=classes,
-        start=start,
-    )
+    weights = all_aligned(read_weights(model))
     extras = find_extras(model, parts.shapes, parts.extras)
-    buffers = frozenset(extras.keys() & dict(model.named_buffers()).keys())
-    texts = cut_texts(encoded, tested)
-    return Prepared(data, splits, workload, parts.shapes, extras, buffers, drawn, texts)
+    server = ServerSide(
+        blueprint=Blueprint(settings, weights, train.input_shape, classes, start),
+        rows={
+            "validation": Rows(train, torch.from_numpy(splits.validation)),
+            "test": Rows(test, torch.arange(len(test))),
+        },
+        shapes=parts.shapes,
+        extras=extras,
+        buffers=frozenset(extras.keys() & dict(model.named_buffers()).keys()),
+        label_names=data.label_names,
+        drawn=drawn,
+        texts=cut_texts(encoded, tested),
+        fingerprint=fingerprint(data),
+    )
+    return Prepared(server, sites_of(settings, splits, train), store)
+
+
+def sites_of(settings: Settings, splits: Splits, train: ExampleSet) -> dict[str, Site]:
+    """Give each simulated client its rows, and a secret that is drawn so that runs repeat."""
+    return {
+        client.name: Site(
+            Rows(train, torch.from_numpy(client.train)),
+            Rows(train, torch.from_numpy(client.test)),
+            secret=derive(settings.seed, "count noise", client.name),
+            tells=frozenset(settings.profile),
+        )
+        for client in splits.clients
+    }
 
 
 def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, Factors]:

@@ -14,9 +14,19 @@ import torch
 from torch import Tensor
 
 from polyrank.lora.factors import Adapter, Factors, Tensors
-from polyrank.protocol.messages import Counted, Measured, ProbeTask, TaskId, TrainTask, Update
+from polyrank.protocol.counts import Confusion, Correct, CorrectTokens
+from polyrank.protocol.messages import (
+    Counted,
+    Measured,
+    ProbeTask,
+    Profile,
+    TaskId,
+    TrainTask,
+    Update,
+)
 
 NONE: Mapping[str, int] = MappingProxyType({})
+COUNTS = ("Confusion", "Correct", "CorrectTokens")
 LARGEST = 1e100  # of a measured number: squares and their sums over clients stay finite
 ROUNDING = 1e-9  # of ratios that should fall and sum to 1 at most
 
@@ -76,27 +86,65 @@ def probe_refusal(
     )
 
 
+def profile_refusal(profile: Profile, id: TaskId, classes: int) -> str | None:
+    """Return why what a client tells of itself cannot be used, or None if it can.
+
+    Args:
+        profile: what came back.
+        id: of the task.
+        classes: number of labels.
+    """
+    if profile.id != id:
+        return f"answers {_short(profile.id)}, expected {id}"
+    for name, least in (("examples", 1), ("test_examples", 0)):
+        value = getattr(profile, name)
+        if value is not None and not (type(value) is int and least <= value < 2**53):
+            return f"{_short(value)} {name}: expected a whole number from {least} up"
+    counts = profile.label_counts
+    if counts is None:
+        return None
+    good = isinstance(counts, list | tuple) and len(counts) == classes
+    if not good or not all(type(n) is int and 0 <= n < 2**53 for n in counts):
+        return f"label counts {_short(counts)}: expected {classes} whole numbers from 0 up"
+    return None
+
+
 def count_refusal(counted: Counted, id: TaskId, rows: int) -> str | None:
     """Return why counted answers cannot be used, or None if they can.
 
     Args:
-        counted: what came back, in one of the forms of ``Counted``.
+        counted: what came back.
         id: of the task.
         rows: how many rows were to be answered.
     """
     if counted.id != id:
         return f"answers {_short(counted.id)}, expected {id}"
-    counts = counted.confusion
-    reason = _plainness(counts)
-    if reason or counts.dtype != torch.int64:
-        return f"counts: {reason or counts.dtype}: expected int64"
-    pair, square = counts.shape in ((2,), (1, 2)), counts.dim() == 2 and len(set(counts.shape)) == 1
-    if not (square or pair) or (counts < 0).any():
-        return f"counts {tuple(counts.shape)}: expected (classes, classes), (1, 2) or (2,)"
-    right, told = (counts.diag().sum(), counts.sum()) if square else counts.flatten()
-    if not 0 < int(told) >= int(right) or (counts.dim() == 2 and int(told) != rows):
-        return f"{int(right)} right of {int(told)} answers: expected {rows} rows"
-    return None if _is_number(counted.loss) else f"loss {_short(counted.loss)}: expected a number"
+    if not _is_number(counted.loss):
+        return f"loss {_short(counted.loss)}: expected a number"
+    counts = counted.counts
+    if type(counts) is Confusion:
+        reason = _confusion_refusal(counts.counts)
+        if reason:
+            return reason
+        counts = counts.correct
+    if not isinstance(counts, Correct | CorrectTokens):
+        return f"counts {_short(type(counts))}: expected {', '.join(COUNTS)}"
+    right, told = counts.right, counts.all
+    if not (type(right) is type(told) is int and 0 <= right <= told and 0 < told < 2**53):
+        return f"{_short(right)} right of {_short(told)}: expected whole numbers, not 0 of 0"
+    if type(counts) is Correct and told != rows:
+        return f"{right} right of {told} answers: expected {rows} rows"
+    return None
+
+
+def _confusion_refusal(came: object) -> str | None:
+    reason = _plainness(came)
+    if reason or not isinstance(came, Tensor) or came.dtype != torch.int64:
+        return f"counts: {reason or _short(getattr(came, 'dtype', came))}: expected int64"
+    square = came.dim() == 2 and came.shape[0] == came.shape[1]
+    if not square or (came < 0).any():
+        return f"counts {tuple(came.shape)}: expected (classes, classes) from 0 up"
+    return None
 
 
 def _cost_refusal(answer: Update | Measured) -> str | None:

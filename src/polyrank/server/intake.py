@@ -1,4 +1,4 @@
-"""What a round's answers go through on their way into the next model.
+"""The one way by which a client's update enters the next model.
 
 Each is judged by the guards and folded as it comes, so that memory does not grow with the number
 of clients. What is finite and huge is caught by a bound: an update whose numbers have a root mean
@@ -11,7 +11,7 @@ training that diverges, not a defence against clients that lie within the bound.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from polyrank.aggregators.aggregator import Fold, ServerModel
 from polyrank.lora.alignment import aligned
 from polyrank.lora.factors import ALL, Adapter, Factors, Tensors
 from polyrank.protocol.messages import TrainTask, Update
-from polyrank.server.round_record import Turn
+from polyrank.server.guards import NONE
+from polyrank.server.round_record import Turn, turn_of
 
 SUSPECT = 10.0  # times the median; far above what honest updates reach, which share a start
 
@@ -78,11 +79,13 @@ class Intake:
         fold: of the aggregator.
         model: the server's, which the clients were sent parts of.
         bound: how many times as large as the others' an update may be; 0 for any size.
+        observes: whether an update must hold what the allocator's observer gives.
     """
 
     fold: Fold[Any]
     model: ServerModel
     bound: float
+    observes: bool = False
     _turns: list[Turn] = field(default_factory=list)
     _sizes: dict[int, float] = field(default_factory=dict)
     _waiting: dict[int, tuple[Update, float]] = field(default_factory=dict)
@@ -90,18 +93,31 @@ class Intake:
     def __post_init__(self) -> None:
         self._sums = self.fold.init(self.model)
 
-    def take(self, task: TrainTask, turn: Turn, answer: object) -> None:
-        """Fold an update that the guards have let through, or let it wait; keep its turn.
+    def take(
+        self,
+        task: TrainTask,
+        answer: object,
+        expected: Adapter,
+        most: float,
+        cut: Mapping[str, int] = NONE,
+    ) -> Turn:
+        """Judge one answer; fold it if it is good, or let it wait if it is large.
 
         Args:
             task: what the client was asked.
-            turn: the guards' judgement.
             answer: what came back.
+            expected: has the names, shapes, types and slots that its adapter must have.
+            most: how many training examples the client may say that it holds.
+            cut: module -> the smaller number of slots to which its client may have cut it.
+
+        Returns:
+            what the guards made of it; ``finish`` may still refuse what is too large.
         """
+        turn = turn_of(task, answer, expected, most, cut, observes=self.observes)
         place = len(self._turns)
         self._turns.append(turn)
         if not turn.accepted or not isinstance(answer, Update):
-            return
+            return turn
         slots = {m: f.slots for m, f in answer.adapter.items()}
         sent = self._size({m: self.model.adapter[m].take(s) for m, s in slots.items()}, task)
         own = self._sizes[place] = self._size(answer.adapter, task, answer.extras)
@@ -109,6 +125,7 @@ class Intake:
             self._waiting[place] = answer, sent
         else:
             self._sums = self.fold.add(self._sums, answer)
+        return turn
 
     def finish(self) -> Taken:
         """Judge what waited, and fold of it what is within the bound."""

@@ -1,11 +1,13 @@
 """Metrics of a classifier, from its confusion counts, and of a language model."""
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import add
 
-import torch
 from torch import Tensor
 
 from polyrank.judging import perplexity
+from polyrank.protocol.counts import Confusion, Correct, CorrectTokens, Counts
 from polyrank.protocol.messages import Counted
 
 
@@ -32,35 +34,32 @@ def classification_metrics(confusion: Tensor, loss: float) -> dict[str, float]:
     }
 
 
-def token_metrics(counts: Tensor, loss: float) -> dict[str, float]:
+def token_metrics(counts: CorrectTokens, loss: float) -> dict[str, float]:
     """Compute perplexity, exp(loss), the mean loss in nats, and the accuracy of single tokens.
 
     Args:
-        counts: (2,) tokens predicted rightly, and all that were to be predicted.
+        counts: of the tokens that were to be predicted.
         loss: sum of the losses over these tokens.
     """
-    right, tokens = counts.tolist()
-    mean = loss / tokens
-    return {"perplexity": perplexity(mean), "loss": mean, "accuracy": right / tokens}
+    mean = loss / counts.all
+    return {"perplexity": perplexity(mean), "loss": mean, "accuracy": counts.right / counts.all}
 
 
-def metrics_of(counts: Tensor, loss: float) -> dict[str, float]:
-    """Compute the metrics of a classifier's confusion counts, or of a language model's (2,).
-
-    Of a classifier's ``right_and_all`` (1, 2) there are accuracy and loss alone.
-    """
-    if counts.dim() == 1:
-        return token_metrics(counts, loss)
-    if counts.shape == (1, 2):
-        right, rows = counts[0].tolist()
-        return {"accuracy": right / rows, "loss": loss / rows}
-    return classification_metrics(counts, loss)
+def metrics_of(counts: Counts, loss: float) -> dict[str, float]:
+    """Compute the metrics of counted answers; accuracy and loss alone of ``Correct``."""
+    match counts:
+        case Confusion():
+            return classification_metrics(counts.counts, loss)
+        case Correct():
+            return {"accuracy": counts.right / counts.all, "loss": loss / counts.all}
+        case CorrectTokens():
+            return token_metrics(counts, loss)
 
 
 def pooled_metrics(blocks: Iterable[Counted]) -> dict[str, float] | None:
-    """Sum blocks of counts and compute their metrics; None if there are no rows."""
+    """Add up counts of one kind and compute their metrics; None if there are no rows."""
     counted = list(blocks)
     if not counted:
         return None
-    confusion = torch.stack([block.confusion for block in counted]).sum(0)
-    return metrics_of(confusion, sum(block.loss for block in counted))
+    counts = reduce(add, (block.counts for block in counted))
+    return metrics_of(counts, sum(block.loss for block in counted))

@@ -22,7 +22,7 @@ from polyrank.lora.factors import prefix
 from polyrank.lora.shapes import ModuleShape
 from polyrank.plain import one_line
 from polyrank.protocol.messages import NOTHING, Measured, Wanted
-from polyrank.server.federation import Observed, Plan, Sent
+from polyrank.server.state import Observed, Plan, Sent
 from polyrank.settings.ranges import cut_of, module_ranges, unusable_ranks
 from polyrank.settings.schema import Settings
 

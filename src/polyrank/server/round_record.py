@@ -102,3 +102,8 @@ def brief(reason: object) -> str:
     """Return a client's own words, cut where they are longer than any reason is."""
     text = str(reason)
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
+
+
+def instead(answer: object) -> str:
+    """Say what came instead of an answer: a failure's reason, or a message of another type."""
+    return brief(getattr(answer, "reason", f"sent {type(answer).__name__}"))

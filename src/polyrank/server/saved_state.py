@@ -11,7 +11,7 @@ from polyrank.aggregators.aggregator import ServerModel
 from polyrank.disk.checkpoint import join_model, split_model
 from polyrank.lora.base_change import BaseChange
 from polyrank.lora.factors import Tensors, is_prefix, prefix
-from polyrank.server.federation import ServerState
+from polyrank.server.state import ServerState
 
 _OBSERVED = TypeAdapter(dict[str, dict[str, tuple[list[int], list[float]]]])
 _COUNTS = TypeAdapter(tuple[int, dict[str, int], int])

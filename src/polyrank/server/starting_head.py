@@ -12,7 +12,8 @@ from polyrank.head_inits.feature_sums import find_head, head_of, unpacked
 from polyrank.head_inits.head_init import FeatureSums, HeadInit, without_bias
 from polyrank.lora.factors import Tensors
 from polyrank.protocol.messages import Wanted
-from polyrank.server.federation import Federation, ServerState
+from polyrank.server.measuring import Measuring
+from polyrank.server.state import ServerState
 from polyrank.settings.schema import Settings
 
 
@@ -30,31 +31,22 @@ class StartingHead:
     name: str
     trained: bool
 
-    def made(
-        self, federation: Federation, state: ServerState
-    ) -> tuple[dict[str, Tensor], dict[str, int]]:
+    def made(self, measuring: Measuring, state: ServerState) -> dict[str, Tensor]:
         """Let every client sum up its features, one after the other.
 
         Returns:
-            the head's tensors as the extras of ``state`` have them, and what it cost: bytes both
-            ways, the most that one client sent, and no optimiser steps.
+            the head's tensors as the extras of ``state`` have them.
 
         Raises:
             TrainingError: the sums give no finite head, as with features near 0 or out of scale.
         """
         wanted = Wanted(head=self.name, products=self.by.products)
-        ranks, cost = self._ranks(state), {"up": 0, "down": 0, "steps": 0, "most": 0}
         sums: FeatureSums | None = None
         sizes: dict[str, float] = {}
-        for measured in federation.probe(state, ranks, wanted):
+        for measured in measuring.measured(state, self._ranks(state), wanted):
             part = unpacked(measured.features)
             sums = part if sums is None else sums + part
             sizes[measured.id.client] = float(part.mean.abs().max())
-            cost["up"] += measured.nbytes
-            cost["most"] = max(cost["most"], measured.nbytes)
-            cost["down"] += federation.probe_download(
-                state, ranks, measured.id.client, wanted
-            ).nbytes
         assert sums is not None  # a federation has clients
         try:
             made = self._layer(sums, state.model.extras)
@@ -67,7 +59,7 @@ class StartingHead:
                 f"features of one scale, got {sizes[least]:.3g} (client {least!r}) to "
                 f"{sizes[most]:.3g} (client {most!r}) on average"
             )
-        return made, cost
+        return made
 
     def _ranks(self, state: ServerState) -> Mapping[str, int]:
         """Return the ranks at which features are taken; new factors change nothing."""

@@ -270,6 +270,10 @@ class Settings(Strict):
     """Seconds that a worker has for one task before it is replaced and another one does it again;
     an hour, so that a slow client is not taken for a dead one.
     """
+    round_timeout: PositiveFloat | None = None
+    """Seconds after which a round that has its quorum gives up the clients that have not answered;
+    left out, it waits for all. With it, bits repeat only as far as the same clients are in time.
+    """
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where clients train; `auto` takes a GPU if torch sees one. Only on `cpu` bits repeat."""
     trackers: list[Literal["tensorboard"]] = []
@@ -285,6 +289,11 @@ class Settings(Strict):
     norm_bound: NonNegativeFloat = 10.0
     """How many times as large as the round's median, and as what its client was sent, an update
     may be by its root mean square; 0 for any size. Honest ones share a start and stay far below 10.
+    """
+    profile: list[Literal["examples", "label_counts"]] = ["examples", "label_counts"]
+    """What each client tells of its data before round 1: how many examples it has to train on and
+    to test on, and how many of each label, with noise if `probe.epsilon` asks for it. Without
+    `examples`, models are not evaluated on the clients' own test rows.
     """
     base: str = "random"
     """Frozen weights: `random`, as the model is built, or a safetensors file of its state."""

@@ -1,9 +1,8 @@
-"""Local training and evaluation of one model on some rows."""
+"""Train one model on some rows."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,21 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyrank.errors import SettingsError, TrainingError
-from polyrank.inputs.arrays import ExampleSet, Inputs
+from polyrank.errors import TrainingError
+from polyrank.inputs.arrays import ExampleSet
 from polyrank.inputs.losses import calibrated, log_shares, predictions, targets
+from polyrank.learning.forward import answers, call_cost, casting
 from polyrank.settings.schema import TrainingSettings
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` takes a GPU where there is one.
-
-    Raises:
-        SettingsError: a GPU was asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @dataclass
@@ -122,40 +111,12 @@ def _check_finite(parameters: Sequence[nn.Parameter], loss: float, learning_rate
     )
 
 
-def call_cost(model: nn.Module, device: torch.device) -> float:
-    """Return what a call of a model costs beside its tokens, as a number of tokens.
-
-    Measured with a BERT of six layers on one thread of a CPU: 64 tokens at 11 million
-    multiplications a token. A GPU is busy only with whole batches.
-    """
-    if device.type != "cpu":
-        return 1e9
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    return 7e8 / max(1, sum(layer.in_features * layer.out_features for layer in layers))
-
-
 def _loss(logits: Tensor, labels: Tensor, prior: Tensor | None) -> Tensor:
     """Return the mean loss of the targets."""
     chosen = predictions(logits, labels)
     if prior is not None:
         chosen = calibrated(chosen, prior)
     return functional.cross_entropy(chosen, targets(labels))
-
-
-def casting(name: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context of automatic mixed precision of that name; ``"none"`` does nothing."""
-    if name == "none":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if name == "bf16" else torch.float16)
-
-
-def answers(model: nn.Module, inputs: Inputs, device: torch.device) -> Tensor:
-    """Return a model's logits; named inputs are the arguments of a Hugging Face model."""
-    if isinstance(inputs, Tensor):
-        logits: Tensor = model(inputs.to(device))
-    else:
-        logits = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits
-    return logits.float()
 
 
 def _epochs(
@@ -224,47 +185,3 @@ def make_optimizer(
         )
     kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, learning_rate, weight_decay=decay, fused=True)
-
-
-def count_answers(
-    model: nn.Module,
-    examples: ExampleSet,
-    rows: Tensor,
-    classes: int,
-    device: torch.device,
-    autocast: str = "none",
-) -> tuple[Tensor, float]:
-    """Count a model's answers on some rows, in evaluation mode.
-
-    Returns:
-        (classes, classes) int64 counts, rows by true label and columns by answer, or for
-        language modelling (2,), tokens predicted rightly and all; and the sum of the losses.
-    """
-    model.eval()
-    confusion = torch.zeros(classes * classes, dtype=torch.int64)
-    said = torch.zeros(2, dtype=torch.int64)
-    total = 0.0
-    with torch.inference_mode():
-        for places in examples.blocks(rows):
-            inputs, labels = examples.batch(places)
-            labels = labels.to(device)
-            with casting(autocast, device):
-                logits = answers(model, inputs, device)
-            logits, right = predictions(logits, labels), targets(labels)
-            total += float(functional.cross_entropy(logits, right, reduction="sum"))
-            if labels.dim() == 2:
-                said += torch.tensor([int((logits.argmax(dim=1) == right).sum()), len(right)])
-                continue
-            pairs = labels * classes + logits.argmax(dim=1)
-            confusion += torch.bincount(pairs.cpu(), minlength=classes * classes)
-    return said if said[1] else confusion.reshape(classes, classes), total
-
-
-def right_and_all(counts: Tensor) -> Tensor:
-    """Return of confusion counts (1, 2) only how many answers are right, and how many there are.
-
-    A language model's (2,) are that already.
-    """
-    if counts.dim() == 1:
-        return counts
-    return torch.stack([counts.diag().sum(), counts.sum()])[None]

@@ -6,11 +6,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from polyrank.client.training import call_cost, count_answers, fit
 from polyrank.errors import TrainingError
 from polyrank.inputs.arrays import Examples
 from polyrank.inputs.tokens import TokenExamples
-from polyrank.server.federation import learning_rate
+from polyrank.learning.counting import count_answers
+from polyrank.learning.forward import call_cost
+from polyrank.learning.training import fit
+from polyrank.server.rules import rate_factor
 from polyrank.settings.schema import TrainingSettings
 
 LABELS = np.array([0, 1, 0, 1, 1, 0, 1, 0])
@@ -199,8 +201,7 @@ def test_uint8_images_are_scaled_and_get_their_channels_first():
 )
 def test_learning_rate_schedules(schedule, expected):
     """Cosine: (1 + cos(pi (t - 1) / 4)) / 2, to three digits."""
-    settings = TrainingSettings(learning_rate=1.0, schedule=schedule)
-    rates = [learning_rate(settings, t, 4) for t in (1, 2, 3, 4)]
+    rates = [rate_factor(schedule, t, 4) for t in (1, 2, 3, 4)]
     assert rates == pytest.approx(expected, abs=5e-4)
 
 
@@ -227,7 +228,7 @@ def test_texts_in_parts_of_like_lengths_give_the_step_of_the_padded_batch(monkey
             lambda module, args, named: shapes.append([*named["input_ids"].shape]),
             with_kwargs=True,
         )
-        monkeypatch.setattr("polyrank.client.training.call_cost", lambda model, device: call_cost)
+        monkeypatch.setattr("polyrank.learning.training.call_cost", lambda model, device: call_cost)
         settings = TrainingSettings(optimizer="sgd", epochs=1, batch_size=8)
         generator = torch.Generator().manual_seed(2)
         fit(model, [*model.parameters()], texts, torch.arange(8), settings, 0.5, generator)
@@ -254,4 +255,4 @@ def test_answers_are_counted_by_true_label_and_answer():
         model.bias.copy_(torch.tensor([0.0, 5.0, 0.0]))
     rows = torch.arange(10)  # labels 0 1 2 0 1 2 0 1 2 0
     counts, _ = count_answers(model, examples, rows, 3, torch.device("cpu"))
-    assert counts.tolist() == [[0, 4, 0], [0, 3, 0], [0, 3, 0]]
+    assert counts.counts.tolist() == [[0, 4, 0], [0, 3, 0], [0, 3, 0]]

@@ -1,0 +1,114 @@
+"""The one model of a process, with what a task needs loaded into it, and trained from there."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import Generator, Tensor
+
+from polyrank.aggregators import AGGREGATORS
+from polyrank.aggregators.local_rule import LocalRule
+from polyrank.client.state import ClientState, Start
+from polyrank.disk.checkpoint import ClientStore
+from polyrank.inputs.arrays import Rows
+from polyrank.learning.blueprint import Blueprint
+from polyrank.learning.counting import count_answers
+from polyrank.learning.training import Outcome, fit
+from polyrank.lora.factors import ALL, Adapter
+from polyrank.peft_bridge import Bridge
+from polyrank.protocol.counts import Counts
+from polyrank.protocol.messages import EvaluateTask, ProbeTask, TaskId, TrainTask
+from polyrank.seeding import derive
+from polyrank.settings.schema import TrainingSettings
+
+
+class LoadedModel:
+    """The model of this process; every task loads what it needs and leaves nothing behind.
+
+    Args:
+        blueprint: of the model.
+        bridge: to the model.
+        store: folder for what clients keep, or None to keep nothing.
+    """
+
+    def __init__(self, blueprint: Blueprint, bridge: Bridge, store: Path | None) -> None:
+        self.blueprint = blueprint
+        self.settings = blueprint.settings
+        self.device = blueprint.device
+        self.bridge = bridge
+        shapes = {n: (s.d_in, s.d_out) for n, s in bridge.shapes.items()}
+        start = Start(self.settings.seed, shapes, blueprint.start)
+        self.state = ClientState(ClientStore(store) if store else None, start)
+        self.aggregator = AGGREGATORS.build(self.settings.aggregator)
+
+    def load(self, task: TrainTask | ProbeTask) -> LocalRule:
+        """Load what was sent, and what the client has itself, into the model."""
+        probing = isinstance(task, ProbeTask)
+        round = task.id.round + probing
+        rule = self.aggregator.local(round)
+        came = task.download
+        adapter = self.state.completed(came.adapter, rule, task.id.client, round, task.last)
+        frozen: Adapter = {}
+        if isinstance(task, TrainTask) and task.slots is not None:
+            frozen = {m: f.without(task.slots[m]) for m, f in adapter.items()}
+            adapter = {m: f.take(task.slots[m]) for m, f in adapter.items()}
+        self.bridge.load(
+            adapter,
+            came.extras,
+            frozen=frozen,
+            trains=ALL if probing else rule.trains,
+            change=self.state.base(came.base, keep=not probing),
+        )
+        return rule
+
+    def fit(
+        self,
+        task: TrainTask | ProbeTask,
+        rows: Rows,
+        training: TrainingSettings,
+        schedule: Iterable[Sequence[Tensor]] | None = None,
+    ) -> Outcome:
+        """Load a task's model and train it on some rows.
+
+        Args:
+            task: what to start from.
+            rows: to train on.
+            training: how.
+            schedule: batches of places in ``rows`` in place of epochs, without the penalty.
+        """
+        rule = self.load(task)
+        pairs, added = self.bridge.factor_pairs, None if schedule else rule.penalty
+        return fit(
+            self.bridge.model,
+            self.bridge.trainable(),
+            rows.examples,
+            rows.numbers,
+            training,
+            training.learning_rate * task.rate,
+            Generator().manual_seed(self.seed("batches", task.id)),
+            head=self.bridge.extra_parameters(),
+            schedule=schedule,
+            penalty=(lambda: added(pairs())) if added else None,
+        )
+
+    def evaluate(self, task: EvaluateTask, rows: Rows) -> tuple[Counts, float]:
+        """Count the answers of a model that was sent, or of the client's own, on some rows."""
+        download, id = task.download, task.id
+        if download is None:
+            adapter, extras = self.state.own(id.client, id.round)
+            change = self.state.own_base(id.round - 1) if self.aggregator.changes_base else {}
+        else:
+            adapter, extras = download.adapter, download.extras
+            change = download.base.totals if download.base else {}
+        self.bridge.load(adapter, extras, change=change)
+        return count_answers(
+            self.bridge.model,
+            rows.examples,
+            rows.numbers,
+            self.blueprint.classes,
+            self.device,
+            self.settings.training.autocast,
+        )
+
+    def seed(self, purpose: str, id: TaskId) -> int:
+        """Return the seed of what a task draws for one purpose."""
+        return derive(self.settings.seed, purpose, id.round, id.client, id.attempt)

@@ -1,0 +1,32 @@
+"""What one client has, and nobody else: its rows, a secret, and what it agrees to tell."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from polyrank.inputs.arrays import Rows
+
+Telling: TypeAlias = Literal["examples", "label_counts"]
+EVERYTHING: frozenset[Telling] = frozenset({"examples", "label_counts"})
+
+
+@dataclass(frozen=True)
+class Site:
+    """One client's own side of a run.
+
+    Args:
+        train: its training rows.
+        test: its own test rows.
+        secret: seeds the noise on what it tells; whoever knows it can take the noise off.
+        tells: what of its profile it agrees to send.
+    """
+
+    train: Rows
+    test: Rows
+    secret: int
+    tells: frozenset[Telling] = EVERYTHING
+
+    def noise(self) -> np.random.Generator:
+        """Return the source of its noise, always from the start: the same noise each time."""
+        return np.random.default_rng(self.secret)

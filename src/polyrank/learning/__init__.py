@@ -1,0 +1,1 @@
+"""One model in one process: built, wrapped, trained, and its answers counted."""

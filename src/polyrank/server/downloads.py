@@ -1,0 +1,49 @@
+"""What a client is sent, and what it must send back."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from polyrank.aggregators.aggregator import ServerModel
+from polyrank.aggregators.local_rule import LocalRule, slots_sent
+from polyrank.lora.factors import Adapter
+from polyrank.protocol.messages import Download
+from polyrank.server.state import ServerState
+
+
+def download_for(
+    state: ServerState,
+    client: str,
+    slots: Mapping[str, Tensor],
+    rule: LocalRule,
+    *,
+    current: bool,
+) -> Download:
+    """Cut a client's slots out of the global model, with what its base lacks.
+
+    Args:
+        state: whose model is the global one.
+        client: who is sent it.
+        slots: module -> the slots (r,) that it works with.
+        rule: of the round; says which factors are sent.
+        current: the client took part in the round before, with these slots.
+    """
+    adapter = slots_sent(state.model.adapter, slots, rule, current=current)
+    # who trained in a round has the base of the round before
+    since = max(0, state.trained.get(client, 1) - 1)
+    base = state.model.base.patch(since) if state.model.base else None
+    return Download(adapter, state.model.extras, base)
+
+
+def whole(model: ServerModel) -> Download:
+    """Return all of a model, for somebody who has none of it."""
+    return Download(model.adapter, model.extras, model.base.whole() if model.base else None)
+
+
+def expected_back(adapter: Adapter, slots: Mapping[str, Tensor], rule: LocalRule) -> Adapter:
+    """Return factors of the names, shapes, types and slots that an update must have."""
+    return {
+        module: adapter[module].sized(own).only(rule.sends)
+        for module, own in slots.items()
+        if own.numel()
+    }

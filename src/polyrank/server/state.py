@@ -1,0 +1,51 @@
+"""What the server knows between two rounds, and that the next one depends on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from polyrank.aggregators.aggregator import ServerModel
+from polyrank.server_optimizers.optimizer import Memory
+
+Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
+# client -> module -> the numbers of its slots, and what was observed of each
+Observed: TypeAlias = Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float]]]]
+Sent: TypeAlias = Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """All that the next round depends on.
+
+    Args:
+        model: the global model.
+        plan: client -> module -> slots (r_k,).
+        round: rounds finished.
+        trained: client -> the last finished round in which its update was accepted.
+        planned: the round after which the plan was last changed.
+        observed: what the allocator's observer gave for the slots of the last round's clients.
+        sent: how many slots clients sent in the last round, where they may give some up.
+        memory: of the server's optimiser.
+        average: the exported average, if one is kept.
+        allocator: the allocator's own state, as JSON holds it.
+        suspect: the first update that was accepted though it was far larger than the others.
+    """
+
+    model: ServerModel
+    plan: Plan
+    round: int = 0
+    trained: Mapping[str, int] = field(default_factory=dict)
+    planned: int = 0
+    memory: Memory = field(default_factory=dict)
+    average: ServerModel | None = None
+    allocator: Any = None
+    observed: Observed = field(default_factory=dict)
+    sent: Sent = field(default_factory=dict)
+    suspect: str | None = None
+
+    @property
+    def exported(self) -> ServerModel:
+        """The model that is evaluated and exported."""
+        return self.average or self.model
