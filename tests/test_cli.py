@@ -79,8 +79,8 @@ def test_json_is_the_summary_and_nothing_else(run_folder, tmp_path):
         (["run", "examples/digits.toml", "--set", "model.hiden=[3]"], 2, "mean 'hidden'"),
         (["run", "examples/digits.toml", "--set", "partition.concentration=1"], 2, "concentration"),
         (["run", "examples/digits.toml", "--set", "data=npz:none.npz"], 1, "none.npz"),
-        (["run", "examples/digits.toml", "--set", "base=none.safetensors"], 2, "came nothing"),
-        (["run", "examples/digits.toml", "--set", "base=examples"], 2, "came a folder"),
+        (["run", "examples/digits.toml", "--set", "base=none.safetensors"], 2, "got nothing"),
+        (["run", "examples/digits.toml", "--set", "base=examples"], 2, "got a folder"),
         (["run", "examples/digits.toml", "--set", "name="], 2, "a name for the run's folder"),
         (["run", "examples/digits.toml", "--set", "ranks.caps.ten=1"], 2, "no client 'ten'"),
         (["run", "examples/digits.toml", "--set", "ranks.budget=0.5"], 2, "budget of 0.5"),
@@ -89,7 +89,7 @@ def test_json_is_the_summary_and_nothing_else(run_folder, tmp_path):
         (["run", "examples/digits.toml", "--control", "pool"], 2, "did you mean 'pooled'"),
         (["run", "--resume", "examples", "--control", "pooled"], 2, "with a settings file"),
         (["run", "--resume", "examples"], 1, "config.toml"),
-        (["run", "examples/digits.toml", "--out", "README.md"], 1, "empty, came a file"),
+        (["run", "examples/digits.toml", "--out", "README.md"], 1, "empty, got a file"),
         (["plan", "none.csv"], 1, "none.csv"),
         (["export", "examples", "--global", "--out", "x"], 1, "config.toml"),
         (["eval", "examples"], 1, "config.toml"),
@@ -138,7 +138,7 @@ def test_a_file_that_is_not_there_is_told_before_torch_is_imported(tmp_path, cha
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (1, 2)
-    assert "came nothing" in done.stderr
+    assert "got nothing" in done.stderr
 
 
 def run_in_a_terminal(folder: Path) -> None:

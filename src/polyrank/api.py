@@ -136,9 +136,9 @@ def _check_methods(settings: Settings) -> None:
     check_source(settings.data.source, settings.data.options)
     check_files(settings.data.source, settings.data.options)
     if settings.base != "random" and not Path(settings.base).is_file():
-        came = "a folder" if Path(settings.base).is_dir() else "nothing"
+        got = "a folder" if Path(settings.base).is_dir() else "nothing"
         raise SettingsError(
-            f"base = {settings.base!r}: expected 'random' or a file of safetensors, came {came} "
+            f"base = {settings.base!r}: expected 'random' or a file of safetensors, got {got} "
             f"(in {Path.cwd()})"
         )
     PARTITIONERS.build(settings.partition)

@@ -13,7 +13,7 @@
     ├── QuorumError           too few good updates came back in a round
     └── RunFolderError        a run folder cannot be written, read or resumed
 
-Messages say what was expected, what came, and where.
+Messages say what was expected, what it got, and where.
 """
 
 import difflib

@@ -86,7 +86,7 @@ def test_the_head_is_the_last_layer_that_has_a_logit_for_each_label():
         "head.out.bias": torch.zeros(3),
     }
     assert head_of(extras, 3, "lda") == "head.out"
-    with pytest.raises(SettingsError, match=r"for 4 labels .* came the extras .*head\.out\.bias"):
+    with pytest.raises(SettingsError, match=r"for 4 labels .* got the extras .*head\.out\.bias"):
         head_of(extras, 4, "lda")
 
 

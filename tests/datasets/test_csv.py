@@ -78,10 +78,10 @@ def test_texts_need_no_labels_and_are_chosen_by_name(written):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label": "lable"}, "expected a column 'lable' in the first line, came text, ask"),
-        ({"prompt": "ask"}, "expected a column 'completion' in the first line, came text, ask"),
+        ({"label": "lable"}, "expected a column 'lable' in the first line, got text, ask"),
+        ({"prompt": "ask"}, "expected a column 'completion' in the first line, got text, ask"),
         ({"text": "text", "prompt": "ask"}, "one column of texts, or prompt and .*'text' and 'ask"),
-        ({"group": "site"}, "expected a column 'site' in the first line, came text, ask"),
+        ({"group": "site"}, "expected a column 'site' in the first line, got text, ask"),
     ],
 )
 def test_columns_that_were_asked_for_must_be_there(written, options, message):
@@ -91,7 +91,7 @@ def test_columns_that_were_asked_for_must_be_there(written, options, message):
 
 def test_labels_are_in_both_files_or_in_none(written):
     test = written("text,label\na,0\n", "test.csv")
-    with pytest.raises(DataError, match=r"data\.csv: expected a column 'label' .* came text"):
+    with pytest.raises(DataError, match=r"data\.csv: expected a column 'label' .* got text"):
         csv(written("text\na\n"), test_path=test)
 
 
@@ -105,19 +105,19 @@ def test_gzip_windows_lines_byte_order_mark_and_blank_lines(written):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "expected a column 'text' in the first line, came nothing"),
-        ("a,b\n1,2\n", "expected a column 'text' in the first line, came a, b"),
-        ("text,text,label\n1,2,3\n", "expected a column 'text' .*, came it twice"),
-        ("text,label\n", "expected at least one row below the header, came none"),
-        ("text,label\na,0\nb\n", "line 3: expected 2 fields, came 1"),
-        ("text,label\na,0,9\n", "line 2: expected 2 fields, came 3"),
+        ("", "expected a column 'text' in the first line, got nothing"),
+        ("a,b\n1,2\n", "expected a column 'text' in the first line, got a, b"),
+        ("text,text,label\n1,2,3\n", "expected a column 'text' .*, got it twice"),
+        ("text,label\n", "expected at least one row below the header, got none"),
+        ("text,label\na,0\nb\n", "line 3: expected 2 fields, got 1"),
+        ("text,label\na,0,9\n", "line 2: expected 2 fields, got 3"),
         ("text,label\na,0\nb,\n", "column 'label': expected a label in every row, row 1"),
-        ("text,label\na,-1\nb,0\n", "column 'label': .* came -1 in row 0"),
-        ("text,label\na,123456789\n", "0 to 99,999 as labels, came 123456789 in row 0"),
+        ("text,label\na,-1\nb,0\n", "column 'label': .* got -1 in row 0"),
+        ("text,label\na,123456789\n", "0 to 99,999 as labels, got 123456789 in row 0"),
         ('text,label\na,0\n"b,0\nc,1\n', "after line 2: not valid CSV: unexpected end of data"),
-        ("sentence,label\na,0\n", "came sentence, label: name it with data.text"),
-        ("text;label\na, b;0\n", "'text' .*: expected commas between columns, came ';'"),
-        ("a\ttext\nb\tc\n", r"expected commas between columns, came '\\t'"),
+        ("sentence,label\na,0\n", "got sentence, label: name it with data.text"),
+        ("text;label\na, b;0\n", "'text' .*: expected commas between columns, got ';'"),
+        ("a\ttext\nb\tc\n", r"expected commas between columns, got '\\t'"),
         (
             b"text,label\nok,0\n\xe4,0\n",
             "line 3: expected UTF-8, .* perhaps of Latin-1 .*iconv",

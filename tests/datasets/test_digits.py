@@ -22,5 +22,5 @@ def test_the_first_digit_is_the_zero_of_the_scikit_learn_documentation():
 
 
 def test_an_argument_is_refused():
-    with pytest.raises(DataError, match="'digits': expected no argument, came 'big'"):
+    with pytest.raises(DataError, match="'digits': expected no argument, got 'big'"):
         digits("big")

@@ -67,30 +67,30 @@ def test_options_go_to_each_file(tmp_path):
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     files = [save(tmp_path / "x/a.npz", [0]), save(tmp_path / "y/a.npz", [0])]
-    with pytest.raises(DataError, match=r"x/a\.npz, .*y/a\.npz: .* came 'a' for each"):
+    with pytest.raises(DataError, match=r"x/a\.npz, .*y/a\.npz: .* got 'a' for each"):
         load(files, seed=0)
 
 
 def test_names_and_numbers_do_not_mix(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\nx,cat\n")
     (tmp_path / "b.csv").write_text("text,label\nz,0\n")
-    with pytest.raises(DataError, match=r"came numbers in .*b\.csv and names in .*a\.csv"):
+    with pytest.raises(DataError, match=r"got numbers in .*b\.csv and names in .*a\.csv"):
         load([f"{tmp_path}/a.csv", f"{tmp_path}/b.csv"], seed=0)
 
 
 def test_inputs_of_two_kinds_are_refused(tmp_path):
     floats = np.zeros((1, 2, 2))
     files = [save(tmp_path / "a.npz", [0]), save(tmp_path / "b.npz", [0], train_x=floats)]
-    with pytest.raises(DataError, match=r"a\.npz and .*b\.npz: .* came uint8 .* and float32"):
+    with pytest.raises(DataError, match=r"a\.npz and .*b\.npz: .* got uint8 .* and float32"):
         load(files, seed=0)
 
 
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ([], "expected at least one file, came none"),
+        ([], "expected at least one file, got none"),
         (["a.npz", "a.npz"], "'a.npz' is there twice"),
-        (["digits"], "expected .npz, .csv or .jsonl files, came 'digits'"),
+        (["digits"], "expected .npz, .csv or .jsonl files, got 'digits'"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused(sources, message):

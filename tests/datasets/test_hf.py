@@ -113,14 +113,14 @@ def test_conversations_lose_only_what_is_null(saved):
 @pytest.mark.parametrize(
     ("part", "options", "message"),
     [
-        ({"q": ["a"], "a": ["b"]}, {"prompt": "q"}, "expected a column 'completion', came q, a"),
+        ({"q": ["a"], "a": ["b"]}, {"prompt": "q"}, "expected a column 'completion', got q, a"),
         (PAIRS, {"input": "prompt", "prompt": "prompt"}, "one column of texts, or prompt and"),
-        ({"prompt": [CHAT], "completion": ["a"]}, {}, r"'prompt': expected texts, came List"),
+        ({"prompt": [CHAT], "completion": ["a"]}, {}, r"'prompt': expected texts, got List"),
         ({"prompt": ["a", "b"], "completion": ["c", None]}, {}, r"'completion': .* row 1 is null"),
         (
             {"messages": [CHAT, []]},
             {},
-            r"row 1: 'messages': expected a list of objects .* came \[\]",
+            r"row 1: 'messages': expected a list of objects .* got \[\]",
         ),
         ({"messages": [[{"role": "user", "content": None}], CHAT]}, {}, "row 0: 'messages'"),
     ],
@@ -131,7 +131,7 @@ def test_texts_that_cannot_be_used_are_named(saved, part, options, message):
 
 
 def test_labels_are_in_both_splits_or_in_none(saved):
-    with pytest.raises(DataError, match="expected a column 'label', came text"):
+    with pytest.raises(DataError, match="expected a column 'label', got text"):
         hf(saved(train={"text": ["a"]}, test={"text": ["a"], "label": [0]}))
 
 
@@ -157,14 +157,14 @@ def test_a_saved_format_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label": "lable"}, "expected a column 'lable', came text, label, user"),
-        ({"group": "site"}, "expected a column 'site', came text, label, user"),
-        ({"input": "image"}, "expected a column 'image', came"),
-        ({"input": "label"}, "column 'label': expected texts or images, came .*int64"),
-        ({}, "expected one column of texts or images, came text, user out of .* option input"),
-        ({"train_split": "all"}, "expected a split 'all', came train"),
-        ({"test_split": "dev"}, "expected a split 'dev', came train"),
-        ({"test_split": "train"}, "expected two splits, came 'train' to train and test"),
+        ({"label": "lable"}, "expected a column 'lable', got text, label, user"),
+        ({"group": "site"}, "expected a column 'site', got text, label, user"),
+        ({"input": "image"}, "expected a column 'image', got"),
+        ({"input": "label"}, "column 'label': expected texts or images, got .*int64"),
+        ({}, "expected one column of texts or images, got text, user out of .* option input"),
+        ({"train_split": "all"}, "expected a split 'all', got train"),
+        ({"test_split": "dev"}, "expected a split 'dev', got train"),
+        ({"test_split": "train"}, "expected two splits, got 'train' to train and test"),
     ],
 )
 def test_what_is_not_there_is_named(saved, options, message):
@@ -177,8 +177,8 @@ def test_what_is_not_there_is_named(saved, options, message):
     [
         ({"text": ["a", None], "label": [0, 1]}, "'text': .* row 1 is null"),
         ({"text": ["a", "b"], "label": [0, None]}, "'label': .* row 1 is null"),
-        ({"text": ["a", "b"], "label": [0.5, 1.0]}, "'label'.* came float64"),
-        ({"text": ["a", "b"], "label": [-1, -1]}, r"split without labels.* came -1 in row 0"),
+        ({"text": ["a", "b"], "label": [0.5, 1.0]}, "'label'.* got float64"),
+        ({"text": ["a", "b"], "label": [-1, -1]}, r"split without labels.* got -1 in row 0"),
     ],
 )
 def test_values_that_cannot_be_used_are_named(saved, part, message):
@@ -191,7 +191,7 @@ def test_images_of_two_sizes_are_refused(saved):
 
     images = [Pillow.fromarray(PIXELS[0]), Pillow.fromarray(PIXELS[1, :3])]
     features = Features({"image": Image(), "label": CLASSES})
-    with pytest.raises(DataError, match=r"came \(5, 6\) in row 0 and \(3, 6\) in row 1"):
+    with pytest.raises(DataError, match=r"got \(5, 6\) in row 0 and \(3, 6\) in row 1"):
         hf(saved(features, train={"image": images, "label": [0, 1]}))
 
 
@@ -204,7 +204,7 @@ def test_damaged_missing_and_deep_images_are_refused(saved, tmp_path):
     for bad, message in (
         ({"bytes": b"no image", "path": None}, "cannot identify"),
         (None, "null"),
-        (str(deep), "expected 8 bits per colour, came mode 'I;16"),
+        (str(deep), "expected 8 bits per colour, got mode 'I;16"),
     ):
         with pytest.raises(DataError, match=f"row 0: cannot read the image: .*{message}"):
             hf(saved(features, train={"image": [bad], "label": [0]}))

@@ -64,7 +64,7 @@ def test_a_label_that_was_asked_for_must_be_there(tmp_path):
 def test_files_of_two_forms_and_files_without_labels_do_not_mix(tmp_path):
     text = written(tmp_path, [{"text": "a"}], "text.jsonl")
     pair = written(tmp_path, [{"prompt": "a", "completion": "b"}], "pair.jsonl")
-    with pytest.raises(DataError, match=r"of one form, came text; prompt and completion"):
+    with pytest.raises(DataError, match=r"of one form, got text; prompt and completion"):
         load([text, pair], seed=0, test=0.0)
     labelled = written(tmp_path, [{"text": "a", "label": 0}], "labelled.jsonl")
     with pytest.raises(DataError, match=r"labels in .*labelled\.jsonl and none in .*text\.jsonl"):
@@ -80,7 +80,7 @@ def test_files_of_two_forms_and_files_without_labels_do_not_mix(tmp_path):
         (["[1]"], "line 1: expected an object"),
         ([{"words": "a"}], "expected the keys messages; or prompt and completion; or text"),
         ([{"text": "a"}, {"prompt": "b"}], "line 2: expected 'text' as in the first row"),
-        ([{"text": 3}], "'text': expected a text, came 3"),
+        ([{"text": 3}], "'text': expected a text, got 3"),
         ([{"messages": []}], "expected a list of objects"),
         ([{"messages": [{"role": "user"}]}], "expected a list of objects"),
         ([{"text": "a", "label": 1}, {"text": "b"}], "row 1 has none"),

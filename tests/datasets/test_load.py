@@ -77,9 +77,9 @@ def test_a_loader_of_ones_own(tmp_path, monkeypatch):
     data = load("my_polyrank_data:make", seed=0, test=0, options={"rows": 6})
     assert isinstance(data, Data)
     assert len(data.train_y) == 6
-    with pytest.raises(DataError, match="expected a Data, came int"):
+    with pytest.raises(DataError, match="expected a Data, got int"):
         load("my_polyrank_data:wrong", seed=0)
-    with pytest.raises(DataError, match=r"labels from 0 to 1, .* 2 label_names, came 0 to 5"):
+    with pytest.raises(DataError, match=r"labels from 0 to 1, .* 2 label_names, got 0 to 5"):
         load("my_polyrank_data:gaps", seed=0)
     with pytest.raises(UnknownNameError, match="no module 'not_there'"):
         load("not_there:make", seed=0)
@@ -95,9 +95,7 @@ def test_files_are_looked_for_without_reading_them(tmp_path):
         ([there, "gone.npz"], {}),
         (there, {"test_path": "gone.npz"}),
     ):
-        with pytest.raises(
-            DataError, match=r"data file 'gone\.npz': expected a file, came nothing"
-        ):
+        with pytest.raises(DataError, match=r"data file 'gone\.npz': expected a file, got nothing"):
             check_files(source, options)
 
 

@@ -74,22 +74,22 @@ NAN = np.array([[0.0], [1.0], [np.nan], [0.0], [np.inf], [0.0]])
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"train_y": Y[:4]}, "same number of rows, came train_x 6, train_y 4"),
-        ({"test_x": X}, "expected test_x and test_y or neither, came train_x, train_y, test_x"),
-        ({"test_x": X, "test_y": Y[:1]}, "came test_x 6, test_y 1"),
-        ({"test_x": X[:, :1], "test_y": Y}, r"one kind, came uint8 .*\(2, 2\) and .*\(1, 2\)"),
-        ({"test_x": X / 255, "test_y": Y}, "one kind, came uint8 .* and float32"),
+        ({"train_y": Y[:4]}, "same number of rows, got train_x 6, train_y 4"),
+        ({"test_x": X}, "expected test_x and test_y or neither, got train_x, train_y, test_x"),
+        ({"test_x": X, "test_y": Y[:1]}, "got test_x 6, test_y 1"),
+        ({"test_x": X[:, :1], "test_y": Y}, r"one kind, got uint8 .*\(2, 2\) and .*\(1, 2\)"),
+        ({"test_x": X / 255, "test_y": Y}, "one kind, got uint8 .* and float32"),
         ({"train_x": NAN}, "train_x: .* NaN or infinity in 2 of 6 rows, first in row 2"),
-        ({"train_x": np.full((6, 1), 1e300)}, "within float32, came NaN or infinity in 6 of 6"),
-        ({"train_x": np.arange(6)}, r"train_x: .* came int64 of shape \(6,\)"),
-        ({"train_x": np.zeros((6, 1), complex)}, "came complex128"),
-        ({"train_x": np.zeros((6, 0))}, r"at least one row with values, came \(6, 0\)"),
-        ({"train_x": X[:0], "train_y": Y[:0]}, r"at least one row .* came \(0, 2, 2\)"),
-        ({"train_y": Y.astype(float)}, "train_y: expected integer labels .* came float64"),
-        ({"train_y": Y.reshape(6, 1)}, r"train_y: .* came uint8 of shape \(6, 1\)"),
-        ({"train_y": Y.astype(int) - 1}, "train_y: .* from 0 to 99,999 .* came -1 in row 0"),
-        ({"train_y": Y.astype(int) * 10**9}, "99,999 as labels, came 2000000000 in row 2"),
-        ({"train_groups": np.array(["a"])}, "came train_y 6, train_groups 1"),
+        ({"train_x": np.full((6, 1), 1e300)}, "within float32, got NaN or infinity in 6 of 6"),
+        ({"train_x": np.arange(6)}, r"train_x: .* got int64 of shape \(6,\)"),
+        ({"train_x": np.zeros((6, 1), complex)}, "got complex128"),
+        ({"train_x": np.zeros((6, 0))}, r"at least one row with values, got \(6, 0\)"),
+        ({"train_x": X[:0], "train_y": Y[:0]}, r"at least one row .* got \(0, 2, 2\)"),
+        ({"train_y": Y.astype(float)}, "train_y: expected integer labels .* got float64"),
+        ({"train_y": Y.reshape(6, 1)}, r"train_y: .* got uint8 of shape \(6, 1\)"),
+        ({"train_y": Y.astype(int) - 1}, "train_y: .* from 0 to 99,999 .* got -1 in row 0"),
+        ({"train_y": Y.astype(int) * 10**9}, "99,999 as labels, got 2000000000 in row 2"),
+        ({"train_groups": np.array(["a"])}, "got train_y 6, train_groups 1"),
         ({"train_groups": np.array(["a", "", "c", "d", "e", "f"])}, "train_groups: .* row 1"),
         ({"train_groups": np.zeros(6)}, "train_groups: expected strings or integers"),
     ],
@@ -110,13 +110,13 @@ def test_pickles_are_refused(saved):
 def test_a_missing_array_is_named(tmp_path):
     path = tmp_path / "data.npz"
     np.savez(path, images=X, train_y=Y)
-    with pytest.raises(DataError, match="expected an array 'train_x', came train_y"):
+    with pytest.raises(DataError, match="expected an array 'train_x', got train_y"):
         npz(str(path))
 
 
 @pytest.mark.parametrize("name", ["nowhere.npz", "", "."])
 def test_a_missing_file_is_named(name):
-    with pytest.raises(DataError, match=f"data file '{name}': expected a file, came"):
+    with pytest.raises(DataError, match=f"data file '{name}': expected a file, got"):
         npz(name)
 
 

@@ -120,7 +120,7 @@ def test_of_a_conversation_the_last_answer_is_predicted(tokenizer):
     ]
     before = "<|user|>One<end><|assistant|>Two<end><|user|>Three<end><|assistant|>"
     assert read_and_predicted(tokenizer, {"messages": messages}) == (before, "Four<end>")
-    with pytest.raises(DataError, match=r"last message to be the assistant's, came 'user'"):
+    with pytest.raises(DataError, match=r"last message to be the assistant's, got 'user'"):
         encoded(tokenizer, [{"messages": messages[:3]}])
 
 
@@ -308,7 +308,7 @@ def test_a_classifier_needs_labels(folder, tmp_path):
         "model": {"kind": "hf", "name": str(folder)},
         "partition": {"kind": "iid", "clients": 1},
     }
-    with pytest.raises(DataError, match=r"expected labels.* came none; .* data\.label"):
+    with pytest.raises(DataError, match=r"expected labels.* got none; .* data\.label"):
         prepare(settings(folder, tmp_path, data=data, **changes), None)
     named = settings(folder, tmp_path, data={**data, "label": "stars"}, **changes)
     assert prepare(named, None).server.blueprint.classes == 2

@@ -53,7 +53,7 @@ def test_all_rows_of_other_data_count_and_labels_are_told_by_name(run):
 
 
 def test_labels_that_the_model_does_not_know_are_an_error(run):
-    with pytest.raises(DataError, match=r"the model knows, 0, 1, .*; came a, b$"):
+    with pytest.raises(DataError, match=r"the model knows, 0, 1, .*; got a, b$"):
         evaluate(run, source="tests.runs.test_evaluation:letters")
 
 

@@ -20,5 +20,5 @@ def test_a_base_that_is_no_safetensors_is_told_apart_from_one_that_does_not_fit(
 def test_a_classifier_needs_two_labels(tmp_path):
     np.savez(tmp_path / "a.npz", train_x=np.ones((40, 2)), train_y=np.full(40, 3))
     settings = small(data=f"{tmp_path}/a.npz", partition={"kind": "iid", "clients": 2})
-    with pytest.raises(DataError, match=r"a\.npz: expected at least two labels .*, came '3' alone"):
+    with pytest.raises(DataError, match=r"a\.npz: expected at least two labels .*, got '3' alone"):
         prepare(settings, None)

@@ -19,8 +19,8 @@ def existing_file(path: str) -> Path:
     """Return ``path`` as a Path, or raise DataError if there is no such file."""
     found = Path(path).expanduser()
     if not path or not found.is_file():
-        came = "a folder" if path and found.is_dir() else "nothing"
-        raise DataError(f"data file {path!r}: expected a file, came {came} (in {Path.cwd()})")
+        got = "a folder" if path and found.is_dir() else "nothing"
+        raise DataError(f"data file {path!r}: expected a file, got {got} (in {Path.cwd()})")
     return found
 
 
@@ -32,7 +32,7 @@ def not_utf8(path: Path) -> DataError:
     wide = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     perhaps, name = ("UTF-16",) * 2 if wide else ("Latin-1 or Windows-1252", "WINDOWS-1252")
     return DataError(
-        f"{path}: line {number}: expected UTF-8, came other bytes, perhaps of {perhaps}: "
+        f"{path}: line {number}: expected UTF-8, got other bytes, perhaps of {perhaps}: "
         f"'iconv -f {name} -t UTF-8' converts it"
     )
 
@@ -59,11 +59,11 @@ def inputs(values: np.ndarray, where: str) -> np.ndarray:
         found = values
     else:
         raise DataError(
-            f"{where}: expected numbers of shape (rows, ...) or texts of shape (rows,), came "
+            f"{where}: expected numbers of shape (rows, ...) or texts of shape (rows,), got "
             f"{values.dtype} of shape {values.shape}"
         )
     if found.size == 0:
-        raise DataError(f"{where}: expected at least one row with values, came {values.shape}")
+        raise DataError(f"{where}: expected at least one row with values, got {values.shape}")
     if found.dtype in (np.dtype(object), np.dtype(np.uint8)):
         return found
     with np.errstate(over="ignore"):
@@ -71,7 +71,7 @@ def inputs(values: np.ndarray, where: str) -> np.ndarray:
     finite = np.isfinite(found).reshape(len(found), -1).all(axis=1)
     if not finite.all():
         raise DataError(
-            f"{where}: expected finite numbers within float32, came NaN or infinity in "
+            f"{where}: expected finite numbers within float32, got NaN or infinity in "
             f"{np.count_nonzero(~finite)} of {len(found)} rows, first in row {np.argmin(finite)}"
         )
     return found
@@ -85,7 +85,7 @@ def integer_labels(values: np.ndarray, where: str) -> np.ndarray:
     """
     if values.dtype.kind not in "iu" or values.ndim != 1:
         raise DataError(
-            f"{where}: expected integer labels of shape (rows,), came {values.dtype} of shape "
+            f"{where}: expected integer labels of shape (rows,), got {values.dtype} of shape "
             f"{values.shape}"
         )
     if len(values) == 0:
@@ -93,7 +93,7 @@ def integer_labels(values: np.ndarray, where: str) -> np.ndarray:
     for row in (int(np.argmin(values)), int(np.argmax(values))):
         if not 0 <= values[row] < MAX_LABELS:
             raise DataError(
-                f"{where}: expected whole numbers from 0 to {MAX_LABELS - 1:,} as labels, came "
+                f"{where}: expected whole numbers from 0 to {MAX_LABELS - 1:,} as labels, got "
                 f"{values[row]} in row {row}"
             )
     return values.astype(np.int64)
@@ -130,21 +130,21 @@ def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 def same_length(where: str, **arrays: np.ndarray) -> None:
     """Raise DataError unless the named arrays have the same number of rows."""
     if len({len(array) for array in arrays.values()}) > 1:
-        came = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
-        raise DataError(f"{where}: expected the same number of rows, came {came}")
+        got = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
+        raise DataError(f"{where}: expected the same number of rows, got {got}")
 
 
 def same_kind(first: np.ndarray, second: np.ndarray, where: str) -> None:
     """Raise DataError unless two arrays of inputs have one dtype, shape per row and form."""
     if (first.dtype, first.shape[1:]) != (second.dtype, second.shape[1:]):
         raise DataError(
-            f"{where}: expected inputs of one kind, came {first.dtype} with rows of shape "
+            f"{where}: expected inputs of one kind, got {first.dtype} with rows of shape "
             f"{first.shape[1:]} and {second.dtype} with rows of shape {second.shape[1:]}"
         )
     if first.dtype == object and len(first) and len(second):
         forms = [" and ".join(x[0]) if isinstance(x[0], dict) else "text" for x in (first, second)]
         if forms[0] != forms[1]:
-            raise DataError(f"{where}: expected inputs of one form, came {forms[0]}; {forms[1]}")
+            raise DataError(f"{where}: expected inputs of one form, got {forms[0]}; {forms[1]}")
 
 
 def group_names(values: np.ndarray, where: str) -> np.ndarray:
@@ -155,7 +155,7 @@ def group_names(values: np.ndarray, where: str) -> np.ndarray:
     """
     if values.dtype.kind not in "iuU" or values.ndim != 1:
         raise DataError(
-            f"{where}: expected strings or integers of shape (rows,), came {values.dtype} of "
+            f"{where}: expected strings or integers of shape (rows,), got {values.dtype} of "
             f"shape {values.shape}"
         )
     names = np.array([str(value).strip() for value in values.tolist()], dtype=np.str_)

@@ -85,7 +85,7 @@ def _columns(path: Path, wanted: list[str]) -> list[list[str]]:
     for name in wanted:
         if header.count(name) != 1:
             raise DataError(
-                f"{path}: expected a column {name!r} in the first line, {_came(name, header)}"
+                f"{path}: expected a column {name!r} in the first line, {_got(name, header)}"
             )
     places = [header.index(name) for name in wanted]
     columns: list[list[str]] = [[] for _ in wanted]
@@ -93,20 +93,20 @@ def _columns(path: Path, wanted: list[str]) -> list[list[str]]:
         for column, place in zip(columns, places, strict=True):
             column.append(row[place])
     if not columns[0]:
-        raise DataError(f"{path}: expected at least one row below the header, came none")
+        raise DataError(f"{path}: expected at least one row below the header, got none")
     return columns
 
 
-def _came(name: str, header: list[str]) -> str:
-    """Say what came in place of a column, and what to do."""
+def _got(name: str, header: list[str]) -> str:
+    """Say what the file has in place of a column, and what to do."""
     if name in header:
-        return "came it twice"
-    came = "came " + (", ".join(header) or "nothing")
+        return "got it twice"
+    got = "got " + (", ".join(header) or "nothing")
     other = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]]
     if other:
-        return f"{came}: expected commas between columns, came {other[0]!r}"
+        return f"{got}: expected commas between columns, got {other[0]!r}"
     default = name in ("text", "prompt", "completion", "label")
-    return f"{came}: name it with data.{name}" if default and header else came
+    return f"{got}: name it with data.{name}" if default and header else got
 
 
 def _rows(path: Path) -> Generator[list[str]]:
@@ -121,7 +121,7 @@ def _rows(path: Path) -> Generator[list[str]]:
                 fields = fields or len(row)
                 if row and len(row) != fields:
                     raise DataError(
-                        f"{path}: line {line}: expected {fields} fields, came {len(row)}"
+                        f"{path}: line {line}: expected {fields} fields, got {len(row)}"
                     )
                 if row:
                     yield row

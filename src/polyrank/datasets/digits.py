@@ -19,7 +19,7 @@ def digits(argument: str = "") -> Data:
         DataError: an argument was given; there is nothing to choose.
     """
     if argument:
-        raise DataError(f"data set 'digits': expected no argument, came {argument!r}")
+        raise DataError(f"data set 'digits': expected no argument, got {argument!r}")
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

@@ -29,8 +29,7 @@ def concatenate(files: Mapping[str, Data]) -> Data:
         if names.count(name) > 1:
             clash = ", ".join(path for path in files if _stem(path) == name)
             raise DataError(
-                f"list of data files: {clash}: expected different file names, came "
-                f"{name!r} for each"
+                f"list of data files: {clash}: expected different file names, got {name!r} for each"
             )
     first_path, first = next(iter(files.items()))
     for path, data in files.items():
@@ -38,7 +37,7 @@ def concatenate(files: Mapping[str, Data]) -> Data:
         if data.labelled != first.labelled:
             having, lacking = (first_path, path) if first.labelled else (path, first_path)
             raise DataError(
-                f"list of data files: expected labels in every file or in none, came labels in "
+                f"list of data files: expected labels in every file or in none, got labels in "
                 f"{having} and none in {lacking}"
             )
     parts = _with_common_labels(files)
@@ -65,7 +64,7 @@ def _with_common_labels(files: Mapping[str, Data]) -> list[Data]:
     if any(numbered) and not all(numbered):
         paths = list(files)
         raise DataError(
-            f"list of data files: expected all labels to be numbers or all to be names, came "
+            f"list of data files: expected all labels to be numbers or all to be names, got "
             f"numbers in {paths[numbered.index(True)]} and names in {paths[numbered.index(False)]}"
         )
     different = {name for data in parts for name in data.label_names}

@@ -50,7 +50,7 @@ def hf(
             raise DataError(_missing(name, "split", wanted, splits))
     test_split = test_split or ("test" if "test" in splits else None)
     if test_split == train_split:
-        raise DataError(f"hf:{name}: expected two splits, came {train_split!r} to train and test")
+        raise DataError(f"hf:{name}: expected two splits, got {train_split!r} to train and test")
     parts = [splits[split] for split in (train_split, test_split) if split]
     features = [part.features for part in parts]
     label = text_forms.label_column(label, features)
@@ -122,11 +122,11 @@ def _load(name: str, config: str | None, train_split: str) -> dict[str, Any]:
                 "nothing of that name was downloaded before: give a folder that save_to_disk wrote"
             ) from error
         raise DataError(
-            f"hf:{name}: expected a data set of the hub or a folder of save_to_disk, came "
+            f"hf:{name}: expected a data set of the hub or a folder of save_to_disk, got "
             f"{type(error).__name__}: {error}"
         ) from error
     return dict(loaded) if isinstance(loaded, dict) else {train_split: loaded}
 
 
 def _missing(name: str, kind: str, wanted: str, there: Iterable[str]) -> str:
-    return f"hf:{name}: expected a {kind} {wanted!r}, came {', '.join(there) or 'none'}"
+    return f"hf:{name}: expected a {kind} {wanted!r}, got {', '.join(there) or 'none'}"

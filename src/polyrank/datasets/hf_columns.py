@@ -32,7 +32,7 @@ def only_input(features: Mapping[str, Any], taken: set[str | None], where: str) 
     ]
     if len(fits) != 1:
         raise DataError(
-            f"{where}: expected one column of texts or images, came {', '.join(fits) or 'none'} "
+            f"{where}: expected one column of texts or images, got {', '.join(fits) or 'none'} "
             f"out of {', '.join(features)}: choose with the option input"
         )
     return fits[0]
@@ -51,8 +51,8 @@ def column_inputs(split: Any, columns: Sequence[str], where: str) -> np.ndarray:
     sides = [_inputs(split, column, f"{where}: column {column!r}") for column in columns]
     for side, column in zip(sides, columns, strict=True):
         if not isinstance(side[0], str):
-            came = split.features[column]
-            raise DataError(f"{where}: column {column!r}: expected texts, came {came}")
+            got = split.features[column]
+            raise DataError(f"{where}: column {column!r}: expected texts, got {got}")
     return text_forms.pairs(*sides)
 
 
@@ -68,14 +68,14 @@ def _inputs(split: Any, column: str, where: str) -> np.ndarray:  # noqa: ANN401
     """
     dtype = _dtype(split.features[column])
     if len(split) == 0:
-        raise DataError(f"{where}: expected at least one row, came none")
+        raise DataError(f"{where}: expected at least one row, got none")
     if dtype in _TEXT:
         return np.array(_values(split, column, where), dtype=object)
     if dtype == _IMAGE:
         return _images(split, column, where)
     if is_conversation(split.features[column]):
         return _conversations(_values(split, column, where), where)
-    raise DataError(f"{where}: expected texts or images, came {split.features[column]}")
+    raise DataError(f"{where}: expected texts or images, got {split.features[column]}")
 
 
 def labels(splits: Sequence[Any], column: str, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -92,7 +92,7 @@ def labels(splits: Sequence[Any], column: str, where: str) -> tuple[np.ndarray, 
             _dtype(feature),
             names,
         ):
-            raise DataError(f"{where}: expected the same labels in all splits, came others")
+            raise DataError(f"{where}: expected the same labels in all splits, got others")
     values = [value for split in splits for value in _values(split, column, where)]
     if _dtype(feature) in _TEXT:
         return checks.text_labels(values, where)
@@ -140,7 +140,7 @@ def _images(split: Any, column: str, where: str) -> np.ndarray:  # noqa: ANN401
     for row, pixels in enumerate(chain([first], decoded)):
         if pixels.shape != first.shape:
             raise DataError(
-                f"{where}: expected images of one size and colour, came {first.shape} in row 0 "
+                f"{where}: expected images of one size and colour, got {first.shape} in row 0 "
                 f"and {pixels.shape} in row {row}"
             )
         stacked[row] = pixels
@@ -161,7 +161,7 @@ def _pixels(image: Any) -> np.ndarray:  # noqa: ANN401
     if image is None:
         raise ValueError("it is null")
     if image.mode not in (*_COLOUR, *_GREY):
-        raise ValueError(f"expected 8 bits per colour, came mode {image.mode!r}")
+        raise ValueError(f"expected 8 bits per colour, got mode {image.mode!r}")
     return np.asarray(image.convert("RGB" if image.mode in _COLOUR else "L"), dtype=np.uint8)
 
 

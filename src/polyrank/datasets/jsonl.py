@@ -41,7 +41,7 @@ def jsonl(
     train = list(_rows(checks.existing_file(path)))
     test = list(_rows(checks.existing_file(test_path))) if test_path else []
     if not train:
-        raise DataError(f"{path}: expected at least one row, came none")
+        raise DataError(f"{path}: expected at least one row, got none")
     form = text_forms.form_of(train[0][1], path)
     n = len(train)
     inputs = np.empty(n + len(test), dtype=object)
@@ -64,11 +64,11 @@ def _input(row: Mapping[str, Any], form: tuple[str, ...], where: str) -> str | d
     """Return a text, or a dict of the form's keys."""
     for key in form:
         if key not in row:
-            raise DataError(f"{where}: expected {key!r} as in the first row, came {', '.join(row)}")
+            raise DataError(f"{where}: expected {key!r} as in the first row, got {', '.join(row)}")
         if key == "messages":
             text_forms.check_messages(row[key], where)
         elif not isinstance(row[key], str):
-            raise DataError(f"{where}: {key!r}: expected a text, came {row[key]!r}")
+            raise DataError(f"{where}: {key!r}: expected a text, got {row[key]!r}")
     return str(row["text"]) if form == ("text",) else {key: row[key] for key in form}
 
 
@@ -86,7 +86,7 @@ def _labels(
 def _scalar(row: Mapping[str, Any], key: str, where: str) -> str:
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f"{where}: {key!r}: expected a text or a whole number, came {value!r}")
+        raise DataError(f"{where}: {key!r}: expected a text or a whole number, got {value!r}")
     return str(value)
 
 
@@ -99,7 +99,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, line in enumerate(lines, start=1):
                 row = parse_json(line) if line.strip() else None
                 if row is not None and not isinstance(row, dict):
-                    raise DataError(f"{path}: line {number}: expected an object, came {line[:80]}")
+                    raise DataError(f"{path}: line {number}: expected an object, got {line[:80]}")
                 if row is not None:
                     yield number, row
     except UnicodeDecodeError as error:

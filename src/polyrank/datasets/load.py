@@ -99,13 +99,13 @@ def _load_one(source: str, options: Mapping[str, Any]) -> Data:
     name, argument = _parse(source)
     data = DATASETS.build(Named(name, options), source)(argument)
     if not isinstance(data, Data):
-        raise DataError(f"data set {source!r}: expected a Data, came {type(data).__name__}")
+        raise DataError(f"data set {source!r}: expected a Data, got {type(data).__name__}")
     count = len(data.label_names)
     for labels in (data.train_y, data.test_y):
         if len(labels) and not 0 <= labels.min() <= labels.max() < count:
             raise DataError(
                 f"data set {source!r}: expected labels from 0 to {count - 1}, the places of its "
-                f"{count} label_names, came {labels.min()} to {labels.max()}"
+                f"{count} label_names, got {labels.min()} to {labels.max()}"
             )
     return data
 
@@ -113,13 +113,13 @@ def _load_one(source: str, options: Mapping[str, Any]) -> Data:
 def _load_file(source: str, options: Mapping[str, Any]) -> Data:
     name, _ = _parse(source)
     if name not in _SUFFIXES.values():
-        raise DataError(f"list of data files: expected .npz, .csv or .jsonl files, came {source!r}")
+        raise DataError(f"list of data files: expected .npz, .csv or .jsonl files, got {source!r}")
     return _load_one(source, options)
 
 
 def _distinct(sources: Sequence[str]) -> Sequence[str]:
     if not sources:
-        raise DataError("list of data files: expected at least one file, came none")
+        raise DataError("list of data files: expected at least one file, got none")
     twice = [item for i, item in enumerate(sources) if item in sources[:i]]
     if twice:
         raise DataError(f"list of data files: {twice[0]!r} is there twice")

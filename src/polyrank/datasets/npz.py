@@ -28,9 +28,9 @@ def npz(path: str) -> Data:
     arrays = _read(checks.existing_file(path))
     for needed in ("train_x", "train_y"):
         if needed not in arrays:
-            raise DataError(f"{path}: expected an array {needed!r}, came {_listed(arrays)}")
+            raise DataError(f"{path}: expected an array {needed!r}, got {_listed(arrays)}")
     if ("test_x" in arrays) != ("test_y" in arrays):
-        raise DataError(f"{path}: expected test_x and test_y or neither, came {_listed(arrays)}")
+        raise DataError(f"{path}: expected test_x and test_y or neither, got {_listed(arrays)}")
     train_x, train_y = _pair(arrays, "train", path)
     test_x, test_y = train_x[:0], train_y[:0]
     if len(arrays.get("test_y", ())):
@@ -48,7 +48,7 @@ def npz(path: str) -> Data:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Return those of the arrays we know that are in the file."""
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: expected an .npz archive, came another format or a cut-off file")
+        raise DataError(f"{path}: expected an .npz archive, got another format or a cut-off file")
     name = "its list of arrays"
     arrays = {}
     try:

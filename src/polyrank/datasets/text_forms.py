@@ -20,7 +20,7 @@ def form_of(keys: Iterable[str], where: str) -> tuple[str, ...]:
         if all(key in there for key in form):
             return form
     wanted = "; or ".join(" and ".join(form) for form in FORMS)
-    raise DataError(f"{where}: expected the keys {wanted}, came {', '.join(there) or 'none'}")
+    raise DataError(f"{where}: expected the keys {wanted}, got {', '.join(there) or 'none'}")
 
 
 def pair_columns(
@@ -41,7 +41,7 @@ def pair_columns(
     asked = prompt or completion
     if text and asked:
         raise DataError(
-            f"{where}: expected one column of texts, or prompt and completion, came the options "
+            f"{where}: expected one column of texts, or prompt and completion, got the options "
             f"{text!r} and {asked!r}"
         )
     pair = prompt or "prompt", completion or "completion"
@@ -80,5 +80,5 @@ def check_messages(messages: object, where: str) -> None:
     if not good or not messages:
         raise DataError(
             f"{where}: 'messages': expected a list of objects with texts 'role' and 'content', "
-            f"came {str(messages)[:80]}"
+            f"got {str(messages)[:80]}"
         )

@@ -30,7 +30,7 @@ def head_of(extras: Tensors, classes: int, setting: str) -> str:
     if found is None:
         raise SettingsError(
             f"head_init = {setting!r}: expected a last linear layer for {classes} labels that is "
-            f"trained in full, came the extras {[*extras] or 'none'}; name it in adapter.extras"
+            f"trained in full, got the extras {[*extras] or 'none'}; name it in adapter.extras"
         )
     return found
 

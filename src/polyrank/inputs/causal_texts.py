@@ -95,7 +95,7 @@ def _conversation(
         )
     if messages[-1]["role"] != "assistant":
         raise DataError(
-            f"row {row}: expected the last message to be the assistant's, came "
+            f"row {row}: expected the last message to be the assistant's, got "
             f"{messages[-1]['role']!r}"
         )
 

@@ -32,7 +32,7 @@ class PixelExamples:
     def __post_init__(self) -> None:
         shape = self.images.input_shape
         if len(shape) != 3 or shape[0] not in (1, 3):
-            raise DataError(f"this model takes images of 1 or 3 channels, came inputs of {shape}")
+            raise DataError(f"this model takes images of 1 or 3 channels, got inputs of {shape}")
 
     def __len__(self) -> int:
         return len(self.images)

@@ -265,7 +265,7 @@ def _read_config(folder: Path) -> LoraConfig:
         raise AdapterError(f"{folder}: a DoRA adapter; PolyRank reads plain LoRA only")
     if config.use_rslora:
         raise AdapterError(
-            f"{folder}: expected LoRA scaled by alpha / r, came rsLoRA (use_rslora), scaled by "
+            f"{folder}: expected LoRA scaled by alpha / r, got rsLoRA (use_rslora), scaled by "
             "alpha / sqrt(r): training would go on under another rule. Merge it into its base with "
             "PEFT's merge_and_unload() and start from the merged weights instead"
         )

@@ -57,7 +57,7 @@ def _check_free(path: Path) -> None:
     if not path.exists() or (path.is_dir() and (_is_empty(path) or _is_left_over(path))):
         return
     if not path.is_dir():
-        raise RunFolderError(f"{path}: expected a folder, new or empty, came a file")
+        raise RunFolderError(f"{path}: expected a folder, new or empty, got a file")
     raise RunFolderError(
         f"{path}: there is something already; choose another --out, or --resume {path}"
     )

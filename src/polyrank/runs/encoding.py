@@ -47,7 +47,7 @@ def check_labels(data: Data, examples: ExampleSet) -> None:
     """Raise DataError if there are no labels and the model needs them."""
     if not data.labelled and not predicts_tokens(examples):
         raise DataError(
-            f"{data.source}: expected labels, since this model classifies, came none; "
+            f"{data.source}: expected labels, since this model classifies, got none; "
             "name where they are with data.label"
         )
 
@@ -58,7 +58,7 @@ def check_several(data: Data, examples: ExampleSet) -> None:
     if len(present) < 2 and not predicts_tokens(examples):
         name = data.label_names[present[0]] if len(present) else "none"
         raise DataError(
-            f"{data.source}: expected at least two labels to tell apart, came {name!r} alone"
+            f"{data.source}: expected at least two labels to tell apart, got {name!r} alone"
         )
 
 

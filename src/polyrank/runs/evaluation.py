@@ -88,7 +88,7 @@ def _renumbered(labels: np.ndarray, data: Data, known: Sequence[str]) -> np.ndar
     if unknown:
         raise DataError(
             f"{data.source}: expected the labels that the model knows, {', '.join(known[:20])}; "
-            f"came {', '.join(unknown[:20])}"
+            f"got {', '.join(unknown[:20])}"
         )
     places = [known.index(name) if name in known else -1 for name in data.label_names]
     numbers: np.ndarray = np.array(places)[labels]
