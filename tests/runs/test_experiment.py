@@ -282,7 +282,7 @@ OPTIONS = {
 def test_every_allocator_runs_under_the_default(tmp_path, allocator):
     """No aggregator named: anchored, with momentum and average."""
     plain = small(allocator={"kind": allocator, **OPTIONS.get(allocator, {})}).model_dump()
-    named = ("aggregator", "server_optimizer", "average")
+    named = ("recipe", "aggregator", "server_optimizer", "average")
     settings = make_settings({k: v for k, v in plain.items() if k not in named})
     assert settings.aggregator.kind == "anchored"
     summary = polyrank.run(settings, out=tmp_path / "run").summary

@@ -60,8 +60,8 @@ def events(folder, kind):
 
 def test_what_each_control_changes(run):
     off = {
-        *("aggregator.kind", "server_optimizer.kind", "server_optimizer.momentum", "average"),
-        *("training.prox_mu", "training.local_loss"),
+        *("aggregator.kind", "recipe", "server_optimizer.kind", "server_optimizer.momentum"),
+        *("average", "training.prox_mu", "training.local_loss"),
     }
     expected = {
         "alone": off

@@ -18,15 +18,67 @@ def test_a_file_with_nothing_in_it_is_all_defaults_and_named_after_the_file(tmp_
     assert settings.training.epochs == 5
 
 
-def test_without_an_aggregator_the_safe_default_and_a_named_one_as_it_was_published(tmp_path):
+def test_the_recipe_is_safe_with_the_default_and_as_published_with_every_other_aggregator(tmp_path):
     silent, named = from_text(tmp_path, ""), from_text(tmp_path, 'aggregator = "rbla"')
     assert (silent.aggregator.kind, named.aggregator.kind) == ("anchored", "rbla")
     assert silent.server_optimizer.model_dump() == {"kind": "fedavgm", "momentum": 0.5}
     assert (silent.average, named.average) == (0.8, 0.0)
-    assert named.server_optimizer.kind == "none"
+    assert (silent.recipe, named.recipe) == ("safe", "paper")
+    assert named.server_optimizer.model_dump() == {"kind": "none"}
     plain = from_text(tmp_path, 'server_optimizer = "none"')
     assert (plain.aggregator.kind, plain.server_optimizer.kind) == ("anchored", "none")
+    assert plain.average == 0.8
     assert from_text(tmp_path, dump_settings(named)) == named
+
+
+def test_a_recipe_that_is_written_holds_for_any_aggregator_and_any_key_wins_over_it():
+    ours = make_settings({"recipe": "paper"})
+    assert (ours.aggregator.kind, ours.server_optimizer.kind, ours.average) == (
+        "anchored",
+        "none",
+        0,
+    )
+    helped = make_settings({"aggregator": "rbla", "recipe": "safe", "average": 0.3})
+    assert helped.server_optimizer.model_dump() == {"kind": "fedavgm", "momentum": 0.5}
+    assert helped.average == 0.3
+    other = make_settings({"server_optimizer": "fedadam"})
+    assert other.server_optimizer.model_dump() == {"kind": "fedadam"}
+    sliced = make_settings({"aggregator": {"kind": "anchored", "view": "slice"}})
+    assert (sliced.recipe, sliced.average) == ("safe", 0.8)
+
+
+def leaves(table, path=()):
+    """Yield the path and the value of every key, and of every table as a whole."""
+    for key, value in table.items():
+        yield (*path, key), value
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+
+
+BASES = [
+    {},
+    {"aggregator": "rbla"},
+    {"recipe": "paper"},
+    {"aggregator": "rbla", "recipe": "safe"},
+    {"server_optimizer": "fedadam", "partition": {"kind": "iid", "clients": 3}},
+]
+
+
+@pytest.mark.parametrize("base", BASES, ids=str)
+def test_writing_out_any_default_alone_or_all_together_changes_nothing(base):
+    silent = make_settings(base)
+    written = silent.model_dump(exclude_none=True)
+    assert make_settings(written) == silent
+    keys = [".".join(path) for path, _ in leaves(written)]
+    assert {"recipe", "average", "server_optimizer.kind", "partition.clients"} <= {*keys}
+    for path, value in leaves(written):
+        document = {key: {**v} if isinstance(v, dict) else v for key, v in base.items()}
+        place = document
+        for table in path[:-1]:
+            inner = place.get(table, {})
+            place[table] = place = {"kind": inner} if isinstance(inner, str) else {**inner}
+        place[path[-1]] = value
+        assert make_settings(document) == silent, ".".join(path)
 
 
 def test_written_settings_are_read_back_the_same(tmp_path):
@@ -70,7 +122,7 @@ def test_written_settings_are_read_back_the_same(tmp_path):
         ("[ranks]\nbudget = { mean_rank = 1, bytes = 2 }", r"exactly one of"),
         ("[training]\noptimizer = 'adam'\nmomentum = 0.9", r"momentum belongs to optimizer 'sgd'"),
         ("cohort_size = 2\ncohort_fraction = 0.5", r"not both"),
-        ("partition = { clients = 3 }", r"partition\.kind is required"),
+        ("pretrain = { epochs = 3 }", r"pretrain\.share is required"),
         ("rounds = ", r"mine\.toml: not valid TOML"),
         ("name = ''", r"name: expected a name for the run's folder: 1 to 200 bytes.*, got ''"),
         ("name = '../esc'", r"name: .* no slash.*got '\.\./esc'"),

@@ -12,7 +12,9 @@ from itertools import chain, count
 
 from polyrank.report.reading import Run
 
-NO_MATTER = frozenset({"format", "seed", "name", "workers", "task_timeout", "device", "trackers"})
+NO_MATTER = frozenset(
+    {"format", "recipe", "seed", "name", "workers", "task_timeout", "device", "trackers"}
+)
 LONGEST = 40  # characters of a value in a name
 Settings = Mapping[str, str]  # dotted key -> value in words
 

@@ -19,6 +19,7 @@ from polyrank.settings.toml import make_settings
 Changes = dict[str, Any]  # top-level keys of a settings document, with all that is below them
 PLAIN: Changes = {
     "aggregator": {"kind": "rbla"},
+    "recipe": "paper",
     "server_optimizer": {"kind": "none"},
     "average": 0.0,
     "cohort_size": None,

@@ -4,6 +4,7 @@ Torch-free. The options of methods (a partitioner's concentration, a model's wid
 beside the method's name and are checked against its signature by ``polyrank.registry``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -28,10 +29,9 @@ from polyrank.partitioners import PARTITIONERS
 from polyrank.registry import Registry, name_of
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 
-SAFE = {
-    "aggregator": {"kind": "anchored"},
-    "server_optimizer": {"kind": "fedavgm", "momentum": 0.5},
-    "average": 0.8,
+RECIPES: Mapping[str, Mapping[str, Any]] = {  # where they differ from the defaults at the fields
+    "safe": {},
+    "paper": {"server_optimizer": {"kind": "none"}, "average": 0.0},
 }
 Share = Annotated[float, Field(ge=0, lt=1)]
 CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "task_timeout", "device", "trackers"})
@@ -75,6 +75,23 @@ class MethodSettings(BaseModel):
 def _short(key: str) -> BeforeValidator:
     """Let a bare string, list or function stand for a table with one key."""
     return BeforeValidator(lambda v: {key: v} if isinstance(v, str | list) or callable(v) else v)
+
+
+def _kind_of(given: object, default: str) -> object:
+    """Return the name of a method that is given in short or as a table, or the default's."""
+    if isinstance(given, MethodSettings):
+        return given.kind
+    return given.get("kind", default) if isinstance(given, Mapping) else given
+
+
+def _over(given: object, default: object) -> object:
+    """Return what is given, and under it the options of the default if it is that method."""
+    if isinstance(given, str) and isinstance(default, Mapping):
+        given = {"kind": given}
+    if not isinstance(given, Mapping) or not isinstance(default, Mapping):
+        return given
+    same = given.get("kind", default["kind"]) == default["kind"]
+    return {**default, **given} if same else given
 
 
 class DataSettings(BaseModel):
@@ -324,13 +341,20 @@ class Settings(Strict):
     """Rule that gives each client its ranks."""
     aggregator: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="anchored")
     """Rule that makes the next global model from the updates."""
-    server_optimizer: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="none")
+    recipe: Literal["safe", "paper"] = "safe"
+    """What the server's optimiser and `average` are where they are left out: `safe` as this table
+    has them, `paper` `none` and 0, as methods were published. Left out, it is `safe` with
+    `anchored`, and `paper` with every other aggregator.
+    """
+    server_optimizer: Annotated[MethodSettings, _short("kind")] = MethodSettings.model_validate(
+        {"kind": "fedavgm", "momentum": 0.5}
+    )
     """What the server does with the step from its model to the aggregated one."""
     head_init: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="auto")
     """Where a classifier's head starts; `auto` computes that of a new one from sums of features
     over the clients.
     """
-    average: Share = 0.0
+    average: Share = 0.8
     """Share of the exported running mean that a round leaves; 0 exports the last model itself."""
     training: TrainingSettings = TrainingSettings()
     """Training of one client in one round."""
@@ -343,14 +367,23 @@ class Settings(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _safe_where_nothing_is_said(cls, given: Any) -> Any:  # noqa: ANN401 - whatever came
-        """Without an aggregator: ours, with the momentum and the average that it is measured with.
+    def _by_recipe(cls, given: Any) -> Any:  # noqa: ANN401 - whatever came
+        """Put defaults under what is written, so that writing one out changes nothing.
 
-        A method that is named runs as it was published, unless more is asked for.
+        Those of the recipe come before those at the fields. The options of a method that is a
+        default are under that method alone, whether it is named or not.
         """
-        if isinstance(given, dict) and "aggregator" not in given:
-            return {**SAFE, **given}
-        return given
+        if not isinstance(given, dict):
+            return given
+        fields = {name: field.default for name, field in cls.model_fields.items()}
+        methods = {name: d for name, d in fields.items() if isinstance(d, MethodSettings)}
+        usual = methods["aggregator"].kind
+        named = _kind_of(given.get("aggregator", usual), usual)
+        recipe = given.get("recipe", "safe" if named == usual else "paper")
+        under: dict[str, Any] = {n: d.model_dump(exclude_none=True) for n, d in methods.items()}
+        under |= RECIPES.get(recipe, {}) if isinstance(recipe, str) else {}
+        over = {name: _over(given[name], under[name]) for name in under if name in given}
+        return {"recipe": recipe, **under, **given, **over}
 
     @model_validator(mode="after")
     def _one_cohort(self) -> "Settings":
