@@ -1,4 +1,4 @@
-"""What the command line does, from Python. Nothing slow is imported before it is needed."""
+"""Run and resume federations from Python. Nothing slow is imported before it is needed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What went wrong, in one line, and where, if it was in a function of the user's own."""
+"""Describe an error in one line, with its place if a function of the user's own raised it."""
 
 import sysconfig
 import traceback

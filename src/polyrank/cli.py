@@ -258,7 +258,7 @@ def main() -> NoReturn:
 
 @contextmanager
 def _live_view(folder: Path | None, port: int | None, quiet: bool) -> Iterator[None]:
-    """Serve a run's page meanwhile, and until a page that is open has seen the end."""
+    """Serve a run's page during the block, and until every open page has shown its end."""
     if folder is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What a client may be called: anything that a file can be named after."""
+"""Check the names of clients, and turn them into file names."""
 
 from urllib.parse import quote
 

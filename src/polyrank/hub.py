@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it can be reached, told in seconds and not after retries."""
+"""Find out in seconds, without retries, whether the Hugging Face hub can be reached."""
 
 import socket
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def offline_where_it_cannot_be_reached(name: str) -> Iterator[bool]:
 
 
 def _answers(address: str) -> bool:
-    """Whether somebody answers there; behind a proxy that is for the library to find out."""
+    """Return whether the hub answers; behind a proxy that is left to the hub's library."""
     url = urlsplit(address)
     if url.hostname is None or {url.scheme, "all"} & getproxies().keys():
         return True

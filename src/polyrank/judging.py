@@ -1,4 +1,4 @@
-"""What a model is judged by: accuracy, or of a language model its loss, told as perplexity.
+"""The metric that a model is judged by: accuracy, or perplexity for language models.
 
 The accuracy of single tokens says little of a language model: most are easy or beyond any
 model, and one that is nearly right counts as wrong.

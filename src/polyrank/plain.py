@@ -1,4 +1,4 @@
-"""Texts from elsewhere on a terminal: what would steer it is shown, never sent."""
+"""Escape control characters of untrusted text before a terminal shows it."""
 
 import re
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ def one_line(text: str) -> str:
 
 
 class Screen(Console):
-    """A console on which no text can steer the terminal, whatever it came with."""
+    """A console that shows the control characters of any text, and never sends them."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False)

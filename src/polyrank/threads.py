@@ -1,4 +1,4 @@
-"""One thread for everything whose bits must not depend on the machine's load."""
+"""Limit torch to one thread where results must be the same to the bit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread inside, and as many as before outside."""
+    """Limit torch to one thread inside a block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -12,7 +12,7 @@ from polyrank.record.lines import RoundLine
 
 
 class Watcher(Protocol):
-    """Is told of a run's progress."""
+    """Receives the progress of a run, to show or log it."""
 
     def stage(self, text: str, *, told_at_end: bool = False) -> None:
         """Say what begins now; ``told_at_end``: its end is told, too, as that of a round is."""
@@ -32,19 +32,19 @@ class Watcher(Protocol):
 
 
 class Silent:
-    """Say nothing."""
+    """A watcher that shows nothing."""
 
     def stage(self, text: str, *, told_at_end: bool = False) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
     def turn(self, client: str, done: int, total: int) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
     def round(self, line: RoundLine, rounds: int, total_bytes: int) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
 
 class Shown:

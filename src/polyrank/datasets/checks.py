@@ -25,7 +25,7 @@ def existing_file(path: str) -> Path:
 
 
 def not_utf8(path: Path) -> DataError:
-    """Return what is told of a file of lines, gzipped or not, that is not UTF-8."""
+    """Return the error message for a file of lines, gzipped or not, that is not UTF-8."""
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as lines:
         bad = ((number, line) for number, line in enumerate(lines, start=1) if not _is_utf8(line))
         number, line = next(bad, (1, b""))

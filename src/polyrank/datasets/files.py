@@ -1,4 +1,4 @@
-"""One file per client: put them together again, and remember who had what."""
+"""Join the data files of several clients, and remember whose rows are whose."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, tensors with a hash, and small files from elsewhere."""
+"""Atomic file writes, tensors with a checksum, and small files from untrusted sources."""

@@ -1,4 +1,4 @@
-"""State on disk: files appear whole or not at all, and nothing read back is unpickled."""
+"""Save and load tensors: written atomically, checked by a hash, and never unpickled."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files atomically, and lock them."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from polyrank.errors import RunFolderError
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut.
+    """Write a file atomically: after a crash or power cut the new file is complete or absent.
 
     Raises:
         RunFolderError: the disk is full or the folder cannot be written.

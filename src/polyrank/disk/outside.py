@@ -52,7 +52,7 @@ def read_object(
 
 @contextmanager
 def as_written(path: Path) -> Iterator[None]:
-    """Name the file or folder whose contents do not have the form that we give them.
+    """Raise errors about unexpected contents as one that names the file or folder.
 
     Raises:
         RunFolderError: something was missing in what was read, or of another type.

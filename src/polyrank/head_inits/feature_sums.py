@@ -36,7 +36,7 @@ def head_of(extras: Tensors, classes: int, setting: str) -> str:
 
 
 def packed(sums: FeatureSums) -> Tensors:
-    """Leave out what is 0 and what is there twice; see ``feature_sums``."""
+    """Pack feature sums for sending, without zeros and duplicates; see ``feature_sums``."""
     tensors = {"counts": sums.counts.long(), "sums": sums.sums[sums.counts > 0]}
     if sums.products is not None:
         d = len(sums.products)

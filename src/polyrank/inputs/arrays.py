@@ -16,7 +16,7 @@ Inputs: TypeAlias = Tensor | Mapping[str, Tensor]  # one tensor, or a model's na
 
 
 class ExampleSet(Protocol):
-    """One part of a data set, as ``Examples`` or ``TokenExamples`` hold it."""
+    """What every kind of examples offers: the rows of one part of a data set, in batches."""
 
     @property
     def labels(self) -> Tensor:

@@ -15,7 +15,7 @@ EVALUATION_BATCH = 64
 
 @dataclass(frozen=True)
 class PixelExamples:
-    """Images of one part of a data set, stored as they came.
+    """Images of one part of a data set, stored at their original size.
 
     Args:
         images: uint8 or float images of ``Examples``, one or three channels.

@@ -98,7 +98,7 @@ def token_key(texts: np.ndarray, tokenizer: Any, max_length: int) -> str:  # noq
 def cached_tokens(
     path: Path | None, labels: np.ndarray, pad: int
 ) -> tuple[TokenExamples, int] | None:
-    """Return what was left in the cache and how many texts were cut; None if nothing good."""
+    """Read tokens from the cache, and how many texts were cut; None if missing or damaged."""
     if path is None or not path.exists():
         return None
     try:

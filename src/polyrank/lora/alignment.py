@@ -1,4 +1,4 @@
-"""Tensors laid out as torch lays out its own, wherever they came from.
+"""Bring tensors into torch's own memory layout, so that products of them have the same bits.
 
 A product of the same numbers may differ in its last bit with the address that they lie at, or
 with the order of rows and columns in memory: a kernel that loads many numbers at once treats
@@ -16,7 +16,7 @@ ALIGNED = 64  # bytes; what torch's own allocator keeps to
 
 
 def aligned(tensor: Tensor) -> Tensor:
-    """Return a tensor row by row in memory from a multiple of 64 bytes on; a copy only if needed.
+    """Return a contiguous tensor that starts at a multiple of 64 bytes; copied only if needed.
 
     Example:
         >>> eight = torch.arange(8)
@@ -31,5 +31,5 @@ def aligned(tensor: Tensor) -> Tensor:
 
 
 def all_aligned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Do so with tensors by name."""
+    """Return named tensors, each laid out as ``aligned`` does."""
     return {name: aligned(tensor) for name, tensor in tensors.items()}

@@ -20,7 +20,7 @@ Step = tuple[Tensor] | tuple[Tensor, Tensor]  # the change itself, or b (d_out, 
 
 @dataclass(frozen=True)
 class Patch:
-    """What brings a client's base from one version to another.
+    """The changes that bring a client's copy of the base from one version to another.
 
     Args:
         since: the version that the client has.
@@ -43,7 +43,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class BaseChange:
-    """The sum of all steps, and the last steps themselves.
+    """All that aggregation has added to the base: the total, and the latest steps one by one.
 
     Args:
         version: the round that made it.
@@ -93,7 +93,7 @@ def added(total: Tensor, step: Step) -> Tensor:
 
 
 def patched(totals: Tensors, patch: Patch, version: int) -> dict[str, Tensor]:
-    """Return the totals at ``patch.version``.
+    """Apply a patch to a client's totals, and return those of ``patch.version``.
 
     Args:
         totals: at ``version``; a module that is missing has changed by nothing yet.

@@ -64,7 +64,7 @@ def matrix_svd(matrix: Tensor, count: int) -> SVD:
 
 
 def within(basis: Tensor, matrices: Sequence[Tensor], count: int) -> SVD:
-    """Return the ``count`` leading triples of what a product has in the span of a basis.
+    """Return the ``count`` leading singular triples of a product projected onto a basis.
 
     Args:
         basis: (d_out, k), orthonormal columns.

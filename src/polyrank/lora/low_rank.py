@@ -173,7 +173,7 @@ def randomised_triples(
 
 
 def numerical_rank(values: Tensor, dtype: torch.dtype, longest: int) -> int:
-    """Count the singular values of a sum of factors that are more than its noise.
+    """Count the singular values that are above the rounding noise of a sum of factors.
 
     Noise is what is not above the largest value times the rounding of float32, or in float64
     the rounding of a matrix of that size.
@@ -191,7 +191,7 @@ def numerical_rank(values: Tensor, dtype: torch.dtype, longest: int) -> int:
 
 
 def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Factors:
-    """Spread ``left * values @ right`` over the slots of ``like``, the largest value first.
+    """Turn singular triples into factors in the slots of ``like``, the largest value first.
 
     Slots beyond ``numerical_rank`` are zero on both sides.
 

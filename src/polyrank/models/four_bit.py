@@ -1,4 +1,4 @@
-"""Linear layers with weights in 4 bits (NF4), and their own weights back from them.
+"""Linear layers with weights in 4 bits (NF4), and how to unpack such weights.
 
 Dettmers, Pagnoni, Holtzman, Zettlemoyer, "QLoRA: Efficient Finetuning of Quantized LLMs",
 2023, https://arxiv.org/abs/2305.14314. Blocks of 64 weights share a scale; the scales are

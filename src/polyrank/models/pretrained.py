@@ -16,7 +16,7 @@ FactoryT = TypeVar("FactoryT", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The other half of a factory of pre-trained models; all take the factory's options.
+    """What a factory of pre-trained models offers besides building one, with the same options.
 
     Args:
         shell: builds the same model without its weights, for those who put them in.

@@ -1,4 +1,4 @@
-"""Clients that differ in their labels and in their sizes, each skew with a dial of its own.
+"""Clients that differ in labels and in sizes, each skew with a parameter of its own.
 
 The target of Chen et al., "AutoRank: MCDA Based Rank Personalization for LoRA-Enabled
 Distributed Learning", 2024, https://arxiv.org/abs/2412.15553, is double-imbalanced data,

@@ -1,4 +1,4 @@
-"""Clients as they are in the data: one per group.
+"""One client for each group that the data name, such as a writer or a hospital.
 
 The natural partition of FEMNIST and Shakespeare by writer and by role: Caldas et al.,
 "LEAF: A Benchmark for Federated Settings", 2018, https://arxiv.org/abs/1812.01097.

@@ -119,7 +119,7 @@ def _draw(data: Data, rows: np.ndarray, share: float, part: str, seed: int) -> n
 def _partition(
     data: Data, rows: np.ndarray, partition: Partition, clients: int | None, seed: int
 ) -> list[np.ndarray]:
-    """Partition ``rows`` and check what came, since partitioners may be the user's own."""
+    """Partition ``rows`` and check the result, since partitioners may be the user's own."""
     groups = None if data.train_groups is None else data.train_groups[rows]
     given = Rows(data.train_y[rows], groups)
     parts = partition(given, clients, numpy_stream(seed, "split", "partition"))

@@ -1,4 +1,4 @@
-"""Clients that know one label more each, and have more data the more they know.
+"""Staircase: each client has one label more than the one before, and more data.
 
 Chen et al., "RBLA: Rank-Based-LoRA-Aggregation for Fine-tuning Heterogeneous Models in
 FLaaS", 2024, https://arxiv.org/abs/2408.08699. With N clients and as many labels, label c

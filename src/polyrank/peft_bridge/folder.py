@@ -23,7 +23,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 class _Read(BaseModel):
-    """What is read of a configuration, by type."""
+    """Base of the parts of a PEFT configuration that are read, checked by type."""
 
     lora_alpha: FiniteFloat
     alpha_pattern: dict[str, FiniteFloat]

@@ -1,4 +1,4 @@
-"""What ``probe.epsilon`` does not go with: what would leave a client without any noise."""
+"""Refuse settings that would send anything without the noise that ``probe.epsilon`` asks for."""
 
 from polyrank.allocators import ALLOCATORS
 from polyrank.criteria import without_noise

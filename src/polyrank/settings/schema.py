@@ -53,7 +53,7 @@ _NAMED = BeforeValidator(lambda v: name_of(v) if callable(v) else v)
 
 
 class Strict(BaseModel):
-    """A table whose keys are all known."""
+    """Base of the settings tables that refuse unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""What a run folder that somebody else made may have this process import: nothing of its own.
+"""Refuse to import code that the run folder of somebody else names.
 
 Settings name methods. Those of PolyRank's own are known; any other name, be it
 ``"package.module:attribute"`` or the entry point of an installed package, is imported and
