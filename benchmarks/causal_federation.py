@@ -33,8 +33,9 @@ from causal_base import SCIENCE, SPORTS, make_base, mean_loss, read
 import polyrank
 from polyrank.record.lines import FinalLine, ProfileLine
 from polyrank.record.run_folder import RunFolder
-from polyrank.runs.export import export, read_trained
+from polyrank.runs.export import export
 from polyrank.runs.loading import load_split
+from polyrank.runs.trained_model import read_trained
 from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 

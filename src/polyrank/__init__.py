@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from polyrank.planning.rank_plan import plan
     from polyrank.report.page import write_report
     from polyrank.runs.evaluation import evaluate
-    from polyrank.runs.export import export, load_base
+    from polyrank.runs.export import export
+    from polyrank.runs.exported_base import load_base
     from polyrank.settings.controls import control
     from polyrank.settings.toml import load_settings, make_settings
 
@@ -54,7 +55,7 @@ _FROM = {
     "control": "polyrank.settings.controls",
     "evaluate": "polyrank.runs.evaluation",
     "export": "polyrank.runs.export",
-    "load_base": "polyrank.runs.export",
+    "load_base": "polyrank.runs.exported_base",
     "load_settings": "polyrank.settings.toml",
     "make_settings": "polyrank.settings.toml",
     "plan": "polyrank.planning.rank_plan",

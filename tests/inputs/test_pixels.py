@@ -10,8 +10,10 @@ import polyrank
 from polyrank.errors import DataError, SettingsError
 from polyrank.inputs.arrays import Examples
 from polyrank.inputs.pixels import PixelExamples
-from polyrank.runs.export import export, load_base, read_trained
+from polyrank.runs.export import export
+from polyrank.runs.exported_base import load_base
 from polyrank.runs.preparation import prepare
+from polyrank.runs.trained_model import read_trained
 from tests.small import small
 
 

@@ -17,9 +17,11 @@ from polyrank.protocol.messages import Update
 from polyrank.record.run_folder import RunFolder
 from polyrank.registry import Named
 from polyrank.runs.evaluation import evaluate
-from polyrank.runs.export import export, load_base, read_trained
+from polyrank.runs.export import export
+from polyrank.runs.exported_base import load_base
 from polyrank.runs.packed_base import check_packed
 from polyrank.runs.preparation import prepare
+from polyrank.runs.trained_model import read_trained
 from tests.texts import first_task, model_path, needs_demo, text_settings
 from tests.written import lines_in
 

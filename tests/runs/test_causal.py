@@ -16,8 +16,9 @@ from polyrank.errors import DataError, SettingsError
 from polyrank.inputs.causal_texts import encode_causal
 from polyrank.protocol.counts import CorrectTokens
 from polyrank.record.run_folder import RunFolder
-from polyrank.runs.export import export, read_trained
+from polyrank.runs.export import export
 from polyrank.runs.preparation import prepare
+from polyrank.runs.trained_model import read_trained
 from polyrank.server.metrics import token_metrics
 from polyrank.settings.toml import make_settings
 from tests.written import lines_in, summary_in

@@ -12,7 +12,7 @@ from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import SettingsError
 from polyrank.record.run_folder import RunFolder
 from polyrank.report import build_live, read_run
-from polyrank.runs.export import read_trained
+from polyrank.runs.trained_model import read_trained
 from tests.small import small
 from tests.whole_runs import EVERY_2, LOSSES, PAPER, PRUNED
 

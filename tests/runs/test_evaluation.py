@@ -10,7 +10,7 @@ import polyrank
 from polyrank.datasets import load
 from polyrank.errors import DataError
 from polyrank.runs.evaluation import evaluate
-from polyrank.runs.export import read_trained
+from polyrank.runs.trained_model import read_trained
 from tests.small import small, tiny_digits
 
 

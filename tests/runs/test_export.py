@@ -12,8 +12,10 @@ from polyrank.errors import AdapterError, RunFolderError
 from polyrank.models import MODELS
 from polyrank.record.run_folder import RunFolder
 from polyrank.registry import Named
-from polyrank.runs.export import export, load_base, read_trained
+from polyrank.runs.export import export
+from polyrank.runs.exported_base import load_base
 from polyrank.runs.preparation import prepare
+from polyrank.runs.trained_model import read_trained
 from tests.processes import exit_code
 from tests.small import small
 from tests.written import lines_in

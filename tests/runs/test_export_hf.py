@@ -13,7 +13,9 @@ from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import AdapterError, DataError, RunFolderError
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.evaluation import evaluate
-from polyrank.runs.export import export, load_base, read_trained
+from polyrank.runs.export import export
+from polyrank.runs.exported_base import load_base
+from polyrank.runs.trained_model import read_trained
 from tests.texts import model_path, needs_demo, text_settings
 from tests.written import lines_in, summary_in
 

@@ -11,7 +11,7 @@ from polyrank.allocators import Evidence, Limits, Needs, choose_slots
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import QuorumError, SettingsError
 from polyrank.record.run_folder import RunFolder
-from polyrank.runs.export import read_trained
+from polyrank.runs.trained_model import read_trained
 from tests.small import small
 
 

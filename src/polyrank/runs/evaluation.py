@@ -15,7 +15,7 @@ from polyrank.learning.counting import count_answers
 from polyrank.learning.forward import choose_device
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.encoding import check_labels, encode
-from polyrank.runs.export import read_trained
+from polyrank.runs.trained_model import read_trained
 from polyrank.server.metrics import metrics_of
 from polyrank.settings.schema import Settings
 from polyrank.settings.trust import refuse_own_code
