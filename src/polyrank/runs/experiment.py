@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.filesize import decimal
-from torch import Tensor
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
@@ -21,11 +19,12 @@ from polyrank.disk.checkpoint import load_tensors, save_tensors
 from polyrank.disk.outside import as_written
 from polyrank.head_inits.label_skew import skew_warning
 from polyrank.protocol.engine import Engine
-from polyrank.protocol.messages import Measured, Profile
+from polyrank.protocol.messages import Profile
 from polyrank.record.lines import Examples, FinalLine, ProfileLine, RanksLine
 from polyrank.record.run_folder import RunFolder
 from polyrank.record.summary import Facts, Parameters, Texts, summarize
 from polyrank.report import write_report
+from polyrank.runs.choosing import Choosing
 from polyrank.runs.ledger import Ledger
 from polyrank.runs.opening import Opened
 from polyrank.runs.preparation import ServerSide, first_adapter, first_extras
@@ -34,12 +33,12 @@ from polyrank.runs.tracking import Trackers
 from polyrank.server.evaluation import ClientEvaluation, Examine, ServerEvaluation
 from polyrank.server.federation import Federation
 from polyrank.server.measuring import Costs, Measuring, ask_profiles, by_size
-from polyrank.server.ranks import RankChooser, check_equal, plan_of, profiles
+from polyrank.server.ranks import RankChooser
 from polyrank.server.round_record import RoundRecord
 from polyrank.server.rules import rules_of
 from polyrank.server.saved_state import check_fits
 from polyrank.server.starting_head import has_new_head, starting_head
-from polyrank.server.state import Plan, ServerState
+from polyrank.server.state import ServerState
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.settings.ranges import module_ranges
 from polyrank.settings.schema import Settings
@@ -95,6 +94,8 @@ class Experiment:
         self.ranks = RankChooser(settings, engine.roster(), side.shapes)
         for text in self.ranks.notes:
             watcher.note(text)
+        equal = settings.aggregator.kind if self.aggregator.equal_ranks else None
+        self.choosing = Choosing(self.ranks, equal, self._measuring, watcher, clock)
         self.judge = ServerEvaluation(
             self.rules,
             examine,
@@ -181,14 +182,12 @@ class Experiment:
         """Choose ranks and save the state before the first round."""
         self.folder.cut(-1, {})
         state, head_cost = self._with_head(ServerState(self._start_model(), {}))
-        measured, cost = self._measured(state)
-        choice, memory = self.ranks.choose(None, measured, 0)
-        state = replace(state, plan=self._plan(choice), allocator=memory)
-        facts = self._facts(choice)
-        self.folder.append("clients", self._profile_lines(profiles(choice, measured)))
-        record = self._judged(state, RoundRecord(0))
-        self.ledger.keep(state, record, facts, asdict(cost + head_cost))
-        return state, facts
+        chosen = self.choosing.choose(state)
+        facts = self._facts(chosen.choice)
+        self.folder.append("clients", self._profile_lines(chosen.told))
+        record = self._judged(chosen.state, RoundRecord(0))
+        self.ledger.keep(chosen.state, record, facts, asdict(chosen.cost + head_cost))
+        return chosen.state, facts
 
     def _measuring(self) -> Measuring:
         return Measuring(
@@ -233,34 +232,10 @@ class Experiment:
         """Choose ranks again, if it is time; return also what measuring cost."""
         if not self.ranks.due(state.round):
             return state, {}
-        measured, cost = self._measured(state)
-        choice, memory = self.ranks.choose(
-            state.allocator, measured, state.round, state.observed, state.sent
-        )
-        plan, told = self._plan(choice), profiles(choice, measured)
-        changed = [client for client in plan if not _same(plan[client], state.plan[client])]
-        number = state.round + 1
-        self.folder.append(
-            "clients",
-            [RanksLine(round=number, client=c, **told[c]) for c in changed],
-        )
-        planned = state.round if changed else state.planned
-        return replace(state, plan=plan, planned=planned, allocator=memory), asdict(cost)
-
-    def _plan(self, choice: Choice) -> Plan:
-        if self.aggregator.equal_ranks:
-            check_equal(self.settings.aggregator.kind, choice)
-        return plan_of(choice)
-
-    def _measured(self, state: ServerState) -> tuple[list[Measured], Costs]:
-        wanted = self.ranks.wanted_at(state.round)
-        if not wanted:
-            return [], Costs()
-        self.watcher.stage("measuring clients")
-        measuring = self._measuring()
-        measured = list(measuring.measured(state, self.ranks.smallest, wanted))
-        self.clock.lap("probe")
-        return measured, measuring.costs
+        chosen, number = self.choosing.choose(state), state.round + 1
+        lines = [RanksLine(round=number, client=c, **chosen.told[c]) for c in chosen.changed]
+        self.folder.append("clients", lines)
+        return chosen.state, asdict(chosen.cost)
 
     def _facts(self, choice: Choice) -> Facts:
         side, ranges = self.side, module_ranges(self.settings, self.side.shapes)
@@ -321,7 +296,3 @@ class Experiment:
         self.folder.append("clients", lines)
         self.clock.lap("final")
         self.ledger.keep_time(state.round)
-
-
-def _same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[m], right[m]) for m in left)
