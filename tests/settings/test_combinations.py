@@ -9,8 +9,8 @@ from polyrank.errors import SettingsError
 from polyrank.settings.combinations import check_combination
 from tests.small import small
 
-SORTS = {"anchored", "flexlora", "raflora"}
-DRAWS = {"flora", "florist"}
+SORTS = {name for name in AGGREGATORS if AGGREGATORS.build(name).rejoin is not None}
+DRAWS = {name for name in AGGREGATORS if AGGREGATORS.build(name).local(1).absent == "fresh"}
 OPTIONS = {"capacity": {"memory": 1e6}}
 
 
@@ -42,6 +42,12 @@ def test_slots_by_number_are_refused_where_a_number_does_not_stay_with_its_slot(
     else:
         with pytest.raises(SettingsError, match=refused):
             check_combination(settings)
+
+
+def test_these_lose_the_numbers_of_their_slots():
+    assert SORTS >= {"anchored", "flexlora", "raflora"}
+    assert DRAWS >= {"flora", "florist"}
+    assert not (SORTS | DRAWS) & {"rbla", "zero_padding", "fedex", "hetlora", "replication"}
 
 
 def test_a_run_refuses_before_it_reads_its_data(tmp_path):
