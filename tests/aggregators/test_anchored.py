@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 
 from polyrank.aggregators.anchored import anchored_mean, as_trained
 from polyrank.lora.factors import Factors, new_factors, prefix
+from tests.aggregators.one_client import first, perform, prepared, stored, train_task
 
 D_IN, D_OUT, SLOTS = 9, 7, 7
+
+owned = st.sets(st.integers(0, SLOTS - 1), min_size=1)
 
 
 def draw(slots: torch.Tensor | int, seed: int) -> Factors:
@@ -15,9 +18,6 @@ def draw(slots: torch.Tensor | int, seed: int) -> Factors:
     generator = torch.Generator().manual_seed(seed)
     a = torch.randn(len(slots), D_IN, generator=generator, dtype=torch.float64)
     return Factors(a, torch.randn(D_OUT, len(slots), generator=generator, dtype=a.dtype), slots)
-
-
-owned = st.sets(st.integers(0, SLOTS - 1), min_size=1)
 
 
 @given(st.lists(st.tuples(owned, st.floats(0.5, 100)), min_size=1, max_size=5))
@@ -82,3 +82,17 @@ def test_gradient_descent_on_the_product_keeps_the_balance_to_first_order():
 def test_without_updates_it_is_the_server_s():
     server = draw(SLOTS, 0)
     assert anchored_mean([], server) is server
+
+
+def test_the_full_view_works_with_all_slots_and_trains_its_own(tmp_path):
+    ready = prepared(tmp_path, aggregator="anchored")
+    trainer = ready.crew.performer().trainer
+    start = first(ready)
+    update = perform(trainer, train_task(ready, "anchored", 1, start))
+    for module, factors in update.adapter.items():
+        kept = stored(trainer, 1)[module]
+        assert factors.slots.tolist() == [0, 1, 2]
+        assert torch.equal(kept.a[:3], factors.a)
+        assert not torch.equal(factors.a, start[module].a[:3])
+        assert torch.equal(kept.a[3:], start[module].a[3:])
+        assert torch.equal(kept.b[:, 3:], start[module].b[:, 3:])

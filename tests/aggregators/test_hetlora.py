@@ -1,11 +1,13 @@
+"""HetLoRA: weights by norm, and a penalty on the tail."""
+
 import numpy as np
 import pytest
 import torch
 
-from polyrank.aggregators.hetlora import NormWeightedMean, norm_weighted_mean
-from polyrank.allocators.hetlora import tail_product
-from polyrank.errors import SettingsError, ShapeError
+from polyrank.aggregators.hetlora import NormWeightedMean, norm_weighted_mean, tail_penalty
+from polyrank.errors import ShapeError
 from polyrank.lora.factors import Factors, prefix
+from tests.aggregators.one_client import first, perform, prepared, train_task
 
 
 def draw(rank: int, seed: int, d_in: int = 5, d_out: int = 8) -> Factors:
@@ -60,20 +62,30 @@ def test_wrong_sizes_are_refused():
         norm_weighted_mean([(draw(2, 1, d_in=4), 1.0)], draw(3, 0))
 
 
-@pytest.mark.parametrize(("rank", "decay", "start"), [(6, 0.99, 5), (6, 0.5, 3), (10, 0.9, 9)])
-def test_the_tail_product_is_that_of_numpy_s_norms(rank, decay, start):
-    """Tails of one slot, of three, and of one where 0.9 * 10 is just 9."""
-    f = draw(rank, 1)
-    tail = np.linalg.norm(f.b.numpy()[:, start:]) * np.linalg.norm(f.a.numpy()[start:])
-    assert tail_product(f, decay) == pytest.approx(tail, rel=1e-12)
+def test_hetlora_s_penalty_is_the_product_of_the_norms_of_the_tail():
+    """floor(0.5 * 4) = 2 slots stay; of rank 1 no slot is tail."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(4, 3, generator=generator), torch.randn(5, 4, generator=generator)
+    single = torch.ones(1, 3), torch.ones(5, 1)
+    found = tail_penalty([(a, b), single], 0.5)
+    expected = np.linalg.norm(b[:, 2:].numpy()) * np.linalg.norm(a[2:].numpy())
+    assert float(found) == pytest.approx(expected)
 
 
-def test_the_tail_product_at_the_ends():
-    """Rank 1 is all tail, no slots are 0, as is a start with b = 0; 6e60 is above float32."""
-    one = Factors(torch.tensor([[3e30]]), torch.tensor([[2e30]]), prefix(1))
-    assert tail_product(one, 0.99) == pytest.approx(6e60)
-    assert tail_product(draw(0, 1), 0.99) == 0
-    start = draw(4, 1)
-    assert tail_product(Factors(start.a, start.b * 0, start.slots), 0.99) == 0
-    with pytest.raises(SettingsError, match="decay"):
-        tail_product(start, 1.0)
+def test_hetlora_s_penalty_shrinks_the_tail_and_has_a_gradient_where_b_is_zero(tmp_path):
+    a = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    b = torch.zeros(5, 4).requires_grad_()
+    tail_penalty([(a, b)], 0.5).backward()
+    assert torch.isfinite(a.grad).all()
+    assert torch.isfinite(b.grad).all()
+    tails = {}
+    for penalty in (0.0, 1.0):
+        kind = {"kind": "hetlora", "penalty": penalty, "decay": 0.5}
+        ready = prepared(tmp_path / str(penalty), aggregator=kind, training={"epochs": 5})
+        update = perform(
+            ready.crew.performer().trainer, train_task(ready, "hetlora", 1, first(ready))
+        )
+        tails[penalty] = sum(
+            float(f.b[:, 1:].norm() * f.a[1:].norm()) for f in update.adapter.values()
+        )
+    assert tails[1.0] < 0.5 * tails[0.0]

@@ -162,5 +162,7 @@ def test_controls_spend_what_autorank_spends(data):
     evidence = data.draw(evidences())
     amount = data.draw(st.floats(2, 12))
     limits = Limits({"m": ModuleRange(2, 12, 10)}, Budget("mean_rank", amount))
-    totals = {choose(name, evidence, limits).ranks["m"].sum() for name in [*SPENDERS, "eva", "level"]}
+    totals = {
+        choose(name, evidence, limits).ranks["m"].sum() for name in [*SPENDERS, "eva", "level"]
+    }
     assert len(totals) == 1

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,15 +17,18 @@ from polyrank.allocators import (
     ModuleRange,
     reasons,
 )
-from polyrank.allocators.hetlora import HetLora, Tail, kept_rank
+from polyrank.allocators.hetlora import HetLora, Tail, kept_rank, tail_product
 from polyrank.allocators.needs import Needs
 from polyrank.allocators.random import random
 from polyrank.errors import BudgetError, DataError, SettingsError, UnknownNameError
+from polyrank.lora.factors import Factors, prefix
 from polyrank.registry import Named
 from tests.allocators.allocator_problems import evidences, limits_for
 
 CLIENTS = Evidence(["a", "b", "c"], {})
+
 LIMITS = Limits({"m": ModuleRange(2, 20, 10), "n": ModuleRange(4, 20, 10)})
+
 STATE = {name: {"m": 20, "n": 5} for name in "abc"}
 
 
@@ -133,7 +137,7 @@ def test_impossible_options():
     with pytest.raises(SettingsError, match="allowed: ratios"):
         HetLora(start="ratio", start_options={"rank": 3})
     with pytest.raises(SettingsError, match=r"that chooses once, got .*:Restless"):
-        HetLora(start="tests.allocators.test_self_pruning:Restless")
+        HetLora(start="tests.allocators.test_hetlora:Restless")
 
 
 class Restless:
@@ -161,3 +165,29 @@ def test_states_and_observations_that_do_not_fit_are_named():
             after(STATE, a={"m": bad})
     with pytest.raises(BudgetError, match=r"ranks of the last round, which cost 12\.5"):
         after(STATE, Limits(LIMITS.modules, Budget("mean_rank", 12)))
+
+
+def draw(rank: int, seed: int, d_in: int = 5, d_out: int = 8) -> Factors:
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(rank, d_in, generator=generator, dtype=torch.float64)
+    b = torch.randn(d_out, rank, generator=generator, dtype=torch.float64)
+    return Factors(a, b, prefix(rank))
+
+
+@pytest.mark.parametrize(("rank", "decay", "start"), [(6, 0.99, 5), (6, 0.5, 3), (10, 0.9, 9)])
+def test_the_tail_product_is_that_of_numpy_s_norms(rank, decay, start):
+    """Tails of one slot, of three, and of one where 0.9 * 10 is just 9."""
+    f = draw(rank, 1)
+    tail = np.linalg.norm(f.b.numpy()[:, start:]) * np.linalg.norm(f.a.numpy()[start:])
+    assert tail_product(f, decay) == pytest.approx(tail, rel=1e-12)
+
+
+def test_the_tail_product_at_the_ends():
+    """Rank 1 is all tail, no slots are 0, as is a start with b = 0; 6e60 is above float32."""
+    one = Factors(torch.tensor([[3e30]]), torch.tensor([[2e30]]), prefix(1))
+    assert tail_product(one, 0.99) == pytest.approx(6e60)
+    assert tail_product(draw(0, 1), 0.99) == 0
+    start = draw(4, 1)
+    assert tail_product(Factors(start.a, start.b * 0, start.slots), 0.99) == 0
+    with pytest.raises(SettingsError, match="decay"):
+        tail_product(start, 1.0)
