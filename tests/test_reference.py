@@ -4,9 +4,10 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import docs_commands
 import docs_methods
@@ -19,14 +20,25 @@ import polyrank
 from polyrank import cli, errors
 from polyrank.aggregators import AGGREGATORS
 from polyrank.console import method_list
+from polyrank.record.lines import EVENTS, RoundLine, TimingLine
 from polyrank.record.run_folder import RunFolder
+from polyrank.record.summary import Summary
 from polyrank.settings.schema import ModuleRanks, PretrainSettings, RankSettings, Settings
 from tests.small import small
 from tests.written import lines_in, summary_in
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-SELDOM = {"slots.MODULE"}  # where slots are chosen by number: tests/runs/test_slots_by_number.py
+SELDOM = {  # what no run without texts, failures and slots by number has
+    *("slots.MODULE", "failed", "perplexity.final", "perplexity.best", "perplexity.best_round"),
+    *("texts.texts", "texts.cut", "texts.max_length"),
+}
+SCHEMA = {
+    "`rounds.jsonl`": RoundLine,
+    **{f"`clients.jsonl`: `{event}`": kind for event, kind in EVENTS.items()},
+    "`timings.jsonl`": TimingLine,
+    "`summary.json`": Summary,
+}
 
 
 def settings_models(model: Any = Settings) -> Iterator[Any]:
@@ -151,6 +163,30 @@ def fields(value: Any, path: str = "") -> set[str]:
     if isinstance(value, dict) and value:
         return set().union(*(fields(inner, f"{path}.{key}") for key, inner in value.items()))
     return {path.lstrip(".")}
+
+
+def keys_of(kind: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted keys that a type of a record has; ANY stands for any key of a mapping."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            key = field.serialization_alias or name
+            yield from keys_of(field.annotation, f"{path}.{key}".lstrip("."))
+        return
+    inner = [one for one in get_args(kind) if one is not type(None)]
+    if get_origin(kind) is Mapping:
+        yield from keys_of(inner[1], f"{path}.ANY")
+    elif get_origin(kind) in (Annotated, UnionType, Union) and not isinstance(inner[0], str):
+        yield from keys_of(inner[0], path)
+    else:
+        yield path
+
+
+@pytest.mark.parametrize("heading", SCHEMA)
+def test_the_page_of_the_run_folder_names_every_key_of_the_schema_and_no_other(heading):
+    known, real = documented(heading), set(keys_of(SCHEMA[heading]))
+    assert len(real) > 1
+    assert not [k for k in real if not any(is_field(k, name) for name in known)], "not named"
+    assert not [name for name in known if not any(is_field(k, name) for k in real)], "unknown"
 
 
 def is_field(known: str, name: str) -> bool:
