@@ -23,7 +23,9 @@ from polyrank.console import method_list
 from polyrank.record.lines import EVENTS, RoundLine, TimingLine
 from polyrank.record.run_folder import RunFolder
 from polyrank.record.summary import Summary
-from polyrank.settings.schema import ModuleRanks, PretrainSettings, RankSettings, Settings
+from polyrank.settings.schema import Settings
+from polyrank.settings.tables import ModuleRanks, RankSettings
+from polyrank.settings.training import PretrainSettings
 from tests.small import small
 from tests.written import lines_in, summary_in
 

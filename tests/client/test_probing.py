@@ -17,7 +17,7 @@ from polyrank.learning.counting import count_answers
 from polyrank.lora.factors import prefix
 from polyrank.protocol.messages import Download, Measured, ProbeTask, TaskId, Wanted
 from polyrank.runs.preparation import first_adapter, prepare
-from polyrank.settings.schema import TrainingSettings
+from polyrank.settings.training import TrainingSettings
 from tests.learning.test_training import problem
 from tests.small import small
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from polyrank.inputs.arrays import Examples
 from polyrank.inputs.losses import calibrated, log_shares, means_by_row, predictions, targets
 from polyrank.learning.training import fit
-from polyrank.settings.schema import TrainingSettings
+from polyrank.settings.training import TrainingSettings
 
 
 def test_calibrated_loss_by_hand():

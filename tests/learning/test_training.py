@@ -13,7 +13,7 @@ from polyrank.learning.counting import count_answers
 from polyrank.learning.forward import call_cost
 from polyrank.learning.training import fit
 from polyrank.server.rules import rate_factor
-from polyrank.settings.schema import TrainingSettings
+from polyrank.settings.training import TrainingSettings
 
 LABELS = np.array([0, 1, 0, 1, 1, 0, 1, 0])
 

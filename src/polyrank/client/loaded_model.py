@@ -18,7 +18,7 @@ from polyrank.peft_bridge import Bridge
 from polyrank.protocol.counts import Counts
 from polyrank.protocol.messages import EvaluateTask, ProbeTask, TaskId, TrainTask
 from polyrank.seeding import derive
-from polyrank.settings.schema import TrainingSettings
+from polyrank.settings.training import TrainingSettings
 
 
 class LoadedModel:

@@ -17,7 +17,7 @@ from polyrank.errors import TrainingError
 from polyrank.inputs.arrays import ExampleSet
 from polyrank.inputs.losses import means_by_row, predictions, targets
 from polyrank.learning.forward import answers, casting
-from polyrank.settings.schema import TrainingSettings
+from polyrank.settings.training import TrainingSettings
 
 PARTS = 2  # of the loss curve: with more, clients differ less and it is as repeatable
 

@@ -14,7 +14,7 @@ from polyrank.errors import TrainingError
 from polyrank.inputs.arrays import ExampleSet
 from polyrank.inputs.losses import calibrated, log_shares, predictions, targets
 from polyrank.learning.forward import answers, call_cost, casting
-from polyrank.settings.schema import TrainingSettings
+from polyrank.settings.training import TrainingSettings
 
 
 @dataclass

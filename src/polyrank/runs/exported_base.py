@@ -14,7 +14,7 @@ from polyrank.errors import AdapterError, SettingsError
 from polyrank.models import MODELS
 from polyrank.models.weights import put_weights
 from polyrank.peft_bridge import check_adapter_folder
-from polyrank.settings.schema import MethodSettings
+from polyrank.settings.tables import MethodSettings
 
 HERE = "."  # the name of a pre-trained model that the export itself describes
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # no absolute path, no ".."

@@ -41,7 +41,8 @@ from polyrank.runs.packed_base import check_packed
 from polyrank.seeding import derive
 from polyrank.server.examiner import ServerRows
 from polyrank.settings.ranges import module_ranges
-from polyrank.settings.schema import Settings, TrainingSettings
+from polyrank.settings.schema import Settings
+from polyrank.settings.training import TrainingSettings
 
 
 @dataclass(frozen=True)
