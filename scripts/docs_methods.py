@@ -3,7 +3,6 @@
 import inspect
 import re
 import sys
-from typing import Any
 
 from markdown_table import markdown_table
 
@@ -80,7 +79,7 @@ def papers() -> str:
     return "\n\n".join(parts)
 
 
-def _methods(table: Registry[Any]) -> str:
+def _methods(table: Registry[object]) -> str:
     rows = [
         (
             f"`{entry.name}`",

@@ -23,6 +23,7 @@ import pydantic
 from polyrank.errors import SettingsError, UnknownNameError, nearest
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Method(Protocol):
@@ -88,7 +89,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Registry(Generic[T]):
+class Registry(Generic[T_co]):
     """Named methods of one kind; ``build`` makes one of them with its options.
 
     Args:
@@ -101,7 +102,7 @@ class Registry(Generic[T]):
     kind: str
     own: Mapping[str, str]
     group: str
-    make: Callable[[Found], T]
+    make: Callable[[Found], T_co]
 
     @cached_property
     def entries(self) -> Mapping[str, str]:
@@ -149,7 +150,7 @@ class Registry(Generic[T]):
             raise UnknownNameError(f"{self.kind} {name!r}: {attribute!r} cannot be called")
         return cast(Callable[..., Any], found)
 
-    def build(self, method: Method | str, shown: str | None = None) -> T:
+    def build(self, method: Method | str, shown: str | None = None) -> T_co:
         """Make a method with its options, which are checked by name and type.
 
         Args:

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -19,7 +18,7 @@ from polyrank.partitioners import PARTITIONERS
 from polyrank.registry import Registry, option_parameters
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 
-TABLES: tuple[Registry[Any], ...] = (
+TABLES: tuple[Registry[object], ...] = (
     DATASETS,
     PARTITIONERS,
     MODELS,
@@ -40,7 +39,7 @@ class Listed:
     options: tuple[str, ...]
 
 
-def methods(table: Registry[Any]) -> Iterator[Listed]:
+def methods(table: Registry[object]) -> Iterator[Listed]:
     """Yield the entries of a table."""
     for name in table:
         target = table.load(name)

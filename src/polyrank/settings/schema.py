@@ -221,7 +221,7 @@ class Settings(Strict):
         return self
 
     @property
-    def named_methods(self) -> list[tuple[str, Registry[Any], str]]:
+    def named_methods(self) -> list[tuple[str, Registry[object], str]]:
         """Every method that is named: the key, the table that it is looked up in, the name."""
         return [
             ("partition", PARTITIONERS, self.partition.kind),
