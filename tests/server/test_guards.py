@@ -63,6 +63,25 @@ def test_the_slots_that_a_cut_leaves_are_the_first():
 
 
 @pytest.mark.parametrize(
+    ("observed", "said"),
+    [
+        ({}, r"observed modules \[\], expected \['fc'\]"),
+        ([1.0], "observed modules"),
+        ({"fc": torch.ones(3)}, r"observed of module 'fc': shape \(3,\)"),
+        ({"fc": torch.ones(2).double()}, "float64"),
+        ({"fc": torch.tensor([1.0, float("nan")])}, "1 of 2 numbers are NaN"),
+        ({"fc": [1.0, 2.0]}, "expected a plain tensor"),
+    ],
+)
+def test_what_is_observed_is_one_finite_number_a_slot(observed, said):
+    update = replace(UPDATE, observed=observed)
+    assert re.search(said, refusal(update, TASK, EXPECTED, 9, observes=True))
+    whole = replace(UPDATE, observed={"fc": torch.ones(2)})
+    assert refusal(whole, TASK, EXPECTED, 9, observes=True) is None
+    assert "observed modules ['fc'], expected []" in refusal(whole, TASK, EXPECTED, 9)
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"id": TaskId("r", 1, "c", attempt=1)}, "answers"),
