@@ -177,5 +177,5 @@ def test_resumed_the_run_notices_another_model_under_the_same_name(tmp_path):
     weights = load_file(copy / "model.safetensors")
     weights["encoder.layer.3.attention.self.query.bias"][0] += 1
     save_file(weights, copy / "model.safetensors", {"format": "pt"})
-    with pytest.raises(RunFolderError, match="not the one that the run began with"):
+    with pytest.raises(RunFolderError, match="expected the weights that the run began with"):
         polyrank.resume(tmp_path / "again", overrides=["rounds=2"])

@@ -1,4 +1,4 @@
-"""The states that a run keeps: the newest, and the one before for the case that it is damaged."""
+"""Keep the newest state of a run, and the one before it in case the newest is damaged."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -78,6 +78,6 @@ def check_settings(folder: RunFolder, settings: Settings, kept: Mapping[str, Any
     changed = changed_keys(began, settings)
     if changed:
         raise RunFolderError(
-            f"{folder.path / 'config.toml'}: {', '.join(changed)} is not what the run began with; "
-            "put it back, or start a new run"
+            f"{folder.path / 'config.toml'}: expected what the run began with, got another "
+            f"{', '.join(changed)}; put it back, or start a new run"
         )

@@ -1,4 +1,4 @@
-"""The folder of a new run: kept from others, and gone again if the run came to nothing.
+"""Make the folder of a new run: locked, and removed again if nothing was saved.
 
 A run that was killed before its first state was saved leaves its lock behind, and nothing that
 a run could not make again. Such a folder may be used as if it were empty.
@@ -35,7 +35,9 @@ def new_folder(path: Path, settings: Settings) -> Iterator[RunFolder]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunFolderError(f"{path}: cannot be made: {error.strerror}") from error
+        raise RunFolderError(
+            f"{path}: expected a folder that can be made, got: {error.strerror}"
+        ) from error
     with folder.locked():
         _check_free(path)  # another process may have worked here just now
         _clear(path)
@@ -59,7 +61,8 @@ def _check_free(path: Path) -> None:
     if not path.is_dir():
         raise RunFolderError(f"{path}: expected a folder, new or empty, got a file")
     raise RunFolderError(
-        f"{path}: there is something already; choose another --out, or --resume {path}"
+        f"{path}: expected a folder, new or empty, got one with something in it; "
+        f"choose another --out, or --resume {path}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run came to, computed from its lines: by the summary, the table and the report alike."""
+"""Compute how good a run became, and at what cost: once, for summary, table and report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Outcome:
     mean_rank: float | None
 
 
-def outcome(
+def outcome_of(
     rounds: Sequence[RoundLine], clients: Sequence[ClientLine], rows: Rows = "test"
 ) -> Outcome:
     """Compute what a run came to.

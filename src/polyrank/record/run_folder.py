@@ -41,7 +41,7 @@ class RunFolder:
             RunFolderError: there is no run in it.
         """
         if not (path / "config.toml").is_file():
-            raise RunFolderError(f"{path}: expected a run folder with config.toml, found none")
+            raise RunFolderError(f"{path}: expected a run folder with config.toml, got none")
         return cls(path)
 
     @contextmanager
@@ -115,7 +115,7 @@ class RunFolder:
             path, wanted = self._records(kind), lengths.get(kind, 0)
             length = path.stat().st_size if path.exists() else 0
             if length < wanted:
-                raise RunFolderError(f"{path}: expected at least {wanted} bytes, found {length}")
+                raise RunFolderError(f"{path}: expected at least {wanted} bytes, got {length}")
             if length > wanted:
                 os.truncate(path, wanted)
 
@@ -169,7 +169,9 @@ class RunFolder:
         """
         path = self.path / "summary.json"
         if not path.is_file():
-            raise RunFolderError(f"{self.path}: no summary.json: not a finished run")
+            raise RunFolderError(
+                f"{self.path}: expected summary.json, as a finished run has it, got none"
+            )
         return Summary.read(parse_object("".join(_texts(path)), path), path)
 
     def _records(self, kind: str) -> Path:

@@ -1,4 +1,4 @@
-"""Base of all typed records: what is written is what can be read, each key checked.
+"""The types from which all records are made: each key is checked, when written and when read.
 
 A field without a default is a key that is always there; one whose default is None is left out
 while it is None. Keys that nobody knows are left alone. A number that is not finite is written,

@@ -8,7 +8,7 @@ from polyrank.errors import RunFolderError
 from polyrank.formats import FORMAT, check_format, versions
 from polyrank.judging import Judged, judged_by
 from polyrank.record.lines import ClientLine, FinalLine, ProfileLine, RoundLine, Traffic
-from polyrank.record.outcome import Outcome, outcome
+from polyrank.record.outcome import Outcome, outcome_of
 from polyrank.record.schema import Count, Metrics, Number, Ranks, Total, Typed
 from polyrank.settings.schema import Settings
 
@@ -152,7 +152,7 @@ def summarize(
         clients: lines of ``clients.jsonl``.
         facts: what the lines do not hold.
     """
-    came = outcome(rounds, clients)
+    came = outcome_of(rounds, clients)
     final: Metrics = came.final or {}
     profiles = [line for line in clients if isinstance(line, ProfileLine)]
     probe, wrote = sum(line.probe_steps for line in rounds), versions()

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from polyrank.record.lines import ProfileLine
 from polyrank.report.charts import HEAT, MANY_CLIENTS, bar, gap, names_axis, plain, sorted_by
+from polyrank.report.client_sheet import modules_of
 from polyrank.report.parts import Cell, Data, Figure, Part, Trace
-from polyrank.report.rank_table import modules_of
 from polyrank.report.reading import Run
 from polyrank.report.words import readable
 

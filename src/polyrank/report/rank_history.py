@@ -6,8 +6,8 @@ from polyrank.record.lines import ProfileLine
 from polyrank.record.outcome import mean
 from polyrank.record.schema import Ranks
 from polyrank.report.charts import HEAT, ROUND_AXIS, names_axis, plain, sorted_by
+from polyrank.report.client_sheet import modules_of
 from polyrank.report.parts import Cell, Data, Figure, Part, Trace
-from polyrank.report.rank_table import modules_of
 from polyrank.report.reading import Run
 
 ROW = 18  # CSS pixels that a client takes

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from polyrank.allocators import spread_note
 from polyrank.record.lines import ProfileLine
+from polyrank.report.client_sheet import client_sheet
 from polyrank.report.parts import Note, Part, Section
 from polyrank.report.rank_figures import (
     contributions,
@@ -13,7 +14,6 @@ from polyrank.report.rank_figures import (
     rank_bars,
 )
 from polyrank.report.rank_history import rank_history
-from polyrank.report.rank_table import rank_table
 from polyrank.report.reading import Run
 from polyrank.report.words import number, plural
 
@@ -30,7 +30,7 @@ def ranks(run: Run) -> Section:
         *contributions(ordered),
         *criterion_weights(run),
         *module_ranks(run, ordered),
-        rank_table(run, ordered),
+        client_sheet(run, ordered),
     ]
     if all(profile.score is None for profile in ordered):
         parts.insert(0, Note("The ranks of this run do not depend on a score."))

@@ -24,7 +24,7 @@ from polyrank.record.lines import (
     UpdateLine,
     client_line,
 )
-from polyrank.record.outcome import Outcome, outcome
+from polyrank.record.outcome import Outcome, outcome_of
 from polyrank.record.schema import Ranks, parse_object
 from polyrank.record.summary import Summary
 
@@ -75,7 +75,7 @@ class Run:
     def came_to(self) -> Outcome:
         """What the run came to so far: on test rows, or where there are none on validation rows."""
         tested = any(line.test for line in self.rounds)
-        return outcome(self.rounds, self.clients, "test" if tested else "validation")
+        return outcome_of(self.rounds, self.clients, "test" if tested else "validation")
 
     @property
     def finished(self) -> bool:
@@ -107,7 +107,9 @@ def read_run(folder: Path) -> Run:
         RunFolderError: no such run, or a file holds something that is not a run's record.
     """
     if not any((folder / name).is_file() for name in ("config.toml", "rounds.jsonl")):
-        raise RunFolderError(f"no run in {folder}: expected config.toml or rounds.jsonl in it")
+        raise RunFolderError(
+            f"{folder}: expected config.toml or rounds.jsonl of a run, got neither"
+        )
     notes: list[str] = []
     clients = _lines(folder / "clients.jsonl", client_line, notes)
     settings = _text(folder / "config.toml")

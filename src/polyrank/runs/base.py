@@ -43,8 +43,8 @@ def whole_base(settings: Settings, kept: Tensors, header: Mapping[str, Any]) -> 
     published = {n: t for n, t in read_weights(model).items() if n not in kept}
     if hash_of(published) != header["published"]:
         raise RunFolderError(
-            f"model {settings.model.options.get('name')!r} is not the one that the run began "
-            "with: its weights have changed"
+            f"model {settings.model.options.get('name')!r}: expected the weights that the run "
+            "began with, got others"
         )
     return {**published, **kept}
 

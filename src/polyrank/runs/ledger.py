@@ -51,7 +51,7 @@ class Ledger:
         with as_written(self.folder.path):
             if header["data"] != self.data:
                 raise RunFolderError(
-                    f"{self.folder.path}: the data set is not the one that the run began with"
+                    f"{self.folder.path}: expected the data that the run began with, got others"
                 )
             self.kept = header["kept"]
             state, facts = unpack_state(tensors, header), Facts.read(header["facts"], "facts")

@@ -10,7 +10,7 @@ from polyrank.report.words import rank_range, readable
 FEW_MODULES = 6  # more than this are shown as a range; the download has them all
 
 
-def rank_table(run: Run, ordered: Sequence[ProfileLine]) -> Sheet:
+def client_sheet(run: Run, ordered: Sequence[ProfileLine]) -> Sheet:
     """Build the table of clients in the order given."""
     criteria = list(dict.fromkeys(name for profile in ordered for name in profile.criteria))
     modules = modules_of(run, ordered)
