@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Column:
+class UnitColumn:
     """One column of a decision matrix, scaled.
 
     Args:
@@ -72,7 +72,7 @@ def as_benefit(benefit: ArrayLike | None, width: int) -> NDArray[np.bool_]:
     return better
 
 
-def unit_column(values: Floats) -> Column:
+def unit_column(values: Floats) -> UnitColumn:
     """Scale one column (n,) of finite values to [0, 1], whatever its magnitude."""
     low, high = float(values.min()), float(values.max())
     _, exponent = np.frexp(max(abs(low), abs(high)))
@@ -81,7 +81,7 @@ def unit_column(values: Floats) -> Column:
     norm = float(np.sqrt(scaled @ scaled))
     spread = top - bottom
     if spread <= CONSTANT * max(abs(bottom), abs(top)):
-        return Column(np.zeros_like(scaled), 0.0, norm, int(exponent))
+        return UnitColumn(np.zeros_like(scaled), 0.0, norm, int(exponent))
     scaled -= bottom
     scaled /= spread
-    return Column(scaled, spread, norm, int(exponent))
+    return UnitColumn(scaled, spread, norm, int(exponent))

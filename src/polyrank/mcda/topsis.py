@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from polyrank.errors import DataError, SettingsError, ShapeError
-from polyrank.mcda.columns import Column, Floats, as_benefit, as_matrix, unit_column
+from polyrank.mcda.columns import Floats, UnitColumn, as_benefit, as_matrix, unit_column
 
 Normalisation = Literal["vector", "minmax", "none"]
 
@@ -113,7 +113,7 @@ def _distances(
     return to_best, to_worst, difference
 
 
-def _reach(columns: list[Column], weight: Floats, normalisation: Normalisation) -> Floats:
+def _reach(columns: list[UnitColumn], weight: Floats, normalisation: Normalisation) -> Floats:
     """How far each weighted column reaches (J,), the largest scaled to 1."""
     if normalisation not in get_args(Normalisation):
         raise SettingsError(
