@@ -1,1 +1,1 @@
-"""What happens where the data is: training, measuring, and what a client keeps."""
+"""The client's half: train, measure, evaluate, and keep what stays with the client."""

@@ -1,4 +1,4 @@
-"""What the head's last linear layer is given, summed over a client's rows."""
+"""Sum the inputs of the head's last linear layer over a client's rows."""
 
 import torch
 from torch import Tensor, nn

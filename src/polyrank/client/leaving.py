@@ -1,4 +1,4 @@
-"""Everything that leaves a client is made here, and nothing else leaves it.
+"""Build every message that leaves a client; nothing else leaves it.
 
 What is to be done to an update on its way out has its place in ``update_from``; what is to be
 hidden of the data, in the other functions.
@@ -17,7 +17,7 @@ from polyrank.protocol.messages import Counted, Measured, Profile, TaskId, Updat
 
 
 def profile_from(id: TaskId, site: Site, classes: int, epsilon: float | None) -> Profile:
-    """Tell what the client agrees to tell; label counts with noise where ``epsilon`` asks for it.
+    """Build the profile that a client agrees to send, with noise on label counts if asked.
 
     Args:
         id: of the task.
@@ -46,7 +46,7 @@ def measured_from(
     outcome: Outcome,
     spectra: dict[str, list[float]],
 ) -> Measured:
-    """Tell the criteria of a client's data, computed after the noise where that is asked for."""
+    """Build the answer to a measuring task; noise, if asked for, comes before any criterion."""
     if epsilon is not None:
         view = noisy_view(view, epsilon, site.noise())
     criteria = measure(wanted.criteria, view)
@@ -54,7 +54,7 @@ def measured_from(
 
 
 def sums_from(id: TaskId, features: Tensors) -> Measured:
-    """Send the sums of features that the head is made from."""
+    """Build the answer that holds the sums of features for the head."""
     return Measured(id, {}, 0, features=features)
 
 
@@ -67,7 +67,7 @@ def update_from(
     outcome: Outcome,
     observed: Tensors,
 ) -> Update:
-    """Send what training left of the factors that the method sends, and the extras.
+    """Build the update: the trained extras, and those factors that the method sends.
 
     Args:
         id: of the task.
@@ -91,13 +91,13 @@ def update_from(
 
 
 def counted_from(id: TaskId, counts: Counts, loss: float, epsilon: float | None) -> Counted:
-    """Tell how well a model answered; not by label where the label counts are private."""
+    """Build the answer to an evaluation; without counts by label where these are private."""
     if epsilon is not None and isinstance(counts, Confusion):
         counts = counts.correct  # the rows of the confusion are the label counts
     return Counted(id, counts, loss)
 
 
 def label_counts(site: Site, classes: int) -> np.ndarray:
-    """Count a client's training rows of each label (classes,); it does not leave it so."""
+    """Count a client's training rows of each label (classes,)."""
     counts: np.ndarray = np.bincount(site.train.labels.numpy(), minlength=classes)
     return counts

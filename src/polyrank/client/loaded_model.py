@@ -1,4 +1,4 @@
-"""The one model of a process, with what a task needs loaded into it, and trained from there."""
+"""The one model of a process, loaded and trained anew for each task."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

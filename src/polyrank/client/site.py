@@ -1,4 +1,4 @@
-"""What one client has, and nobody else: its rows, a secret, and what it agrees to tell."""
+"""What belongs to one client alone: its rows, a secret, and what it agrees to tell."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -28,5 +28,5 @@ class Site:
     tells: frozenset[Telling] = EVERYTHING
 
     def noise(self) -> np.random.Generator:
-        """Return the source of its noise, always from the start: the same noise each time."""
+        """Return the generator of its noise, started anew: it gives the same noise each time."""
         return np.random.default_rng(self.secret)

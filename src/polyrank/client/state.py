@@ -1,4 +1,4 @@
-"""What a client has of its own: the factors it was not sent, and the base that it has reached."""
+"""Keep what a client is not sent: its own factors, and its version of the base."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Start:
 
 
 class ClientState:
-    """What the clients of this process have beside what they are sent.
+    """The factors and base versions that the clients of this process keep themselves.
 
     The change of the base is kept in memory for one version; clients at other versions have
     it in their store.

@@ -66,7 +66,7 @@ class LocalEngine:
             yield answer
 
     def commit(self, *trained: Mapping[str, int]) -> None:
-        """Keep, of what clients store, only what the states that are kept need."""
+        """Delete what clients have stored and no kept state needs any more."""
         if self._store:
             self._store.keep_only(*trained)
 

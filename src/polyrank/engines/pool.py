@@ -81,7 +81,7 @@ class Jobs:
         return job
 
     def finish(self, job: Job) -> None:
-        """Strike off a job that has its answer."""
+        """Mark a job as answered."""
         self._out.remove(job)
 
     def lose(self, job: Job, reason: str) -> Failure | None:
@@ -95,7 +95,7 @@ class Jobs:
         return None
 
     def give_up(self) -> Iterator[Job]:
-        """Strike off every job that has no answer, those that nobody has begun too."""
+        """Give up every job that has no answer, including those not begun, and yield them."""
         yield from [*self._out, *self._again]
         self._out, self._again = set(), []
         while job := self._new():
@@ -243,7 +243,7 @@ class Pool:
             self.workers.append(Worker(here, process, time.monotonic() + START_LIMIT))
 
     def _end(self, worker: Worker) -> None:
-        """Kill it: one that stands still hears nothing else."""
+        """Kill a worker, which also ends one that has stopped responding."""
         self.workers.remove(worker)
         worker.pipe.close()
         worker.process.kill()
@@ -251,12 +251,12 @@ class Pool:
 
 
 def given_up(task: Task | ExamineTask, patience: Patience) -> Failure:
-    """Answer for a client that is waited for no longer."""
+    """Build the failure of a client whose answer is no longer waited for."""
     return Failure(task.id, f"no answer in {patience.seconds:g} s (round_timeout)")
 
 
 def _limit_waiting(pipe: Connection, seconds: float) -> None:
-    """Let no single read or write wait for ever on a process that has stopped half way."""
+    """Limit each read and write, so that a stopped process cannot block this one for ever."""
     whole = int(seconds)
     limit = struct.pack("ll", whole, int((seconds - whole) * 1e6))
     with fromfd(pipe.fileno(), -1, -1) as socket:
@@ -272,7 +272,7 @@ def _answer(data: bytes, task: Task | ExamineTask) -> Answer:
 
 
 def _check_start(data: bytes) -> None:
-    """Raise what kept a worker from starting, as one process would have raised it."""
+    """Raise the error that kept a worker from starting, as a single process would."""
     if data:
         kind, reason = json.loads(data)
         found: Any = getattr(errors, kind, None)

@@ -1,4 +1,4 @@
-"""What an engine does: it carries tasks to clients and brings their answers back."""
+"""The contract of an engine, which carries tasks to clients and brings their answers back."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Engine(Protocol):
         """
 
     def commit(self, *trained: Mapping[str, int]) -> None:
-        """Keep, of what clients store, only what the states that are kept need.
+        """Delete what clients have stored and no kept state needs any more.
 
         Args:
             trained: of each state, client -> the last finished round in which it trained.

@@ -114,7 +114,7 @@ class ProbeTask:
 
 @dataclass(frozen=True)
 class ProfileTask:
-    """Ask a client what there is, before anything is measured or trained.
+    """Ask a client for its profile, before anything is measured or trained.
 
     Args:
         id: the run and the client.

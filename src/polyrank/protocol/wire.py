@@ -93,7 +93,7 @@ def pack(message: Message) -> bytes:
 
 
 def unpack(data: bytes) -> Message:
-    """Undo ``pack``; what the fields hold is for the guards to judge.
+    """Read a message from bytes; what its fields hold is checked by the guards.
 
     Raises:
         MessageError: the bytes are no message, or one of another format.

@@ -32,7 +32,7 @@ def kept_part(settings: Settings, base: Tensors, classes: int) -> tuple[Tensors,
 
 
 def whole_base(settings: Settings, kept: Tensors, header: Mapping[str, Any]) -> Tensors:
-    """Undo ``kept_part``; the header also holds ``input_shape`` and ``classes``.
+    """Rebuild the whole base from the part that was kept, and the header of its file.
 
     Raises:
         RunFolderError: the published model is not the one that the run began with.

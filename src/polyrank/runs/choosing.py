@@ -18,7 +18,7 @@ from polyrank.server.state import ServerState
 
 @dataclass(frozen=True)
 class Chosen:
-    """What came of choosing ranks.
+    """The result of choosing ranks.
 
     Args:
         state: with the new plan.

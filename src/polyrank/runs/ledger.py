@@ -1,4 +1,4 @@
-"""Keep every round on the disk: its records first, then the state that makes them final."""
+"""Write every round to disk: its records first, then the state that makes them final."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ from polyrank.settings.schema import Settings
 
 
 class Ledger:
-    """What a run writes down as it goes.
+    """Writes the records and states of a run.
 
     Args:
         folder: of the run.
@@ -101,5 +101,5 @@ class Ledger:
         return line
 
     def keep_time(self, round: int) -> None:
-        """Append what has taken how long since this was last done."""
+        """Append the seconds spent since the last call, by part of the work."""
         self.folder.append("timings", [TimingLine(round=round, seconds=self.clock.take())])

@@ -35,7 +35,7 @@ def model_card(
     folder: str = "FOLDER",
     base: str | None = None,
 ) -> str:
-    """Write the card.
+    """Write the README of an exported model as Markdown.
 
     Args:
         settings: of the run.

@@ -1,10 +1,10 @@
-"""Where the time of a run goes."""
+"""Measure how the time of a run divides into parts."""
 
 import time
 
 
 class Stopwatch:
-    """Puts every second since it was made into exactly one part."""
+    """Counts every second since it was made as exactly one part of the work."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()

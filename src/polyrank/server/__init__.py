@@ -1,1 +1,1 @@
-"""What happens where no data is: who trains what, and what comes of the answers."""
+"""The server's half: choose ranks, draw cohorts, check and aggregate answers, evaluate."""

@@ -1,4 +1,4 @@
-"""Ask clients through an engine, and take their answers in one order, however they come."""
+"""Collect the answers of clients in the order of the tasks, in whatever order they arrive."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias, TypeVar
@@ -15,7 +15,7 @@ Run: TypeAlias = Callable[[Iterable[T], Patience], Iterator[tuple[T, Answer]]]
 def asked(
     run: Run[T], tasks: Iterable[T], patience: Patience = UNLIMITED
 ) -> Iterator[tuple[T, Answer]]:
-    """Yield each task with its answer, in the order of the tasks: sums then have one order too.
+    """Yield each task with its answer in the order of the tasks, so that sums have one order too.
 
     Args:
         run: of an engine.

@@ -1,4 +1,4 @@
-"""What a client is sent, and what it must send back."""
+"""Build what a client is sent, and describe what it must send back."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def download_for(
     *,
     current: bool,
 ) -> Download:
-    """Cut a client's slots out of the global model, with what its base lacks.
+    """Build a client's download: its slots of the global model, and what its base lacks.
 
     Args:
         state: whose model is the global one.
@@ -36,7 +36,7 @@ def download_for(
 
 
 def whole(model: ServerModel) -> Download:
-    """Return all of a model, for somebody who has none of it."""
+    """Build a download of a whole model, for a client that has none of it."""
     return Download(model.adapter, model.extras, model.base.whole() if model.base else None)
 
 

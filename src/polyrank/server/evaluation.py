@@ -1,4 +1,4 @@
-"""Judge models: the server's on rows of its own, and all of them on the clients' own test rows."""
+"""Evaluate models on the server's own rows, and on test rows of each client."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class ServerEvaluation:
     after_training: bool = True
 
     def evaluate(self, state: ServerState) -> tuple[Metrics, Metrics]:
-        """Return the metrics on validation and on test rows; None each if it is not time."""
+        """Return validation and test metrics; None for each in a round without evaluation."""
         if state.round and not self.after_training:
             return None, None
         if state.round % self.every and state.round != self.rules.rounds:
@@ -71,7 +71,7 @@ class ServerEvaluation:
 
 @dataclass(frozen=True)
 class OwnMetrics:
-    """How three models do on one client's own test rows; None for one that is not evaluated.
+    """Metrics of three models on one client's own test rows; None for one that is not evaluated.
 
     Args:
         client: whose rows.
@@ -95,7 +95,7 @@ class ClientEvaluation:
         engine: reaches the clients.
         rows: client -> number of its own test rows; those without any are left out.
         shared: whether the global model is evaluated.
-        on_failure: told of what a client could not evaluate, or told in vain.
+        on_failure: told of each evaluation that failed, or whose counts were refused.
     """
 
     rules: Rules

@@ -92,7 +92,7 @@ class Federation:
     def _attempt(
         self, state: ServerState, number: int, attempt: int, barred: Collection[str]
     ) -> tuple[Taken, Observed, Sent]:
-        """Let a cohort train, and judge and fold what comes back."""
+        """Let a cohort train, then check and aggregate its answers."""
         drawn = self.rules.draw(list(self.roster), number, attempt)
         cohort = [client for client in drawn if client not in barred]
         rule = self.aggregator.local(number)
@@ -137,7 +137,7 @@ class Federation:
         return self.aggregator.expecting(state.model, plans)
 
     def _stepped(self, state: ServerState, taken: Taken, number: int) -> ServerState | None:
-        """Aggregate, and let the server's optimiser step there; start dead slots anew.
+        """Compute the next state: aggregate, apply the server's optimiser, restart dead slots.
 
         Returns:
             None if the next state is not finite.
@@ -160,7 +160,7 @@ class Federation:
         return replace(state, model=model, memory=memory, average=average)
 
     def _restarted(self, model: ServerModel, number: int) -> ServerModel:
-        """Draw what clients draw for themselves, or just the slots that are dead."""
+        """Restart dead slots, or all slots where the method draws new factors every round."""
         fresh = self.aggregator.local(number + 1).absent == "fresh"
 
         def restart(module: str, factors: Factors) -> Factors:

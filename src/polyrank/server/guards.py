@@ -1,4 +1,4 @@
-"""What a client's answer must be before it may touch the global model.
+"""Check a client's answer before it may touch the global model.
 
 A client is not trusted: types, names, shapes and sizes are looked at before any number is used,
 and whatever comes, the answer is a reason in plain words, never an exception.
@@ -219,7 +219,7 @@ def _tensor_refusal(came: object, expected: Tensor) -> str | None:
 
 
 def _plainness(came: object) -> str | None:
-    """Why this is no plain tensor of numbers in this machine's memory; None if it is."""
+    """Return why a value is no plain CPU tensor, or None if it is one."""
     if type(came) is not Tensor:
         return f"{_short(type(came))}, expected a plain tensor"
     if came.layout is not torch.strided or came.device.type != "cpu" or came.is_quantized:
@@ -275,7 +275,7 @@ def _features_refusal(came: object, head: Tensor | None, *, products: bool) -> s
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    """Whether this is a number that a float can hold; True and False are none."""
+    """Tell whether a value is a number that fits a float; booleans do not count."""
     return isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
 
 
@@ -284,6 +284,6 @@ def _names(came: object) -> str:
 
 
 def _short(value: object) -> str:
-    """Show what came; the end of a long text counts as well as its beginning."""
+    """Show a value in less than 80 characters: of a longer text, both ends."""
     text = repr(value)
     return text if len(text) < 80 else f"{text[:50]} .. {text[-20:]}"

@@ -29,7 +29,7 @@ SUSPECT = 10.0  # times the median; far above what honest updates reach, which s
 
 @dataclass(frozen=True)
 class Taken:
-    """What a round's answers came to.
+    """The result of one round's answers: who was accepted, and the aggregated model.
 
     Args:
         turns: of the clients, in the order of the answers.
@@ -73,7 +73,7 @@ class Taken:
 
 @dataclass
 class Intake:
-    """Takes in one round's answers, one by one.
+    """Checks and aggregates one round's answers, one by one.
 
     Args:
         fold: of the aggregator.
@@ -101,7 +101,7 @@ class Intake:
         most: float,
         cut: Mapping[str, int] = NONE,
     ) -> Turn:
-        """Judge one answer; fold it if it is good, or let it wait if it is large.
+        """Check one answer, and aggregate it at once, or later if it is large.
 
         Args:
             task: what the client was asked.
@@ -128,7 +128,7 @@ class Intake:
         return turn
 
     def finish(self) -> Taken:
-        """Judge what waited, and fold of it what is within the bound."""
+        """Decide about the large updates that waited, now that the median is known."""
         median = sorted(self._sizes.values())[(len(self._sizes) - 1) // 2] if self._sizes else 0.0
         for place, own in self._sizes.items():
             times = _times(own, median)

@@ -1,4 +1,4 @@
-"""Let clients tell what there is, and measure themselves, before ranks are chosen."""
+"""Ask clients for profiles and measurements of their data, before ranks are chosen."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ from polyrank.server.state import ServerState
 def ask_profiles(
     engine: Engine, run: str, classes: int, on_failure: Callable[[Turn], None]
 ) -> dict[str, Profile]:
-    """Ask every client what there is; of one that does not say, nothing is known.
+    """Ask every client for its profile; one that gives none has an empty one.
 
     Args:
         engine: reaches the clients.
@@ -53,7 +53,7 @@ def ask_profiles(
 
 
 def by_size(profiles: Mapping[str, Profile]) -> list[str]:
-    """Order clients, those with most examples first; every sum over clients has this order.
+    """Sort clients by number of examples, the largest first; all sums over clients use this order.
 
     Long trainings start first, so that no worker ends a round alone.
     """

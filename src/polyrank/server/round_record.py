@@ -16,7 +16,7 @@ Metrics: TypeAlias = Mapping[str, float] | None
 
 @dataclass(frozen=True)
 class Turn:
-    """What one client's turn in a round came to; ``refused`` or ``failed`` says why not.
+    """The outcome of one client's turn in a round; ``refused`` or ``failed`` says why it was lost.
 
     ``times_median`` is the size of its update over that of the round's median one.
     """

@@ -53,7 +53,7 @@ class Rules:
 
 
 def rules_of(settings: Settings) -> Rules:
-    """Take the rules out of a run's settings."""
+    """Read the rules from a run's settings."""
     schedule, rounds = settings.training.schedule, settings.rounds
     return Rules(
         run=settings.name,

@@ -19,7 +19,7 @@ AVERAGE, MEMORY = "average/", "memory/"
 
 
 def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the header of a state."""
+    """Turn a state into named tensors and a JSON header."""
     tensors, base = _pack_model(state.model)
     tensors |= {MEMORY + name: tensor for name, tensor in state.memory.items()}
     if state.average:
@@ -41,7 +41,7 @@ def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
-    """Undo ``pack_state``."""
+    """Rebuild a state from its tensors and header."""
     average = _starting_with(AVERAGE, tensors)
     plan = {
         client: {m: prefix(s) if isinstance(s, int) else torch.tensor(s) for m, s in of.items()}

@@ -1,4 +1,4 @@
-"""The head of the start model, made from sums over what all clients have."""
+"""Compute the head of the start model from sums of features over all clients."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from polyrank.settings.schema import Settings
 
 @dataclass(frozen=True)
 class StartingHead:
-    """How a run makes its head.
+    """How a run computes the head that it starts with.
 
     Args:
         by: the method.
@@ -32,7 +32,7 @@ class StartingHead:
     trained: bool
 
     def made(self, measuring: Measuring, state: ServerState) -> dict[str, Tensor]:
-        """Let every client sum up its features, one after the other.
+        """Compute the head from the sums of features that clients send.
 
         Returns:
             the head's tensors as the extras of ``state`` have them.

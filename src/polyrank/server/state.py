@@ -1,4 +1,4 @@
-"""What the server knows between two rounds, and that the next one depends on."""
+"""The server's state between two rounds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Sent: TypeAlias = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class ServerState:
-    """All that the next round depends on.
+    """Everything on which the next round depends.
 
     Args:
         model: the global model.
