@@ -25,7 +25,7 @@ from polyrank.aggregators.rbla import rbla
 from polyrank.client.site import Site
 from polyrank.engines.crew import Crew
 from polyrank.engines.local import LocalEngine
-from polyrank.inputs.arrays import Examples, Rows
+from polyrank.inputs.arrays import Examples, RowView
 from polyrank.learning.blueprint import Blueprint
 from polyrank.lora.factors import Adapter, Factors, prefix, start_factors
 from polyrank.lora.shapes import ModuleShape
@@ -56,9 +56,9 @@ def make_crew(clients: int) -> Crew:
     shares = torch.arange(1, clients + 1).double()
     ends = (shares.cumsum(0) / shares.sum() * ROWS).long().tolist()
     starts = [0, *ends[:-1]]
-    empty = Rows(examples, torch.arange(0))
+    empty = RowView(examples, torch.arange(0))
     sites = {
-        str(k): Site(Rows(examples, torch.arange(starts[k], ends[k])), empty, secret=k)
+        str(k): Site(RowView(examples, torch.arange(starts[k], ends[k])), empty, secret=k)
         for k in range(clients)
     }
     model = MODELS.build(settings.model).model(SHAPE, CLASSES, SEED)

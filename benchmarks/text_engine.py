@@ -35,7 +35,7 @@ from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.client.site import Site
 from polyrank.engines.crew import Crew
 from polyrank.engines.local import LocalEngine
-from polyrank.inputs.arrays import Rows
+from polyrank.inputs.arrays import RowView
 from polyrank.learning.blueprint import Blueprint
 from polyrank.lora.factors import start_factors
 from polyrank.models import MODELS
@@ -80,9 +80,9 @@ def crew_of(folder: Path, chosen: Settings, clients: int, rows: int) -> Crew:
     texts, labels = read(folder)
     examples = encode(chosen, texts, labels, None).examples
     model = MODELS.build(chosen.model).model((), CLASSES, SEED)
-    none = Rows(examples, torch.arange(0))
+    none = RowView(examples, torch.arange(0))
     sites = {
-        str(k): Site(Rows(examples, torch.arange(k * rows, (k + 1) * rows)), none, secret=k)
+        str(k): Site(RowView(examples, torch.arange(k * rows, (k + 1) * rows)), none, secret=k)
         for k in range(clients)
     }
     return Crew(Blueprint(chosen, read_weights(model), (), CLASSES), sites, None)

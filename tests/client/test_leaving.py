@@ -10,7 +10,7 @@ import torch
 import polyrank.client
 from polyrank.client.leaving import counted_from, label_counts, profile_from
 from polyrank.client.site import Site
-from polyrank.inputs.arrays import Examples, Rows
+from polyrank.inputs.arrays import Examples, RowView
 from polyrank.protocol.counts import Confusion, Correct, CorrectTokens
 from polyrank.protocol.messages import Profile, TaskId
 
@@ -20,7 +20,7 @@ LABELS = [0, 0, 0, 2, 2, 1]
 
 def site(**changes):
     examples = Examples(torch.zeros(6, 2), torch.tensor(LABELS))
-    train, test = Rows(examples, torch.arange(5)), Rows(examples, torch.arange(5, 6))
+    train, test = RowView(examples, torch.arange(5)), RowView(examples, torch.arange(5, 6))
     return Site(train, test, **{"secret": 7, **changes})
 
 

@@ -12,7 +12,7 @@ from polyrank.client.probing import losses_of, probe_batches, probe_training
 from polyrank.client.trainer import Trainer
 from polyrank.criteria import reads_losses
 from polyrank.errors import TrainingError
-from polyrank.inputs.arrays import Rows
+from polyrank.inputs.arrays import RowView
 from polyrank.learning.counting import count_answers
 from polyrank.lora.factors import prefix
 from polyrank.protocol.messages import Download, Measured, ProbeTask, TaskId, Wanted
@@ -28,7 +28,7 @@ def probed(client, attempt=0, criterion="loss_entropy", **changes):
     ready = prepare(settings, None)
     site, few = ready.sites["0"], torch.arange(40)
     sites = {
-        name: replace(site, train=Rows(site.train.examples, rows))
+        name: replace(site, train=RowView(site.train.examples, rows))
         for name, rows in (("few", few), ("many", few.repeat(8)))
     }
     adapter = first_adapter(settings, ready.server.shapes)

@@ -7,7 +7,7 @@ import torch
 
 from polyrank.client.site import Site
 from polyrank.client.trainer import Trainer
-from polyrank.inputs.arrays import Rows
+from polyrank.inputs.arrays import RowView
 from polyrank.lora.factors import prefix, start_factors
 from polyrank.protocol.messages import Download, ProbeTask, TaskId, Wanted
 from polyrank.runs.preparation import prepare
@@ -22,7 +22,7 @@ def test_criteria_are_those_of_the_training_rows_alone(tmp_path):
     labels = ready.server.rows["validation"].examples.labels
     one, other, third = (torch.nonzero(labels == label).flatten() for label in (0, 1, 2))
     rows = torch.cat([one[:3], other[:1]]), torch.cat([third[:5], other[1:4]])
-    train, test = (Rows(ready.sites["0"].train.examples, part) for part in rows)
+    train, test = (RowView(ready.sites["0"].train.examples, part) for part in rows)
     trainer = Trainer(ready.server.blueprint, {"0": Site(train, test, secret=0)}, None)
     adapter = {
         n: start_factors((s.d_in, s.d_out), 1, 0, n).take(prefix(1))

@@ -10,7 +10,7 @@ import torch
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.client.site import Site
 from polyrank.disk.checkpoint import join_model
-from polyrank.inputs.arrays import Examples, Rows
+from polyrank.inputs.arrays import Examples, RowView
 from polyrank.lora.factors import prefix, start_factors
 from polyrank.models.mlp import mlp
 from polyrank.protocol.messages import Download, TaskId, TrainTask, Update
@@ -61,5 +61,5 @@ class Deadly(Examples):
 def sites(prepared, **rows):
     """Clients that have these training rows of the data set, and no test rows."""
     examples = prepared.server.rows["validation"].examples
-    none = Rows(examples, torch.arange(0))
-    return {client: Site(Rows(examples, own), none, 0) for client, own in rows.items()}
+    none = RowView(examples, torch.arange(0))
+    return {client: Site(RowView(examples, own), none, 0) for client, own in rows.items()}

@@ -11,7 +11,7 @@ from polyrank.aggregators.aggregator import ServerModel, aggregate
 from polyrank.disk.checkpoint import join_model, load_tensors, save_tensors
 from polyrank.engines.crew import Crew
 from polyrank.engines.local import LocalEngine
-from polyrank.inputs.arrays import Rows
+from polyrank.inputs.arrays import RowView
 from polyrank.lora.alignment import ALIGNED, aligned
 from polyrank.lora.base_change import added
 from polyrank.lora.factors import Factors, prefix, start_factors
@@ -81,8 +81,8 @@ def answers(prepared, off: int | None):
     sites = {
         client: replace(
             site,
-            train=Rows(train, put(site.train.numbers)),
-            test=Rows(train, put(site.test.numbers)),
+            train=RowView(train, put(site.train.numbers)),
+            test=RowView(train, put(site.test.numbers)),
         )
         for client, site in prepared.sites.items()
     }

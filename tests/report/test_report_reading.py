@@ -10,7 +10,7 @@ import pytest
 from polyrank.errors import RunFolderError
 from polyrank.record.run_folder import RunFolder
 from polyrank.report import read_run
-from polyrank.report.reading import natural
+from polyrank.report.reading import natural_key
 from tests.written import whole_round
 
 
@@ -117,4 +117,4 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path, name: str):
 
 def test_clients_are_in_natural_order():
     names = ["client 10", "b", "client 2", "10", "9", ""]
-    assert sorted(names, key=natural) == ["", "9", "10", "b", "client 2", "client 10"]
+    assert sorted(names, key=natural_key) == ["", "9", "10", "b", "client 2", "client 10"]

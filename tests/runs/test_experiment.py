@@ -173,7 +173,7 @@ def test_changed_data_are_refused_on_resume(tmp_path):
     settings = small(data=f"npz:{source}", rounds=1)
     polyrank.run(settings, out=tmp_path / "run")
     write_npz(source, seed=1)
-    with pytest.raises(RunFolderError, match="data set is not the one"):
+    with pytest.raises(RunFolderError, match="expected the data that the run began with"):
         polyrank.resume(tmp_path / "run", overrides=["rounds=2"], trust=True)
 
 
@@ -186,7 +186,7 @@ def write_npz(path: Path, seed: int) -> None:
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RunFolderError, match="already"):
+    with pytest.raises(RunFolderError, match="expected a folder, new or empty"):
         polyrank.run(small(), out=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -261,12 +261,12 @@ def test_only_what_no_state_and_nobody_else_is_in_is_used_again(tmp_path, foreig
     for path in [*run.glob("*.json"), *run.glob("*.html"), *run.glob("checkpoint/round*")]:
         path.unlink()
     (run / foreign).write_text("mine")
-    with pytest.raises(RunFolderError, match="already"):
+    with pytest.raises(RunFolderError, match="expected a folder, new or empty"):
         polyrank.run(small(rounds=1), out=run)
     assert (run / foreign).read_text() == "mine"
     (run / foreign).unlink()
     (run / ".lock").unlink()  # then it may be a settings file of the user's
-    with pytest.raises(RunFolderError, match="already"):
+    with pytest.raises(RunFolderError, match="expected a folder, new or empty"):
         polyrank.run(small(rounds=1), out=run)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from polyrank.client.site import Site
 from polyrank.criteria import ClientView, measure, noisy_counts, noisy_view
-from polyrank.learning.training import Outcome
+from polyrank.learning.training import Fitted
 from polyrank.lora.factors import Adapter, Parts, Tensors
 from polyrank.protocol.counts import Confusion, Counts
 from polyrank.protocol.messages import Counted, Measured, Profile, TaskId, Update, Wanted
@@ -43,7 +43,7 @@ def measured_from(
     view: ClientView,
     wanted: Wanted,
     epsilon: float | None,
-    outcome: Outcome,
+    outcome: Fitted,
     spectra: dict[str, list[float]],
 ) -> Measured:
     """Build the answer to a measuring task; noise, if asked for, comes before any criterion."""
@@ -64,7 +64,7 @@ def update_from(
     extras: Tensors,
     sends: Parts,
     examples: int,
-    outcome: Outcome,
+    outcome: Fitted,
     observed: Tensors,
 ) -> Update:
     """Build the update: the trained extras, and those factors that the method sends.

@@ -9,10 +9,10 @@ from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.client.state import ClientState, Start
 from polyrank.disk.checkpoint import ClientStore
-from polyrank.inputs.arrays import Rows
+from polyrank.inputs.arrays import RowView
 from polyrank.learning.blueprint import Blueprint
 from polyrank.learning.counting import count_answers
-from polyrank.learning.training import Outcome, fit
+from polyrank.learning.training import Fitted, fit
 from polyrank.lora.factors import ALL, Adapter
 from polyrank.peft_bridge import Bridge
 from polyrank.protocol.counts import Counts
@@ -63,10 +63,10 @@ class LoadedModel:
     def fit(
         self,
         task: TrainTask | ProbeTask,
-        rows: Rows,
+        rows: RowView,
         training: TrainingSettings,
         schedule: Iterable[Sequence[Tensor]] | None = None,
-    ) -> Outcome:
+    ) -> Fitted:
         """Load a task's model and train it on some rows.
 
         Args:
@@ -90,7 +90,7 @@ class LoadedModel:
             penalty=(lambda: added(pairs())) if added else None,
         )
 
-    def evaluate(self, task: EvaluateTask, rows: Rows) -> tuple[Counts, float]:
+    def evaluate(self, task: EvaluateTask, rows: RowView) -> tuple[Counts, float]:
         """Count the answers of a model that was sent, or of the client's own, on some rows."""
         download, id = task.download, task.id
         if download is None:

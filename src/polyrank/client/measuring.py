@@ -10,7 +10,7 @@ from polyrank.client.loaded_model import LoadedModel
 from polyrank.client.probing import losses_of, probe_batches, probe_training
 from polyrank.client.site import Site
 from polyrank.criteria import ClientView, needs_probe
-from polyrank.learning.training import Outcome
+from polyrank.learning.training import Fitted
 from polyrank.protocol.messages import Measured, ProbeTask
 
 SPECTRA_ROWS, SPECTRA_BATCH = 512, 64
@@ -20,7 +20,7 @@ def measure_client(model: LoadedModel, site: Site, task: ProbeTask) -> Measured:
     """Measure what the task asks for: criteria, spectra of inputs, or sums of features."""
     if task.wanted.head:
         return sums_from(task.id, _features(model, site, task))
-    outcome, example_losses, token_losses = Outcome(), None, None
+    outcome, example_losses, token_losses = Fitted(), None, None
     if needs_probe(task.wanted.criteria):
         outcome, example_losses, token_losses = _trained_probe(model, site, task)
     tokens = site.train.examples.token_counts(site.train.numbers)
@@ -38,7 +38,7 @@ def measure_client(model: LoadedModel, site: Site, task: ProbeTask) -> Measured:
 
 def _trained_probe(
     model: LoadedModel, site: Site, task: ProbeTask
-) -> tuple[Outcome, np.ndarray, np.ndarray | None]:
+) -> tuple[Fitted, np.ndarray, np.ndarray | None]:
     """Train the probe; return its losses while it trained, and by row and token after.
 
     Those after are of as many rows as it was trained on, or of all if there are fewer.

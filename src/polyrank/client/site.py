@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from polyrank.inputs.arrays import Rows
+from polyrank.inputs.arrays import RowView
 
 Telling: TypeAlias = Literal["examples", "label_counts"]
 EVERYTHING: frozenset[Telling] = frozenset({"examples", "label_counts"})
@@ -22,8 +22,8 @@ class Site:
         tells: what of its profile it agrees to send.
     """
 
-    train: Rows
-    test: Rows
+    train: RowView
+    test: RowView
     secret: int
     tells: frozenset[Telling] = EVERYTHING
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from polyrank.client.site import Site
 from polyrank.client.trainer import Trainer
-from polyrank.inputs.arrays import ExampleSet, Rows
+from polyrank.inputs.arrays import ExampleSet, RowView
 from polyrank.learning.blueprint import Blueprint
 from polyrank.protocol.messages import Answer, ExamineTask, Task
 from polyrank.server.examiner import Examiner, ServerRows
@@ -32,11 +32,11 @@ class Crew:
         """Move all tensors to memory that other processes can map; each example set once."""
         shared: dict[int, ExampleSet] = {}
 
-        def moved(rows: Rows) -> Rows:
+        def moved(rows: RowView) -> RowView:
             known = id(rows.examples)
             if known not in shared:
                 shared[known] = rows.examples.share_memory()
-            return Rows(shared[known], rows.numbers.share_memory_())
+            return RowView(shared[known], rows.numbers.share_memory_())
 
         sites = {
             client: replace(site, train=moved(site.train), test=moved(site.test))

@@ -51,7 +51,7 @@ class ExampleSet(Protocol):
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowView:
     """Some rows of an example set.
 
     Args:

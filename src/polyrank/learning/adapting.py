@@ -15,7 +15,7 @@ from polyrank.settings.schema import Settings
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainedParts:
     """The parts of a model that are trained.
 
     Args:
@@ -27,7 +27,7 @@ class Parts:
     extras: str | Sequence[str]
 
 
-def trained_parts(settings: Settings, model: nn.Module) -> Parts:
+def trained_parts(settings: Settings, model: nn.Module) -> TrainedParts:
     """Find what is trained; the model must not be wrapped yet.
 
     Of a pre-trained model the head is no target of ``"all"`` and ``"all-linear"``, and nor is
@@ -46,11 +46,11 @@ def trained_parts(settings: Settings, model: nn.Module) -> Parts:
     extras: str | Sequence[str] = settings.adapter.extras
     targets = settings.adapter.targets
     if about is None:
-        return Parts(find_targets(model, targets), "all" if extras == "auto" else extras)
+        return TrainedParts(find_targets(model, targets), "all" if extras == "auto" else extras)
     if extras == "auto":
         extras = list(about.extras(model)) or "none"
     named = [extras] if isinstance(extras, str) else extras
-    return Parts(find_targets(model, targets, [*about.head(model), *named]), extras)
+    return TrainedParts(find_targets(model, targets, [*about.head(model), *named]), extras)
 
 
 def wrap(settings: Settings, model: nn.Module) -> Bridge:

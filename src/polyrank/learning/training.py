@@ -18,7 +18,7 @@ from polyrank.settings.training import TrainingSettings
 
 
 @dataclass
-class Outcome:
+class Fitted:
     """What a training left besides the trained parameters.
 
     Args:
@@ -44,7 +44,7 @@ def fit(
     head: Sequence[nn.Parameter] = (),
     schedule: Iterable[Sequence[Tensor]] | None = None,
     penalty: Callable[[], Tensor] | None = None,
-) -> Outcome:
+) -> Fitted:
     """Train ``parameters`` of ``model`` on some rows with cross-entropy.
 
     Args:
@@ -73,7 +73,7 @@ def fit(
     step = _stepper(parameters, training, optimizer, scaler)
     prior = log_shares(examples.labels[rows]) if training.local_loss == "calibrated" else None
     cost = call_cost(model, device)
-    outcome = Outcome()
+    outcome = Fitted()
     for batches in schedule or _epochs(len(rows), training, generator):
         total, seen = torch.zeros(()), 0
         for places in batches:

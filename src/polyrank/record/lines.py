@@ -7,7 +7,17 @@ from typing import Literal, TypeAlias
 from pydantic import Field
 
 from polyrank.errors import RunFolderError
-from polyrank.record.schema import Count, Metrics, Number, Ranks, Reason, Slots, Total, Typed, shown
+from polyrank.record.schema import (
+    Count,
+    Metrics,
+    Number,
+    RanksByModule,
+    Reason,
+    SlotNumbers,
+    Total,
+    Typed,
+    shown,
+)
 
 
 class Traffic(Typed):
@@ -47,7 +57,7 @@ class RoundLine(Typed):
     probe_steps: Total
 
 
-class Examples(Typed):
+class ExampleCounts(Typed):
     """How many rows a client trains on, and how many of its own it is tested on."""
 
     train: Count
@@ -59,14 +69,14 @@ class ProfileLine(Typed):
 
     event: Literal["profile"] = "profile"
     client: str
-    examples: Examples | None = None
+    examples: ExampleCounts | None = None
     label_counts: Sequence[Count]
     cap: Count | None
     criteria: Mapping[str, Number]
     score: Number
     contributions: Mapping[str, Number] | None
-    ranks: Ranks
-    slots: Slots | None = None
+    ranks: RanksByModule
+    slots: SlotNumbers | None = None
     reason: Reason
 
 
@@ -79,8 +89,8 @@ class RanksLine(Typed):
     criteria: Mapping[str, Number]
     score: Number
     contributions: Mapping[str, Number] | None
-    ranks: Ranks
-    slots: Slots | None = None
+    ranks: RanksByModule
+    slots: SlotNumbers | None = None
     reason: Reason
 
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from polyrank.judging import Judged, goodness, judged_by, perplexity
 from polyrank.record.lines import ClientLine, FinalLine, ProfileLine, RanksLine, RoundLine
-from polyrank.record.schema import Metrics, Ranks
+from polyrank.record.schema import Metrics, RanksByModule
 
-Rows = Literal["test", "validation"]
+RowsPart = Literal["test", "validation"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Outcome:
     evaluated: Sequence[RoundLine]
     up: int
     down: int
-    ranks: Mapping[str, Ranks]
+    ranks: Mapping[str, RanksByModule]
     mean_rank: float | None
 
 
 def outcome_of(
-    rounds: Sequence[RoundLine], clients: Sequence[ClientLine], rows: Rows = "test"
+    rounds: Sequence[RoundLine], clients: Sequence[ClientLine], rows: RowsPart = "test"
 ) -> Outcome:
     """Compute what a run came to.
 
@@ -58,7 +58,7 @@ def outcome_of(
         clients: in the order written.
         rows: the server's rows on which the global model is judged.
     """
-    evaluated = [line for line in rounds if metrics_of(line, rows)]
+    evaluated = [line for line in rounds if round_metrics(line, rows)]
     last = evaluated[-1] if evaluated else None
     if last is None or (last.round == 0 and len(rounds) > 1):
         evaluated, last = [], None
@@ -68,8 +68,8 @@ def outcome_of(
     means = [mean(list(of.values())) for of in ranks.values() if of]
     return Outcome(
         judged=judged,
-        before=metrics_of(rounds[0], rows) if rounds and rounds[0].round == 0 else None,
-        final=metrics_of(last, rows) if last else None,
+        before=round_metrics(rounds[0], rows) if rounds and rounds[0].round == 0 else None,
+        final=round_metrics(last, rows) if last else None,
         best=_best(evaluated),
         worst=min(
             (line for line in finals if line.shared),
@@ -86,18 +86,18 @@ def outcome_of(
     )
 
 
-def metrics_of(line: RoundLine, rows: Rows) -> Metrics | None:
+def round_metrics(line: RoundLine, rows: RowsPart) -> Metrics | None:
     """Return what the global model came to on the server's test or validation rows."""
     return line.test if rows == "test" else line.validation
 
 
-def judged_on(rounds: Sequence[RoundLine], rows: Rows) -> Judged:
+def judged_on(rounds: Sequence[RoundLine], rows: RowsPart) -> Judged:
     """Return by what a run is judged; by accuracy as long as nothing has been measured."""
-    tokens = any(judged_by(metrics_of(line, rows)) == "perplexity" for line in rounds)
+    tokens = any(judged_by(round_metrics(line, rows)) == "perplexity" for line in rounds)
     return "perplexity" if tokens else "accuracy"
 
 
-def ranks_now(clients: Sequence[ClientLine]) -> dict[str, Ranks]:
+def ranks_now(clients: Sequence[ClientLine]) -> dict[str, RanksByModule]:
     """Return each client's ranks as they were chosen last."""
     chosen = (line for line in clients if isinstance(line, ProfileLine | RanksLine))
     return {line.client: line.ranks for line in chosen}

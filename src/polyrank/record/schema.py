@@ -62,8 +62,8 @@ Total = Annotated[int, Field(ge=0)]  # of counts
 Reason = Annotated[str, BeforeValidator(_printable)]
 Number = Annotated[int | float | None, BeforeValidator(_number)]
 Metrics = Annotated[Mapping[str, Number], AfterValidator(_judgeable)]
-Ranks = Mapping[str, Count]  # module -> rank
-Slots = Mapping[str, Sequence[Count]]  # module -> numbers of its slots
+RanksByModule = Mapping[str, Count]  # module -> rank
+SlotNumbers = Mapping[str, Sequence[Count]]  # module -> numbers of its slots
 
 
 class Typed(BaseModel):

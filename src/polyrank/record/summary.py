@@ -9,7 +9,7 @@ from polyrank.formats import FORMAT, check_format, versions
 from polyrank.judging import Judged, judged_by
 from polyrank.record.lines import ClientLine, FinalLine, ProfileLine, RoundLine, Traffic
 from polyrank.record.outcome import Outcome, outcome_of
-from polyrank.record.schema import Count, Metrics, Number, Ranks, Total, Typed
+from polyrank.record.schema import Count, Metrics, Number, RanksByModule, Total, Typed
 from polyrank.settings.schema import Settings
 
 
@@ -103,7 +103,7 @@ class Summary(Typed):
     refused: Count
     failed: Count
     mean_rank: Number
-    ranks: Mapping[str, Ranks]
+    ranks: Mapping[str, RanksByModule]
     scores: Mapping[str, Number]
     criterion_weights: Mapping[str, Number]
     rank_spread: Number

@@ -20,7 +20,7 @@ PERCENT_AXIS: Trace = {"tickformat": ".0%", "range": [0, 1.02], "zeroline": Fals
 ROUND_AXIS: Trace = {"title": {"text": "round"}, "tickformat": "d"}
 
 
-def plain(text: str) -> str:
+def plain_label(text: str) -> str:
     """Return ``text`` such that plotly.js, which reads some HTML, shows it as it is."""
     return html.escape(text, quote=False)
 
@@ -37,7 +37,7 @@ def line(
     return {
         "type": "scatter",
         "mode": "lines" if len(x) > MANY_ROUNDS else "lines+markers",
-        "name": plain(name),
+        "name": plain_label(name),
         "x": list(x),
         "y": list(y),
         "connectgaps": True,
@@ -52,7 +52,7 @@ def bar(name: str, x: Sequence[int | str], y: Sequence[float | None], index: int
     pattern = {"shape": PATTERNS[index // COLOURS % len(PATTERNS)], "solidity": 0.4}
     return {
         "type": "bar",
-        "name": plain(name),
+        "name": plain_label(name),
         "x": list(x),
         "y": list(y),
         "marker": {"color": colour(index), "pattern": pattern, "line": {"width": 0}},
@@ -62,11 +62,13 @@ def bar(name: str, x: Sequence[int | str], y: Sequence[float | None], index: int
 
 def names_axis(names: Sequence[str], title: str) -> Trace:
     """Return an axis of clients or labels, in the order given; long names are cut on it."""
-    axis: Trace = {"type": "category", "title": {"text": plain(title)}, "automargin": True}
+    axis: Trace = {"type": "category", "title": {"text": plain_label(title)}, "automargin": True}
     if len(names) > MANY_CLIENTS:
         return axis | {"showticklabels": False, "ticks": ""}
     cut = {name: f"{name[: LONGEST_TICK - 1]}…" for name in names if len(name) > LONGEST_TICK}
-    return axis | {"labelalias": {plain(name): plain(short) for name, short in cut.items()}}
+    return axis | {
+        "labelalias": {plain_label(name): plain_label(short) for name, short in cut.items()}
+    }
 
 
 def gap(count: int) -> float:

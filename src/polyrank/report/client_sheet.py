@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from polyrank.record.lines import ProfileLine
-from polyrank.report.parts import Cell, Column, Data, Sheet
+from polyrank.report.parts import Cell, Column, CsvData, Sheet
 from polyrank.report.reading import Run
 from polyrank.report.words import rank_range, readable
 
@@ -28,7 +28,7 @@ def client_sheet(run: Run, ordered: Sequence[ProfileLine]) -> Sheet:
             [p.client, _rank(run, p), *_ranks(run, p, shown), *_evidence(p, criteria)]
             for p in ordered
         ],
-        Data(
+        CsvData(
             [*titles, "cap", "score", "reason", *criteria, "training examples"],
             [[p.client, *_ranks(run, p, modules), *_evidence(p, criteria)] for p in ordered],
         ),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from polyrank.head_inits.label_skew import distance_from_pool
 from polyrank.record.lines import ProfileLine
-from polyrank.report.charts import HEAT, bar, gap, names_axis, plain, sorted_by
-from polyrank.report.parts import Data, Figure, Part, Section, Trace
+from polyrank.report.charts import HEAT, bar, gap, names_axis, plain_label, sorted_by
+from polyrank.report.parts import CsvData, Figure, Part, Section, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import number, percent, plural
 
@@ -64,7 +64,7 @@ def _heat_map(run: Run, known: Sequence[ProfileLine]) -> list[Part]:
             " of the client's training examples that has this label.",
             [_cells(ordered, names, labels)],
             layout,
-            Data(
+            CsvData(
                 ["client", *labels],
                 [[p.client, *_padded(p.label_counts, len(labels))] for p in ordered],
             ),
@@ -78,8 +78,8 @@ def _cells(ordered: Sequence[ProfileLine], names: Sequence[str], labels: Sequenc
     counts = [_padded(profile.label_counts, len(labels)) for profile in ordered]
     return {
         "type": "heatmap",
-        "x": [plain(label) for label in labels],
-        "y": [plain(name) for name in names],
+        "x": [plain_label(label) for label in labels],
+        "y": [plain_label(name) for name in names],
         "z": [[round(count / sum(row), 4) for count in row] for row in counts],
         "customdata": counts,
         "zmin": 0,
@@ -109,7 +109,7 @@ def _sizes(profiles: Sequence[ProfileLine]) -> list[Part]:
     if not used:
         return []
     names = [profile.client for profile in ordered]
-    x = [plain(name) for name in names]
+    x = [plain_label(name) for name in names]
     columns = [[sizes[profile.client][part] for profile in ordered] for part in used]
     titles = [{"train": "Training", "test": "Test"}[part] for part in used]
     traces = [bar(title, x, columns[index], index) for index, title in enumerate(titles)]
@@ -121,5 +121,5 @@ def _sizes(profiles: Sequence[ProfileLine]) -> list[Part]:
     }
     rows = [[name, *(column[i] for column in columns)] for i, name in enumerate(names)]
     caption = "How many examples each client trains on and is tested on, largest first."
-    data = Data(["client", *used], rows)
+    data = CsvData(["client", *used], rows)
     return [Figure("sizes", "Examples by client", caption, traces, layout, data, wide=True)]

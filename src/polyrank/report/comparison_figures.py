@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from polyrank.report.arms import Arm
-from polyrank.report.charts import ROUND_AXIS, SYMBOLS, colour, line, plain
+from polyrank.report.charts import ROUND_AXIS, SYMBOLS, colour, line, plain_label
 from polyrank.report.headline import headline
-from polyrank.report.parts import Cell, Data, Figure, Part, Trace
+from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import readable, size
 from polyrank.report.yardstick import Yardstick, value_of, yardstick
@@ -37,7 +37,7 @@ def compared_curve(
         " thin lines are its runs and the thick line is their mean."
     )
     layout: Trace = {"xaxis": ROUND_AXIS, "yaxis": axis, "showlegend": True}
-    data = Data(["run", "round", metric], rows)
+    data = CsvData(["run", "round", metric], rows)
     title = f"{readable(metric)} by round"
     return [Figure(f"{metric}-compared", title, caption, traces, layout, data, height=380)]
 
@@ -84,7 +84,7 @@ def price(
     }
     where = "low" if judged.falls else "high"
     caption = f"What each run reached against what it sent: {where} and left is better."
-    data = Data(["run", "bytes", judged.metric], rows)
+    data = CsvData(["run", "bytes", judged.metric], rows)
     title = f"Final {judged.metric} against bytes"
     key = "price-perplexity" if judged.falls else "price"
     return [Figure(key, title, caption, traces, layout, data, wide=True, height=380)]
@@ -96,10 +96,10 @@ def _points(
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": plain(arm),
+        "name": plain_label(arm),
         "x": [point[1] for point in points],
         "y": [point[2] for point in points],
-        "text": [f"{plain(name)}: {size(spent)}" for name, spent, _ in points],
+        "text": [f"{plain_label(name)}: {size(spent)}" for name, spent, _ in points],
         "marker": {"color": colour(index), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 12},
         "hovertemplate": f"%{{text}}, %{{y:{hover}}}<extra></extra>",
     }

@@ -6,7 +6,7 @@ from polyrank.record.lines import UpdateLine
 from polyrank.report.cost_figures import bytes_figure, seconds_figure
 from polyrank.report.headline import headline
 from polyrank.report.parts import Column, Part, Section, Sheet, Tile
-from polyrank.report.reading import Run, natural
+from polyrank.report.reading import Run, natural_key
 from polyrank.report.words import duration, number, percent, plural, size
 
 
@@ -61,7 +61,7 @@ def _clients(run: Run) -> list[Part]:
         Column("Bytes up", size),
         Column("Bytes down", size),
     ]
-    rows = [_row(client, by_client[client]) for client in sorted(by_client, key=natural)]
+    rows = [_row(client, by_client[client]) for client in sorted(by_client, key=natural_key)]
     return [Sheet("client-updates", "What each client did, all rounds together", columns, rows)]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from polyrank.report.charts import MANY_ROUNDS, ROUND_AXIS, bar, gap, line
-from polyrank.report.parts import Data, Figure, Part, Trace
+from polyrank.report.parts import CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import byte_unit, readable
 
@@ -32,7 +32,7 @@ def bytes_figure(run: Run) -> list[Part]:
             caption,
             [*_pair(x, (up, down), so_far=False), *_pair(x, sums, so_far=True)],
             _two_panels(_unit(up + down)[1], _unit([*sums[0], *sums[1]])[1], len(x)),
-            Data(columns, rows),
+            CsvData(columns, rows),
             height=400,
         )
     ]
@@ -95,5 +95,5 @@ def seconds_figure(run: Run) -> list[Part]:
     }
     rows = [[number, *(y[i] for y in columns)] for i, number in enumerate(x)]
     caption = "Seconds spent in each round on each part of the work."
-    data = Data(["round", *(f"{part} seconds" for part in parts)], rows)
+    data = CsvData(["round", *(f"{part} seconds" for part in parts)], rows)
     return [Figure("seconds", "Seconds by round", caption, traces, layout, data, height=400)]

@@ -32,7 +32,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-Answer = tuple[HTTPStatus, bytes]
+Response = tuple[HTTPStatus, bytes]
 
 
 def version(folder: Path) -> str:
@@ -76,7 +76,7 @@ class LiveServer(ThreadingHTTPServer):
         self._complain = complain
         self._lock = Lock()
         self._version = ""
-        self._page: Answer = HTTPStatus.OK, b""
+        self._page: Response = HTTPStatus.OK, b""
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -98,7 +98,7 @@ class LiveServer(ThreadingHTTPServer):
         bare = names if self.server_port == 80 else ()  # browsers leave the usual port out
         return frozenset([*(f"{name}:{self.server_port}" for name in names), *bare])
 
-    def page(self) -> tuple[str, Answer]:
+    def page(self) -> tuple[str, Response]:
         """Return the version and the page, built only when the run has changed."""
         with self._lock:
             current = version(self.folder)
@@ -133,7 +133,7 @@ class LiveServer(ThreadingHTTPServer):
         if not isinstance(error, ConnectionError | TimeoutError):
             self.complain(f"{type(error).__name__}: {error}")
 
-    def _build(self, current: str) -> Answer:
+    def _build(self, current: str) -> Response:
         try:
             if not (self.folder / "config.toml").exists():
                 text = "There is no run in its folder yet."

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from polyrank.report.parts import Cell, Column, Data, Figure, Note, Part, Section, Sheet, Tile
+from polyrank.report.parts import Cell, Column, CsvData, Figure, Note, Part, Section, Sheet, Tile
 
 
 def escape(text: str) -> str:
@@ -98,7 +98,7 @@ def _cell(column: Column, cell: Cell) -> str:
     return f'<td class="number"{value}>{text}</td>'
 
 
-def data_of(parts: Sequence[Part], prefix: str) -> dict[str, Data]:
+def data_of(parts: Sequence[Part], prefix: str) -> dict[str, CsvData]:
     """Return what can be downloaded, by the key its button carries."""
     figures = {f"{prefix}{part.key}": part.data for part in parts if isinstance(part, Figure)}
     sheets = {f"{prefix}{part.key}": part.download for part in parts if isinstance(part, Sheet)}

@@ -10,10 +10,10 @@ from polyrank.report.charts import (
     ROUND_AXIS,
     line,
     names_axis,
-    plain,
+    plain_label,
     sorted_by,
 )
-from polyrank.report.parts import Data, Figure, Part, Trace
+from polyrank.report.parts import CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 from polyrank.report.yardstick import PERPLEXITY, Yardstick, yardstick
 
@@ -69,7 +69,7 @@ def _curve(
     if not known:
         return []
     traces = [line(name, x, y, index, hover) for index, (name, y) in enumerate(known)]
-    data = Data(
+    data = CsvData(
         ["round", *(name for name, _ in known)],
         [[number, *(y[i] for _, y in known)] for i, number in enumerate(x)],
     )
@@ -116,7 +116,7 @@ def by_client(finals: Sequence[FinalLine], judged: Yardstick) -> list[Part]:
             caption,
             [trace for trace in traces if any(y is not None for y in trace["y"])],
             {"xaxis": axis, "yaxis": judged.axis},
-            Data(
+            CsvData(
                 ["client", *(f"{kind} {metric}" for _, kind, _ in kinds)],
                 [[name, *own] for name, own in rows],
             ),
@@ -134,7 +134,7 @@ def _dots(
 ) -> Trace:
     return line(name, [], y, index) | {
         "mode": "markers",
-        "x": [plain(client) for client in clients],
+        "x": [plain_label(client) for client in clients],
         "marker": {
             "color": f"@c{index}",
             "symbol": ("circle", "diamond-open", "x-thin-open")[index],

@@ -11,7 +11,7 @@ Cell = str | float | None
 
 
 @dataclass(frozen=True)
-class Data:
+class CsvData:
     """What a reader can download as CSV."""
 
     columns: Sequence[str]
@@ -27,7 +27,7 @@ class Figure:
     caption: str  # one sentence in plain words
     traces: Sequence[Trace]
     layout: Trace
-    data: Data
+    data: CsvData
     wide: bool = False
     height: int = 320  # CSS pixels
 
@@ -55,7 +55,7 @@ class Sheet:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
-    data: Data | None = None
+    data: CsvData | None = None
 
     @property
     def filled(self) -> "Sheet":
@@ -68,10 +68,10 @@ class Sheet:
         return replace(self, columns=[self.columns[k] for k in kept], rows=rows)
 
     @property
-    def download(self) -> Data:
+    def download(self) -> CsvData:
         """The table's data, in full precision."""
         shown = self.filled
-        return self.data or Data([column.title for column in shown.columns], shown.rows)
+        return self.data or CsvData([column.title for column in shown.columns], shown.rows)
 
 
 @dataclass(frozen=True)

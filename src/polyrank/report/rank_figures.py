@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from polyrank.record.lines import ProfileLine
-from polyrank.report.charts import HEAT, MANY_CLIENTS, bar, gap, names_axis, plain, sorted_by
+from polyrank.report.charts import HEAT, MANY_CLIENTS, bar, gap, names_axis, plain_label, sorted_by
 from polyrank.report.client_sheet import modules_of
-from polyrank.report.parts import Cell, Data, Figure, Part, Trace
+from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import readable
 
@@ -21,7 +21,7 @@ def mean_rank(run: Run, profile: ProfileLine) -> float:
 def rank_bars(run: Run, ordered: Sequence[ProfileLine]) -> Figure:
     """Return the chart of every client's mean rank and cap."""
     names = [profile.client for profile in ordered]
-    x = [plain(name) for name in names]
+    x = [plain_label(name) for name in names]
     after = [mean_rank(run, profile) for profile in ordered]
     before = [sum(p.ranks.values()) / len(p.ranks) if p.ranks else None for p in ordered]
     caps = [profile.cap for profile in ordered]
@@ -37,7 +37,7 @@ def rank_bars(run: Run, ordered: Sequence[ProfileLine]) -> Figure:
         f"The rank each client {trained} with, as the mean over its modules, highest score first.",
         traces,
         _axes(names, "rank") | {"bargap": gap(len(names))},
-        Data(
+        CsvData(
             ["client", "mean rank", "mean rank at the start", "cap"],
             list(zip(names, after, before, caps, strict=True)),
         ),
@@ -79,7 +79,7 @@ def contributions(ordered: Sequence[ProfileLine]) -> list[Part]:
         return []
     scored = [profile for profile in ordered if profile.client in pulls]
     names = list(pulls)
-    x = [plain(name) for name in names]
+    x = [plain_label(name) for name in names]
     criteria = list(dict.fromkeys(name for of in pulls.values() for name in of))
     columns = [[of.get(name) for of in pulls.values()] for name in criteria]
     traces = [
@@ -95,7 +95,7 @@ def contributions(ordered: Sequence[ProfileLine]) -> list[Part]:
             "(down); more up than down is a score above one half.",
             traces,
             _axes(names, "pull") | {"barmode": "relative", "bargap": gap(len(names))},
-            Data(["client", "score", *criteria], rows),
+            CsvData(["client", "score", *criteria], rows),
             wide=True,
         )
     ]
@@ -121,7 +121,9 @@ def criterion_weights(run: Run) -> list[Part]:
             "How much each criterion counts in the score; together they make 100 %.",
             [trace],
             layout,
-            Data(["criterion", "weight"], [[name, weight] for weight, name in reversed(weights)]),
+            CsvData(
+                ["criterion", "weight"], [[name, weight] for weight, name in reversed(weights)]
+            ),
             height=max(200, 90 + 30 * len(weights)),
             wide=True,
         )
@@ -137,8 +139,8 @@ def module_ranks(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
     z = [[run.ranks_of(profile).get(module, 0) for profile in ordered] for module in modules]
     trace: Trace = {
         "type": "heatmap",
-        "x": [plain(name) for name in names],
-        "y": [plain(module) for module in modules],
+        "x": [plain_label(name) for name in names],
+        "y": [plain_label(module) for module in modules],
         "z": z,
         "zmin": 0,
         "zmax": max(1, *(max(row) for row in z)),
@@ -156,7 +158,7 @@ def module_ranks(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
         for row, module in enumerate(modules)
     ]
     caption = "The rank of every adapted module (rows) on every client (columns); 0 is none."
-    data = Data(["client", "module", "rank"], rows)
+    data = CsvData(["client", "module", "rank"], rows)
     height = min(TALLEST, 170 + 26 * len(modules))
     title = "Rank by module"
     return [Figure("modules", title, caption, [trace], layout, data, wide=True, height=height)]

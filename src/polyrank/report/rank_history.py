@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from polyrank.record.lines import ProfileLine
 from polyrank.record.outcome import mean
-from polyrank.record.schema import Ranks
-from polyrank.report.charts import HEAT, ROUND_AXIS, names_axis, plain, sorted_by
+from polyrank.record.schema import RanksByModule
+from polyrank.report.charts import HEAT, ROUND_AXIS, names_axis, plain_label, sorted_by
 from polyrank.report.client_sheet import modules_of
-from polyrank.report.parts import Cell, Data, Figure, Part, Trace
+from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 
 ROW = 18  # CSS pixels that a client takes
 SHORTEST, TALLEST = 260, 720  # CSS pixels of the chart
 FEW = 30  # cells side by side; more than this touch
-Chosen = Sequence[tuple[int, Ranks]]  # from which round on, which ranks
+Chosen = Sequence[tuple[int, RanksByModule]]  # from which round on, which ranks
 
 
 def rank_history(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
@@ -30,7 +30,7 @@ def rank_history(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
     trace: Trace = {
         "type": "heatmap",
         "x": rounds,
-        "y": [plain(name) for name in names],
+        "y": [plain_label(name) for name in names],
         "z": means,
         "xgap": 1 if last <= FEW else 0,
         "ygap": 1 if len(names) <= FEW else 0,
@@ -81,10 +81,10 @@ def _by_round(steps: Chosen, last: int) -> list[float]:
     return found
 
 
-def _data(chosen: dict[str, Chosen], modules: Sequence[str]) -> Data:
+def _data(chosen: dict[str, Chosen], modules: Sequence[str]) -> CsvData:
     rows: list[list[Cell]] = [
         [client, number, *(of.get(module) for module in modules)]
         for client, steps in chosen.items()
         for number, of in steps
     ]
-    return Data(["client", "from round", *(f"rank of {name}" for name in modules)], rows)
+    return CsvData(["client", "from round", *(f"rank of {name}" for name in modules)], rows)

@@ -25,7 +25,7 @@ from polyrank.record.lines import (
     client_line,
 )
 from polyrank.record.outcome import Outcome, outcome_of
-from polyrank.record.schema import Ranks, parse_object
+from polyrank.record.schema import RanksByModule, parse_object
 from polyrank.record.summary import Summary
 
 L = TypeVar("L", bound=Line)
@@ -54,22 +54,22 @@ class Run:
     @cached_property
     def profiles(self) -> list[ProfileLine]:
         """One a client, in natural order of the client names."""
-        return sorted(self._of(ProfileLine), key=lambda line: natural(line.client))
+        return sorted(self._of(ProfileLine), key=lambda line: natural_key(line.client))
 
     @cached_property
     def changes(self) -> list[RanksLine]:
         """The ranks that were changed during the run, by round."""
-        return sorted(self._of(RanksLine), key=lambda line: (line.round, natural(line.client)))
+        return sorted(self._of(RanksLine), key=lambda line: (line.round, natural_key(line.client)))
 
     @cached_property
     def updates(self) -> list[UpdateLine]:
         """The updates that were taken, by round."""
-        return sorted(self._of(UpdateLine), key=lambda line: (line.round, natural(line.client)))
+        return sorted(self._of(UpdateLine), key=lambda line: (line.round, natural_key(line.client)))
 
     @cached_property
     def finals(self) -> list[FinalLine]:
         """One a client with test rows of its own, in natural order of the client names."""
-        return sorted(self._of(FinalLine), key=lambda line: natural(line.client))
+        return sorted(self._of(FinalLine), key=lambda line: natural_key(line.client))
 
     @cached_property
     def came_to(self) -> Outcome:
@@ -92,7 +92,7 @@ class Run:
         """The run's own name, or its folder's."""
         return (self.summary and self.summary.name) or self.folder.resolve().name
 
-    def ranks_of(self, profile: ProfileLine) -> Ranks:
+    def ranks_of(self, profile: ProfileLine) -> RanksByModule:
         """Return the ranks that a client has now."""
         return self.came_to.ranks[profile.client]
 
@@ -126,7 +126,7 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key by which "client 2" comes before "client 10"."""
     parts = re.split(r"([0-9]+)", name)
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)

@@ -1,7 +1,7 @@
 """What went wrong: updates that were refused and clients that failed."""
 
 from polyrank.report.charts import ROUND_AXIS, bar, gap
-from polyrank.report.parts import Cell, Column, Data, Figure, Section, Sheet, Trace
+from polyrank.report.parts import Cell, Column, CsvData, Figure, Section, Sheet, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import plural
 
@@ -38,7 +38,7 @@ def _figure(run: Run) -> Figure:
         "How many updates the server refused, and how many clients failed, in each round.",
         [bar("Refused", x, refused, 5), bar("Failed", x, failed, 1)],
         layout,
-        Data(["round", "refused", "failed"], list(zip(x, refused, failed, strict=True))),
+        CsvData(["round", "refused", "failed"], list(zip(x, refused, failed, strict=True))),
         wide=True,
         height=260,
     )

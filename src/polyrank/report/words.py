@@ -13,7 +13,7 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.1f} %"
 
 
-def perplexity(value: float | None) -> str:
+def shown_perplexity(value: float | None) -> str:
     """Return a perplexity with two decimals, or short where it is beyond reading."""
     return NOTHING if value is None else perplexity_text(value)
 

@@ -11,7 +11,7 @@ from polyrank.record.schema import Metrics
 from polyrank.report.charts import PERCENT_AXIS
 from polyrank.report.parts import Trace
 from polyrank.report.reading import Run
-from polyrank.report.words import percent, perplexity
+from polyrank.report.words import percent, shown_perplexity
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Yardstick:
 
 
 ACCURACY = Yardstick("accuracy", percent, ".1%", PERCENT_AXIS, falls=False)
-PERPLEXITY = Yardstick("perplexity", perplexity, ".4~r", {}, falls=True)
+PERPLEXITY = Yardstick("perplexity", shown_perplexity, ".4~r", {}, falls=True)
 
 
 def yardstick(run: Run) -> Yardstick:

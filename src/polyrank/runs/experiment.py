@@ -20,7 +20,7 @@ from polyrank.disk.outside import as_written
 from polyrank.head_inits.label_skew import skew_warning
 from polyrank.protocol.engine import Engine
 from polyrank.protocol.messages import Profile
-from polyrank.record.lines import Examples, FinalLine, ProfileLine, RanksLine
+from polyrank.record.lines import ExampleCounts, FinalLine, ProfileLine, RanksLine
 from polyrank.record.run_folder import RunFolder
 from polyrank.record.summary import Facts, Parameters, Texts, summarize
 from polyrank.report import write_report
@@ -36,7 +36,7 @@ from polyrank.server.measuring import Costs, Measuring, ask_profiles, by_size
 from polyrank.server.ranks import RankChooser
 from polyrank.server.round_record import RoundRecord
 from polyrank.server.rules import rules_of
-from polyrank.server.saved_state import check_fits
+from polyrank.server.saved_state import check_state_fits
 from polyrank.server.starting_head import has_new_head, starting_head
 from polyrank.server.state import ServerState
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
@@ -156,7 +156,7 @@ class Experiment:
         self.opened = Opened()  # not held for the whole run
         if resumed:
             with as_written(self.folder.path):
-                check_fits(resumed[0], self._start_model(), self.ranks.clients)
+                check_state_fits(resumed[0], self._start_model(), self.ranks.clients)
         return resumed
 
     def _federation(self) -> Federation:
@@ -255,7 +255,7 @@ class Experiment:
             train, test = profile.examples, profile.test_examples
             known = None
             if train is not None and test is not None:
-                known = Examples(train=train, test=test)
+                known = ExampleCounts(train=train, test=test)
             return ProfileLine(
                 client=client,
                 examples=known,

@@ -15,7 +15,7 @@ from polyrank.client.site import Site
 from polyrank.datasets import Data
 from polyrank.engines.crew import Crew
 from polyrank.errors import SettingsError
-from polyrank.inputs.arrays import ExampleSet, Rows
+from polyrank.inputs.arrays import ExampleSet, RowView
 from polyrank.learning.adapting import trained_parts
 from polyrank.learning.blueprint import Blueprint
 from polyrank.learning.forward import choose_device
@@ -144,8 +144,8 @@ def prepare(
     server = ServerSide(
         blueprint=Blueprint(settings, weights, train.input_shape, classes, start),
         rows={
-            "validation": Rows(train, torch.from_numpy(splits.validation)),
-            "test": Rows(test, torch.arange(len(test))),
+            "validation": RowView(train, torch.from_numpy(splits.validation)),
+            "test": RowView(test, torch.arange(len(test))),
         },
         shapes=parts.shapes,
         extras=extras,
@@ -162,8 +162,8 @@ def sites_of(settings: Settings, splits: Splits, train: ExampleSet) -> dict[str,
     """Give each simulated client its rows, and a secret that is drawn so that runs repeat."""
     return {
         client.name: Site(
-            Rows(train, torch.from_numpy(client.train)),
-            Rows(train, torch.from_numpy(client.test)),
+            RowView(train, torch.from_numpy(client.train)),
+            RowView(train, torch.from_numpy(client.test)),
             secret=derive(settings.seed, "count noise", client.name),
             tells=frozenset(settings.profile),
         )

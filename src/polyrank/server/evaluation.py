@@ -12,7 +12,7 @@ from polyrank.server.asking import asked
 from polyrank.server.downloads import whole
 from polyrank.server.guards import count_refusal
 from polyrank.server.metrics import pooled_metrics
-from polyrank.server.round_record import Metrics, Turn, instead
+from polyrank.server.round_record import MaybeMetrics, Turn, instead
 from polyrank.server.rules import Rules
 from polyrank.server.state import ServerState
 
@@ -41,7 +41,7 @@ class ServerEvaluation:
     every: int = 1
     after_training: bool = True
 
-    def evaluate(self, state: ServerState) -> tuple[Metrics, Metrics]:
+    def evaluate(self, state: ServerState) -> tuple[MaybeMetrics, MaybeMetrics]:
         """Return validation and test metrics; None for each in a round without evaluation."""
         if state.round and not self.after_training:
             return None, None
@@ -55,7 +55,7 @@ class ServerEvaluation:
 
     def _count(
         self, number: int, part: Literal["validation", "test"], rows: int, download: Download
-    ) -> Metrics:
+    ) -> MaybeMetrics:
         id = TaskId(self.rules.run, number, "")
         tasks = (
             ExamineTask(id, part, download, start, min(start + BLOCK, rows))
@@ -81,9 +81,9 @@ class OwnMetrics:
     """
 
     client: str
-    before: Metrics
-    shared: Metrics
-    personal: Metrics
+    before: MaybeMetrics
+    shared: MaybeMetrics
+    personal: MaybeMetrics
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class ClientEvaluation:
             personal = self._metrics(*next(answers)) if client in state.trained else None
             yield OwnMetrics(client, first, shared, personal)
 
-    def _metrics(self, task: EvaluateTask, answer: object) -> Metrics:
+    def _metrics(self, task: EvaluateTask, answer: object) -> MaybeMetrics:
         client = task.id.client
         if isinstance(answer, Counted):
             reason = count_refusal(answer, task.id, self.rows[client])

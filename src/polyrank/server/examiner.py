@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from polyrank.causes import told
-from polyrank.inputs.arrays import Rows
+from polyrank.inputs.arrays import RowView
 from polyrank.learning.blueprint import Blueprint
 from polyrank.learning.counting import count_answers
 from polyrank.peft_bridge import Bridge
 from polyrank.protocol.messages import Counted, ExamineTask, Failure
 
-ServerRows: TypeAlias = Mapping[Literal["validation", "test"], Rows]
+ServerRows: TypeAlias = Mapping[Literal["validation", "test"], RowView]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from polyrank.server.guards import refusal
 
 LONGEST_REASON = 2000  # characters of what a client says of its failure
 
-Metrics: TypeAlias = Mapping[str, float] | None
+MaybeMetrics: TypeAlias = Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class RoundRecord:
 
     round: int
     turns: Sequence[Turn] = ()
-    validation: Metrics = None
-    test: Metrics = None
+    validation: MaybeMetrics = None
+    test: MaybeMetrics = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     earlier: Sequence[Turn] = ()
 

@@ -60,7 +60,7 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
     )
 
 
-def check_fits(state: ServerState, start: ServerModel, clients: Collection[str]) -> None:
+def check_state_fits(state: ServerState, start: ServerModel, clients: Collection[str]) -> None:
     """Check that a state is one of the run that starts from this model, for its clients.
 
     Raises:
