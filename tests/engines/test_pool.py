@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from polyrank.engines.local import LocalEngine
-from polyrank.engines.pool import AHEAD, RETRIES, Jobs
+from polyrank.engines.pool import AHEAD, RETRIES
 from polyrank.errors import TrainingError
 from polyrank.protocol.engine import Patience
-from polyrank.protocol.messages import Download, EvaluateTask, Failure, TaskId, Update
+from polyrank.protocol.messages import Download, Failure, Update
 from polyrank.runs.preparation import prepare
 from polyrank.server.asking import asked
 from polyrank.threads import one_thread
@@ -144,21 +144,3 @@ def test_what_keeps_a_worker_from_starting_is_said_once_with_its_place(tmp_path,
     with two_workers(prepared.crew) as engine, pytest.raises(TrainingError, match=expected):
         list(engine.run(tasks(prepared, ["0", "1"])))
     assert capfd.readouterr().err == ""
-
-
-def test_a_job_that_is_lost_is_done_again_before_others_and_fails_in_the_end():
-    ids = {client: TaskId("run", 1, client) for client in "abcd"}
-    jobs = Jobs((EvaluateTask(id, None) for id in ids.values()), most=2)
-    first, second = jobs.next(), jobs.next()
-    assert jobs.next() is None  # two are out
-    jobs.finish(second)
-    assert jobs.next() is None  # the third would be too far ahead of the first
-    assert jobs.lose(first, "died") is None
-    assert jobs.next() is first
-    for _ in range(RETRIES - 1):
-        assert jobs.lose(first, "died") is None
-        assert jobs.next() is first
-    assert jobs.lose(first, "died").reason == f"the worker process died, {RETRIES + 1} times"
-    assert jobs.next().task.id.client == "c"
-    assert [job.task.id.client for job in jobs.give_up()] == ["c", "d"]
-    assert not jobs.left
