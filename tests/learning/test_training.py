@@ -256,3 +256,73 @@ def test_answers_are_counted_by_true_label_and_answer():
     rows = torch.arange(10)  # labels 0 1 2 0 1 2 0 1 2 0
     counts, _ = count_answers(model, examples, rows, 3, torch.device("cpu"))
     assert counts.counts.tolist() == [[0, 4, 0], [0, 3, 0], [0, 3, 0]]
+
+
+class Grads:
+    """A watch that keeps the weight and its gradient at each step."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        self.weight, self.seen = weight, []
+
+    def step(self) -> None:
+        self.seen.append((self.weight.detach().clone(), self.weight.grad.clone()))
+
+    def result(self) -> dict[str, torch.Tensor]:
+        return {"fc": torch.tensor([float(len(self.seen))])}
+
+
+def watched(**settings) -> tuple[Grads, nn.Module, dict[str, torch.Tensor]]:
+    model, examples = problem()
+    watch = Grads(model.weight)
+    outcome = fit(
+        model,
+        list(model.parameters()),
+        examples,
+        torch.arange(30),
+        TrainingSettings(optimizer="sgd", **settings),
+        0.1,
+        torch.Generator().manual_seed(2),
+        watch=watch,
+    )
+    return watch, model, outcome.observed
+
+
+@pytest.mark.parametrize("autocast", ["none", "fp16"])
+def test_a_watch_sees_the_gradients_of_the_loss_before_pull_clipping_and_step(autocast):
+    """Two steps with all rows; fp16 scales the loss by 65,536, which must be undone by then."""
+    bounds = {"prox_mu": 5.0, "clip_norm": 0.01}
+    watch, _, observed = watched(steps=2, batch_size=30, autocast=autocast, **bounds)
+    model, examples = problem()
+    inputs, labels = examples.batch(torch.arange(30))
+    first = watch.seen[0][0]
+    for weight, grad in watch.seen:
+        model.weight.data = weight
+        loss = functional.cross_entropy(model(inputs), labels)
+        expected = torch.autograd.grad(loss, model.weight)[0]
+        torch.testing.assert_close(grad, expected, rtol=0.02, atol=2e-3)
+    assert torch.equal(first, problem()[0].weight)
+    assert not torch.equal(watch.seen[1][0], first)
+    assert observed["fc"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_watch_sees_one_step_whatever_parts_the_batch_comes_in(accumulate):
+    """30 rows in batches of 8 are four steps, each with the mean gradient of its whole batch."""
+    settings = {"epochs": 1, "batch_size": 8}
+    watch, model, observed = watched(**settings, accumulate=accumulate)
+    assert observed["fc"].tolist() == [4.0]
+    for (_, ours), (_, whole) in zip(watch.seen, watched(**settings)[0].seen, strict=True):
+        torch.testing.assert_close(ours, whole)
+    plain = trained(TrainingSettings(optimizer="sgd", **settings, accumulate=accumulate))
+    assert torch.equal(model.weight, plain.weight)
+
+
+def test_a_watch_does_not_see_a_step_that_is_skipped_for_its_overflow(monkeypatch):
+    """At a scale of 2**40 gradients overflow in half precision until it has halved enough."""
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(
+        torch.amp, "GradScaler", lambda device, enabled: scaler(device, 2.0**40, enabled=enabled)
+    )
+    watch, _, _ = watched(steps=60, batch_size=30, autocast="fp16")
+    assert 0 < len(watch.seen) < 60
+    assert all(bool(grad.isfinite().all()) for _, grad in watch.seen)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from polyrank.errors import AdapterError, SettingsError
-from polyrank.lora.factors import Factors, prefix
+from polyrank.lora.factors import B, Factors, Part, prefix
 from polyrank.models.cnn import cnn
 from polyrank.models.mlp import mlp
 from polyrank.peft_bridge import Bridge, find_extras, find_targets
@@ -149,3 +149,20 @@ def test_slots_that_are_loaded_as_frozen_are_not_trained():
     trained = {id(p) for p in bridge.trainable()}
     names = [n for n, p in bridge.model.named_parameters() if id(p) in trained and ".lora_" in n]
     assert sorted(names) == [f"fc{k}.lora_{part}.default.weight" for k in (1, 2) for part in "AB"]
+
+
+def test_trained_parts_are_the_parameters_that_training_changes():
+    """Of a convolution as they are in the layer; none of a module without slots."""
+    bridge = wrapped(small_cnn())
+    extras = find_extras(small_cnn(), bridge.shapes, "all")
+    names = list(bridge.shapes)
+    ranks = dict.fromkeys(names, 2) | {names[1]: 0}
+    bridge.load(random_adapter(bridge, ranks), extras)
+    found = bridge.trained_parts()
+    assert found.keys() == bridge.read()[0].keys() == set(names) - {names[1]}
+    lora = {id(p) for n, p in bridge.model.named_parameters() if ".lora_" in n and p.requires_grad}
+    parts = [(part, p) for of in found.values() for part, p in of.items()]
+    assert {id(p) for _, p in parts} == {id(p) for p in bridge.trainable()} & lora
+    assert all(p.shape[part.axis] == 2 for part, p in parts)
+    bridge.load(random_adapter(bridge, ranks), extras, trains=B)
+    assert {part for of in bridge.trained_parts().values() for part in of} == {Part.B}

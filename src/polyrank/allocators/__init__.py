@@ -10,7 +10,8 @@ from typing import Any
 from polyrank.allocators.by_slot import choose_slots
 from polyrank.allocators.choice import Choice, Chooser, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange
-from polyrank.allocators.needs import Needs, Observer, needs_of
+from polyrank.allocators.needs import Needs, needs_of
+from polyrank.allocators.observing import Observer, Watch, Watcher
 from polyrank.allocators.protocol import Allocator, Static, static
 from polyrank.allocators.reasons import explain, reasons, spread_note
 from polyrank.errors import SettingsError
@@ -27,6 +28,8 @@ __all__ = [
     "ModuleRange",
     "Needs",
     "Observer",
+    "Watch",
+    "Watcher",
     "choose_slots",
     "explain",
     "reasons",

@@ -8,19 +8,16 @@ observer works on bring their methods along.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol
 
+from polyrank.allocators.observing import Observer
 from polyrank.errors import SettingsError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from polyrank.allocators.choice import Choice
     from polyrank.lora.factors import Factors
 
 P = ParamSpec("P")
-
-Observer: TypeAlias = Callable[["Factors", "Factors"], "Tensor"]
 
 
 class Pruning(Protocol):
@@ -47,8 +44,9 @@ class Needs:
         slots: it may choose slots by their numbers (``Choice.slots``), so that a number must mean
             the same slot in every round.
         observes: a function of a module's factors before and after training, with the same slots
-            and on the client, that gives one number a slot (r,). They are sent with the update,
-            for ``Evidence.observed``; the factors before are those that training began with.
+            and on the client, that gives one number a slot (r,); or what watches the training
+            itself (``polyrank.allocators.observing``). They are sent with the update, for
+            ``Evidence.observed``; the factors before are those that training began with.
         prunes: clients give up slots by this rule, and ``Evidence.sent`` says how many came.
 
     Raises:

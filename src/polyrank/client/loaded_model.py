@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.allocators import Watcher
 from polyrank.client.state import ClientState, Start
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.inputs.arrays import RowView
@@ -66,6 +67,7 @@ class LoadedModel:
         rows: RowView,
         training: TrainingSettings,
         schedule: Iterable[Sequence[Tensor]] | None = None,
+        watcher: Watcher | None = None,
     ) -> Fitted:
         """Load a task's model and train it on some rows.
 
@@ -74,6 +76,7 @@ class LoadedModel:
             rows: to train on.
             training: how.
             schedule: batches of places in ``rows`` in place of epochs, without the penalty.
+            watcher: watches the training, for what the outcome has ``observed``.
         """
         rule = self.load(task)
         pairs, added = self.bridge.factor_pairs, None if schedule else rule.penalty
@@ -88,6 +91,7 @@ class LoadedModel:
             head=self.bridge.extra_parameters(),
             schedule=schedule,
             penalty=(lambda: added(pairs())) if added else None,
+            watch=watcher.watching(self.bridge.trained_parts()) if watcher else None,
         )
 
     def evaluate(self, task: EvaluateTask, rows: RowView) -> tuple[Counts, float]:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyrank.allocators import ALLOCATORS
+from polyrank.allocators import ALLOCATORS, Watcher
 from polyrank.causes import told
 from polyrank.client.leaving import counted_from, profile_from, update_from
 from polyrank.client.loaded_model import LoadedModel
 from polyrank.client.measuring import measure_client
 from polyrank.client.site import Site
 from polyrank.learning.blueprint import Blueprint
+from polyrank.learning.training import Fitted
 from polyrank.lora.factors import Adapter
 from polyrank.peft_bridge import Bridge
 from polyrank.protocol.messages import (
@@ -81,10 +82,11 @@ class Trainer:
         return measure_client(self.model, site, task)
 
     def _train(self, task: TrainTask, site: Site) -> Update:
-        outcome = self.model.fit(task, site.train, self.settings.training)
+        watcher = self.observer if isinstance(self.observer, Watcher) else None
+        outcome = self.model.fit(task, site.train, self.settings.training, watcher=watcher)
         bridge, store = self.model.bridge, self.model.state.store
         adapter, extras = bridge.read()
-        observed = self._observed(adapter)
+        observed = self._observed(adapter, outcome)
         if self.cut:
             adapter = self.cut.apply(bridge.loaded, adapter)
         if store:
@@ -93,12 +95,15 @@ class Trainer:
         examples = len(site.train)
         return update_from(task.id, adapter, extras, sends, examples, outcome, observed)
 
-    def _observed(self, adapter: Adapter) -> dict[str, Tensor]:
-        """Return what the allocator's observer says of each slot, float32 (r,)."""
+    def _observed(self, adapter: Adapter, outcome: Fitted) -> dict[str, Tensor]:
+        """Return what the allocator's observer says of each slot, float32 (r,) on the CPU."""
         if self.observer is None:
             return {}
-        before = self.model.bridge.loaded
-        return {m: self.observer(before[m], f).to(torch.float32) for m, f in adapter.items()}
+        found = outcome.observed
+        if not isinstance(self.observer, Watcher):
+            before = self.model.bridge.loaded
+            found = {m: self.observer(before[m], f) for m, f in adapter.items()}
+        return {m: numbers.to("cpu", torch.float32) for m, numbers in found.items()}
 
     def _evaluate(self, task: EvaluateTask, site: Site) -> Counted:
         counts, loss = self.model.evaluate(task, site.test)

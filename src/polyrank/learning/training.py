@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from polyrank.allocators.observing import Watch
 from polyrank.errors import TrainingError
 from polyrank.inputs.arrays import ExampleSet
 from polyrank.inputs.losses import calibrated, log_shares, predictions, targets
@@ -25,11 +26,13 @@ class Fitted:
         epoch_losses: mean training loss of each epoch.
         steps: optimiser steps taken.
         seconds: wall time.
+        observed: module -> (r,) what the watch has seen of each slot.
     """
 
     epoch_losses: list[float] = field(default_factory=list)
     steps: int = 0
     seconds: float = 0.0
+    observed: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def fit(
@@ -44,6 +47,7 @@ def fit(
     head: Sequence[nn.Parameter] = (),
     schedule: Iterable[Sequence[Tensor]] | None = None,
     penalty: Callable[[], Tensor] | None = None,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train ``parameters`` of ``model`` on some rows with cross-entropy.
 
@@ -59,6 +63,7 @@ def fit(
         schedule: batches of places in ``rows`` in place of epochs; each group of them has its
             mean loss among the epochs'.
         penalty: added to the loss of every batch; the losses in the outcome are without it.
+        watch: sees every optimiser step, whatever parts the batch comes in.
 
     Raises:
         TrainingError: there are no rows, nothing to train, or the training diverged.
@@ -70,7 +75,7 @@ def fit(
     device = parameters[0].device
     scaler = torch.amp.GradScaler(device.type, enabled=training.autocast == "fp16")
     optimizer = make_optimizer(parameters, training, learning_rate, head)
-    step = _stepper(parameters, training, optimizer, scaler)
+    step = _stepper(parameters, training, optimizer, scaler, watch)
     prior = log_shares(examples.labels[rows]) if training.local_loss == "calibrated" else None
     cost = call_cost(model, device)
     outcome = Fitted()
@@ -95,6 +100,8 @@ def fit(
             outcome.steps += 1
         outcome.epoch_losses.append(float(total) / seen)
     _check_finite(parameters, outcome.epoch_losses[-1], learning_rate)
+    if watch:
+        outcome.observed = watch.result()
     outcome.seconds = time.perf_counter() - started
     return outcome
 
@@ -102,13 +109,17 @@ def fit(
 def _check_finite(parameters: Sequence[nn.Parameter], loss: float, learning_rate: float) -> None:
     came = f"the loss became {loss}"
     if math.isfinite(loss):
-        if all(bool(torch.isfinite(p).all()) for p in parameters):
+        if _finite(parameters):
             return
         came = "parameters became infinite or NaN"
     raise TrainingError(
         f"training diverged at learning rate {learning_rate:g}, {came}: lower learning_rate or "
         "set clip_norm; values in the data that are far too large have the same effect"
     )
+
+
+def _finite(tensors: Iterable[Tensor | None]) -> bool:
+    return all(t is None or bool(torch.isfinite(t).all()) for t in tensors)
 
 
 def _loss(logits: Tensor, labels: Tensor, prior: Tensor | None) -> Tensor:
@@ -139,8 +150,11 @@ def _stepper(
     training: TrainingSettings,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    watch: Watch | None,
 ) -> Callable[[], None]:
     """Return what follows ``backward``: FedProx's pull, clipping, the step, zeroed gradients.
+
+    The watch comes first: it sees the loss of the data, which neither pulls nor is bounded.
 
     FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127) adds mu/2 ||w - w_round||².
     """
@@ -148,6 +162,8 @@ def _stepper(
 
     def step() -> None:
         scaler.unscale_(optimizer)
+        if watch and _finite(p.grad for p in parameters):
+            watch.step()
         for parameter, origin in zip(parameters, start, strict=False):
             if parameter.grad is not None:
                 parameter.grad.add_(parameter.detach() - origin, alpha=training.prox_mu)

@@ -113,6 +113,15 @@ class Bridge:
             for x in layers
         ]
 
+    def trained_parts(self) -> dict[str, dict[Part, nn.Parameter]]:
+        """Return those parameters of the loaded slots that training changes, by module and part."""
+        loaded = [name for name, factors in self._loaded.items() if factors.rank]
+        held = {name: _held(self.layers[name]) for name in loaded}
+        return {
+            name: {p: w for p, h in parts.items() if (w := h[ADAPTER].weight).requires_grad}
+            for name, parts in held.items()
+        }
+
     def read(self) -> tuple[dict[str, Factors], dict[str, Tensor]]:
         """Return the adapter, with the slots that were loaded, and the extras, on the CPU."""
         slots = [(name, f.slots) for name, f in self._loaded.items() if f.rank]
@@ -192,7 +201,7 @@ class Bridge:
     def _load_factors(
         self, layer: LoraLayer, adapter: str, factors: Factors, trains: Parts
     ) -> None:
-        held = {Part.A: layer.lora_A, Part.B: layer.lora_B}
+        held = _held(layer)
         for part, flat in factors.tensors.items():
             module = held[part][adapter]
             shape = (flat.shape[0], *_tail(module.weight, flat.shape[1]))
@@ -214,6 +223,11 @@ class Bridge:
             n: o._parameters[leaf] for n, (o, leaf) in self._parameters.items()
         }
         return found | {n: o._buffers[leaf] for n, (o, leaf) in self._buffers.items()}
+
+
+def _held(layer: LoraLayer) -> dict[Part, Any]:
+    """Return where a layer has its parts, by the names of adapters."""
+    return {Part.A: layer.lora_A, Part.B: layer.lora_B}
 
 
 def _tail(weight: Tensor, columns: int) -> tuple[int, ...]:
