@@ -47,8 +47,9 @@ def aggregators() -> str:
 
 
 def _factors(odd: Parts, even: Parts) -> str:
-    """Name factors in words; of odd and of even rounds where they differ."""
-    words = [", ".join(part.name for part in Part if part in parts) for parts in (odd, even)]
+    """Name the factors of plain LoRA; of odd and of even rounds where they differ."""
+    pair = (Part.A, Part.B)
+    words = [", ".join(part.name for part in pair if part in parts) for parts in (odd, even)]
     return " or ".join(dict.fromkeys(word or "none" for word in words))
 
 

@@ -38,9 +38,14 @@ def random_factors(rank, seed):
     return Factors(a, b, prefix(rank))
 
 
-def test_change_and_magnitude_are_norms_of_each_slots_product():
+@pytest.mark.parametrize("form", ["lora", "svd"])
+def test_change_and_magnitude_are_norms_of_each_slots_product(form):
     before, after = random_factors(3, 0), random_factors(3, 1)
+    if form == "svd":
+        before = Factors(before.a, before.b, before.slots, torch.tensor([[0.0], [1.0], [-2.0]]))
+        after = Factors(after.a, after.b, after.slots, torch.tensor([[3.0], [1.0], [0.5]]))
     change, size = slot_change(before, after), slot_magnitude(before, after)
+    before, after = before.folded(), after.folded()
     for i in range(3):
         b, a = after.b[:, i : i + 1].numpy(), after.a[i : i + 1].numpy()
         moved = b - before.b[:, i : i + 1].numpy()

@@ -5,6 +5,8 @@ import torch
 
 from polyrank.errors import ShapeError
 from polyrank.lora.factors import (
+    A,
+    B,
     Factors,
     adapter_bytes,
     flatten_adapter,
@@ -35,6 +37,45 @@ def test_taken_slots_are_rows_of_a_with_columns_of_b_and_a_copy():
     assert whole.b.abs().min() > 0
 
 
+def svd_factors(rank: int, seed: int = 0) -> Factors:
+    plain = random_factors(rank, seed=seed)
+    e = torch.randn(rank, 1, generator=torch.Generator().manual_seed(seed + 1))
+    return Factors(plain.a, plain.b, plain.slots, e)
+
+
+def test_in_svd_form_a_slot_takes_its_number_along():
+    whole = svd_factors(6)
+    taken = whole.take(torch.tensor([1, 4]))
+    assert torch.equal(taken.e, whole.e[[1, 4]])
+    back = taken.with_slots(whole.without(taken.slots))
+    assert all(torch.equal(t, whole.tensors[part]) for part, t in back.tensors.items())
+    other = svd_factors(6, seed=5).take(torch.tensor([4, 5]))
+    laid = whole.overlaid(other)
+    assert torch.equal(laid.e, torch.cat([whole.e[:4], other.e]))
+
+
+def test_in_svd_form_factors_are_complete_with_all_three():
+    whole = svd_factors(3)
+    assert whole.complete
+    sent = whole.only(A | B)
+    assert sent.e.shape == (3, 0)
+    assert not sent.complete
+    assert torch.equal(sent.completed(whole).e, whole.e)
+    assert whole.sized(prefix(2)).e.shape == (2, 1)
+    assert random_factors(3).complete
+
+
+def test_folded_factors_are_plain_ones_of_the_same_product():
+    whole = svd_factors(3)
+    folded = whole.folded()
+    assert folded.e is None
+    dense = whole.b @ torch.diag(whole.e[:, 0]) @ whole.a
+    torch.testing.assert_close(folded.b @ folded.a, dense)
+    assert product_norm(whole) == pytest.approx(float(dense.norm()), rel=1e-6)
+    plain = random_factors(3)
+    assert plain.folded() is plain
+
+
 def test_slots_are_found_by_their_server_number():
     owned = random_factors(6).take(torch.tensor([1, 3, 5]))
     assert torch.equal(owned.take(torch.tensor([3, 5])).a, owned.a[1:])
@@ -51,6 +92,34 @@ def test_a_new_module_changes_nothing_at_first_and_is_bounded_by_its_fan_in():
     factors = new_factors(4, 25, 3, torch.Generator().manual_seed(0))
     assert not factors.b.any()
     assert 0.1 < factors.a.abs().max() <= 1 / 5
+
+
+def test_in_svd_form_a_module_starts_at_nothing_from_normal_numbers():
+    f = start_factors((500, 700), 8, 0, "fc", parametrisation="svd")
+    assert not f.e.any()
+    assert f.e.shape == (8, 1)
+    for tensor in (f.a, f.b):
+        assert float(tensor.std()) == pytest.approx(0.02, rel=0.05)
+        assert abs(float(tensor.mean())) < 0.002
+    few = start_factors((500, 700), 3, 0, "fc", parametrisation="svd")
+    assert all(torch.equal(t, f.take(prefix(3)).tensors[p]) for p, t in few.tensors.items())
+    other = start_factors((500, 700), 8, 0, "out", parametrisation="svd")
+    assert not torch.equal(other.b, f.b)
+
+
+def test_in_svd_form_a_slot_is_dead_when_two_of_its_factors_are_zero():
+    """Slot 0 has e = 0 as at the start, slot 1 e = 0 and b = 0, slot 2 nothing, slot 3 all."""
+    factors = svd_factors(4)
+    factors.e[:3] = 0
+    factors.b[:, 1:3] = 0
+    factors.a[2] = 0
+    alive = revive_dead_slots(factors, torch.Generator().manual_seed(0))
+    kept = torch.tensor([0, 3])
+    whole = alive.take(kept).tensors
+    assert all(torch.equal(whole[p], t) for p, t in factors.take(kept).tensors.items())
+    assert not alive.e[1:3].any()
+    for tensor in (alive.a[1:3], alive.b[:, 1:3]):
+        assert 0 < tensor.abs().max() < 0.2
 
 
 def test_only_slots_that_are_dead_on_both_sides_get_a_fresh_start():
@@ -76,13 +145,17 @@ def test_bytes_count_both_factors_and_slot_numbers_only_where_they_must_travel()
     assert adapter_bytes({"m": whole}) == 4 * 6 * (5 + 7)
     part = whole.take(torch.tensor([2, 5]))
     assert adapter_bytes({"m": part}) == 4 * 2 * (5 + 7) + 4 * 2
+    third = svd_factors(6).take(torch.tensor([2, 5]))
+    assert adapter_bytes({"m": third}) == 4 * 2 * (5 + 7 + 1) + 4 * 2
 
 
 def test_flattening_keeps_names_with_dots_and_slashes():
-    adapter = {"block.1/conv": random_factors(2), "fc": random_factors(3)}
+    adapter = {"block.1/conv": random_factors(2), "fc": random_factors(3), "out": svd_factors(2)}
     back = unflatten_adapter(flatten_adapter(adapter, "adapter"), "adapter")
     assert list(back) == list(adapter)
     assert torch.equal(back["block.1/conv"].b, adapter["block.1/conv"].b)
+    assert back["fc"].e is None
+    assert torch.equal(back["out"].e, adapter["out"].e)
 
 
 def test_every_module_round_and_seed_begins_with_factors_of_its_own():

@@ -24,10 +24,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Could not find a config file")
 X = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module", params=["mlp", "cnn"])
+@pytest.fixture(scope="module", params=["mlp", "cnn", "mlp svd", "cnn svd"])
 def run(request, tmp_path_factory):
+    kind, _, form = request.param.partition(" ")
+    adapter = {"scaling": 0.7, "parametrisation": form or "lora"}
     model = {"mlp": {"kind": "mlp", "hidden": [16]}, "cnn": {"kind": "cnn", "widths": [4, 6]}}
-    settings = small(model=model[request.param], adapter={"scaling": 0.7}, rounds=2)
+    settings = small(model=model[kind], adapter=adapter, rounds=2)
     return polyrank.run(settings, out=tmp_path_factory.mktemp("export") / "run").folder
 
 

@@ -11,7 +11,7 @@ from polyrank.allocators.hetlora import Tail
 from polyrank.allocators.pruning import Cut
 from polyrank.client.state import Start
 from polyrank.errors import QuorumError, TrainingError
-from polyrank.lora.factors import ALL, A, B, Factors, prefix, start_factors
+from polyrank.lora.factors import A, B, Factors, prefix, start_factors
 from polyrank.protocol.messages import Failure, Profile, TaskId, Update
 from polyrank.record.run_folder import RunFolder
 from polyrank.server.averaging import averaged
@@ -91,7 +91,7 @@ def test_a_client_whose_slots_have_changed_is_sent_both_factors_again():
     grown = ServerState(state.model, plan(4), state.round, state.trained, planned=state.round)
     for _ in range(2):
         grown, _ = rolora.next_round(grown)
-    assert sent(rolora.engine) == {1: {ALL}, 2: {B}, 3: {ALL}, 4: {B}}
+    assert sent(rolora.engine) == {1: {A | B}, 2: {B}, 3: {A | B}, 4: {B}}
 
 
 def test_a_client_that_missed_the_last_round_is_sent_both_factors():
@@ -102,7 +102,7 @@ def test_a_client_that_missed_the_last_round_is_sent_both_factors():
         rolora.engine.away = set(away)
         state, _ = rolora.next_round(state)
     last = {t.id.client: t.download.adapter["fc"].parts for t in rolora.engine.tasks[-4:]}
-    assert last == {"a": ALL, "b": A, "c": A, "d": A}
+    assert last == {"a": A | B, "b": A, "c": A, "d": A}
 
 
 def test_the_average_knows_the_number_of_the_round():

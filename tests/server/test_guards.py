@@ -38,6 +38,33 @@ def test_a_good_update_passes():
     assert refusal(UPDATE, TASK, EXPECTED, 9) is None
 
 
+def in_svd_form() -> Factors:
+    return Factors(torch.ones(2, 3), torch.ones(4, 2), prefix(2), torch.ones(2, 1))
+
+
+def with_e(e: torch.Tensor | None) -> Factors:
+    whole = in_svd_form()
+    return Factors(whole.a, whole.b, whole.slots, e)
+
+
+@pytest.mark.parametrize(
+    ("e", "said"),
+    [
+        (torch.tensor([[1.0], [float("nan")]]), "factor e: 1 of 2 numbers are NaN"),
+        (torch.ones(2), r"factor e: shape \(2,\) of torch.float32, expected \(2, 1\)"),
+        (torch.ones(2, 0), r"factor e: shape \(2, 0\)"),
+        (torch.ones(2, 1).double(), "factor e: .*float64"),
+        (None, "factors in form 'lora', expected 'svd'"),
+    ],
+)
+def test_a_third_factor_is_one_finite_number_a_slot(e, said):
+    update = replace(UPDATE, adapter={"fc": with_e(e)})
+    assert re.search(said, refusal(update, TASK, {"fc": in_svd_form()}, 9))
+    whole = replace(UPDATE, adapter={"fc": in_svd_form()})
+    assert refusal(whole, TASK, {"fc": in_svd_form()}, 9) is None
+    assert "form 'svd', expected 'lora'" in refusal(whole, TASK, EXPECTED, 9)
+
+
 def slots(rank: int) -> Factors:
     whole = Factors(torch.ones(6, 3), torch.ones(4, 6), prefix(6))
     return whole.take(prefix(rank))

@@ -11,6 +11,12 @@ from tests.small import small
 
 SORTS = {name for name in AGGREGATORS if AGGREGATORS.build(name).rejoin is not None}
 DRAWS = {name for name in AGGREGATORS if AGGREGATORS.build(name).local(1).absent == "fresh"}
+CHANGES = {name for name in AGGREGATORS if AGGREGATORS.build(name).changes_base}
+SVD_REFUSED = (
+    dict.fromkeys(["ffa", "rolora", "fedsa"], "has clients train or send one factor alone")
+    | dict.fromkeys(SORTS, "splits products anew into two factors")
+    | dict.fromkeys(CHANGES, "adds products of two factors to the base")
+)
 OPTIONS = {"capacity": {"memory": 1e6}}
 
 
@@ -48,6 +54,25 @@ def test_these_lose_the_numbers_of_their_slots():
     assert {"anchored", "flexlora", "raflora"} <= SORTS
     assert {"flora", "florist"} <= DRAWS
     assert not (SORTS | DRAWS) & {"rbla", "zero_padding", "fedex", "hetlora", "replication"}
+
+
+@pytest.mark.parametrize("aggregator", list(AGGREGATORS))
+@pytest.mark.parametrize("allocator", list(ALLOCATORS))
+def test_a_third_factor_is_refused_where_it_would_not_be_averaged(allocator, aggregator):
+    chosen = {"kind": allocator, **OPTIONS.get(allocator, {})}
+    adapter = {"parametrisation": "svd"}
+    settings = small(allocator=chosen, aggregator=aggregator, adapter=adapter)
+    if aggregator in SVD_REFUSED:
+        expected = f"'svd': aggregator {aggregator!r} {SVD_REFUSED[aggregator]}"
+        with pytest.raises(SettingsError, match=expected):
+            check_combination(settings)
+    elif (allocator, aggregator) != ("hetlora", "fedavg"):
+        check_combination(settings)
+
+
+def test_these_take_a_third_factor():
+    taken = {"rbla", "zero_padding", "replication", "hetlora", "fedavg"}
+    assert set(AGGREGATORS) - set(SVD_REFUSED) == taken
 
 
 def test_a_run_refuses_before_it_reads_its_data(tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.sums import ExtrasMean, wide
+from polyrank.errors import ShapeError
 from polyrank.lora.base_change import BaseChange, Step, no_change
 from polyrank.lora.factors import Adapter, Factors, Tensors
 from polyrank.lora.low_rank import Product
@@ -114,6 +115,11 @@ class Aggregator:
         """Whether slot j of one round is slot j of the next."""
         return self.rejoin is None and not self.fresh
 
+    @property
+    def every_factor(self) -> bool:
+        """Whether clients train, send and are sent every factor, in odd and in even rounds."""
+        return all(self.local(number).every_factor for number in (1, 2))
+
 
 def aggregate(
     aggregator: Aggregator, updates: Iterable[Update], previous: ServerModel
@@ -186,6 +192,9 @@ class PerModule:
             if isinstance(found, Moved):
                 steps[name] = found.step
             adapter[name] = found.factors if isinstance(found, Moved) else found
+            came, form = adapter[name].parametrisation, factors.parametrisation
+            if came != form:
+                raise ShapeError(f"expected an aggregator of form {form!r}, it returned {came!r}")
         base = (previous.base or unchanged(previous.adapter)).stepped(steps) if steps else None
         return ServerModel(adapter, state["extras"].finish(previous.extras), base)
 

@@ -36,6 +36,11 @@ class LocalRule:
     view: Literal["own", "all"] = "own"
     penalty: Penalty | None = None
 
+    @property
+    def every_factor(self) -> bool:
+        """Whether clients train, send and are sent every factor."""
+        return {self.trains, self.sends, self.receives, self.changed or ALL} == {ALL}
+
 
 def slots_sent(
     adapter: Adapter, slots: Mapping[str, Tensor], rule: LocalRule, *, current: bool

@@ -14,7 +14,7 @@ import torch
 
 from polyrank.aggregators.aggregator import Aggregator, PerModule, fold_module
 from polyrank.aggregators.sums import SlotSums
-from polyrank.lora.factors import Factors
+from polyrank.lora.factors import Factors, of_parts
 
 
 def replicated_mean(updates: Iterable[tuple[Factors, float]], previous: Factors) -> Factors:
@@ -70,12 +70,13 @@ class _ReplicatedMean:
         owned, copied = sums.owners > 0, highest.owners > 0
         missing = (sums.total - sums.owners) / torch.where(copied, highest.owners, 1.0)
         weights = torch.where(copied, sums.total, torch.where(owned, sums.owners, 1.0))
-        all_a = sums.values["a"]
-        missing, weights = missing.to(all_a), weights.to(all_a)
-        a = torch.addcmul(all_a, highest.values["a"], missing[:, None]) / weights[:, None]
-        b = torch.addcmul(sums.values["b"], highest.values["b"], missing) / weights
-        a = torch.where(owned[:, None], a.to(previous.a.dtype), previous.a)
-        return Factors(a, torch.where(owned, b.to(previous.b.dtype), previous.b), previous.slots)
+        found = previous.tensors
+        for part, old in previous.tensors.items():
+            across, total = 1 - part.axis, sums.values[part.value]
+            share, weight = missing.unsqueeze(across).to(total), weights.unsqueeze(across).to(total)
+            mean = torch.addcmul(total, highest.values[part.value], share) / weight
+            found[part] = torch.where(owned.unsqueeze(across), mean.to(old.dtype), old)
+        return of_parts(found, previous.slots)
 
 
 def replication() -> Aggregator:

@@ -82,9 +82,10 @@ def slot_terms(factors: Factors | None, client_weight: float) -> Iterator[Term]:
 class SlotSums:
     """Sums over clients, by name: of each factor by slot, and of weights.
 
-    ``a`` (r_max, d_in), ``b`` (d_out, r_max), in float32 or better; ``owners`` (r_max,), the
-    weights of each slot's owners, and ``total`` (1,), of all clients, in float64. Clients that
-    send one factor alone all send the same one; the other stays the server's.
+    ``a`` (r_max, d_in), ``b`` (d_out, r_max) and any ``e`` (r_max, 1), in float32 or better;
+    ``owners`` (r_max,), the weights of each slot's owners, and ``total`` (1,), of all clients, in
+    float64. Clients that send one factor alone all send the same one; the others stay the
+    server's.
 
     Args:
         previous: the server's factors, which fix r_max, d_in and d_out.
@@ -177,6 +178,10 @@ def check_fits(factors: Factors, server: Factors, parts: Parts = ALL) -> None:
         server: all slots.
         parts: which were sent; none of them is taken to be all.
     """
+    if factors.parametrisation != server.parametrisation:
+        raise ShapeError(
+            f"expected factors in form {server.parametrisation!r}, got {factors.parametrisation!r}"
+        )
     for part, held in server.tensors.items():
         wanted = list(held.shape)
         wanted[part.axis] = factors.rank

@@ -65,8 +65,8 @@ def tail_product(factors: "Factors", decay: float) -> float:
         >>> tail_product(Factors(a, b, torch.arange(2)), 0.99)
         12.0
     """
-    start = kept_rank(factors.rank, decay)
-    b, a = factors.b[:, start:].double(), factors.a[start:].double()
+    start, plain = kept_rank(factors.rank, decay), factors.folded()
+    b, a = plain.b[:, start:].double(), plain.a[start:].double()
     return float(b.norm() * a.norm())
 
 

@@ -1,8 +1,8 @@
 """How much each slot of a module matters on a client, in three ways, for ``Needs.observes``.
 
 Slot i is row a_i of ``a`` (r, d_in) with column b_i of ``b`` (d_out, r), and in the form
-``b diag(e) a`` also the number e_i. A higher score is a slot that matters more; scores compare
-within a client, over all its modules.
+``b diag(e) a`` also the number e_i, which its change and its magnitude take into b_i. A higher
+score is a slot that matters more; scores compare within a client, over all its modules.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,8 @@ def slot_change(before: "Factors", after: "Factors") -> "Tensor":
         >>> slot_change(before, after)
         tensor([10.])
     """
-    return _norms(after.b - before.b, 0) * _norms(after.a, 1)
+    moved = after.folded().b - before.folded().b
+    return _norms(moved, 0) * _norms(after.a, 1)
 
 
 def slot_magnitude(before: "Factors", after: "Factors") -> "Tensor":
@@ -42,7 +43,7 @@ def slot_magnitude(before: "Factors", after: "Factors") -> "Tensor":
 
     That is (r,) Frobenius norms of ``b_i a_i``.
     """
-    return _norms(after.b, 0) * _norms(after.a, 1)
+    return _norms(after.folded().b, 0) * _norms(after.a, 1)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ class LoadedModel:
         self.device = blueprint.device
         self.bridge = bridge
         shapes = {n: (s.d_in, s.d_out) for n, s in bridge.shapes.items()}
-        start = Start(self.settings.seed, shapes, blueprint.start)
+        form = self.settings.adapter.parametrisation
+        start = Start(self.settings.seed, shapes, blueprint.start, form)
         self.state = ClientState(ClientStore(store) if store else None, start)
         self.aggregator = AGGREGATORS.build(self.settings.aggregator)
 

@@ -9,7 +9,8 @@ from polyrank.aggregators.local_rule import LocalRule
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.errors import TrainingError
 from polyrank.lora.base_change import Patch, patched
-from polyrank.lora.factors import ALL, Adapter, Factors, Tensors, start_factors
+from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
+from polyrank.lora.shapes import Parametrisation
 
 Shapes = Mapping[str, tuple[int, int]]
 
@@ -22,18 +23,21 @@ class Start:
         seed: the run's root seed.
         shapes: module -> (d_in, d_out).
         given: the adapter that the run began with, if it did not begin with new factors.
+        parametrisation: the form of new factors.
     """
 
     seed: int
     shapes: Shapes
     given: Adapter | None = None
+    parametrisation: Parametrisation = "lora"
 
     def factors(self, module: str, slots: torch.Tensor, round: int) -> Factors:
         """Return slots of a module as they were after ``round``, 0 for the first ones."""
         if self.given is not None and not round:
             return self.given[module].take(slots)
         many = int(slots[-1]) + 1
-        drawn = start_factors(self.shapes[module], many, self.seed, module, round)
+        form = self.parametrisation
+        drawn = start_factors(self.shapes[module], many, self.seed, module, round, form)
         return drawn.take(slots)
 
 
@@ -71,7 +75,7 @@ class ClientState:
             own, _ = self.own(client, last)
         whole = {}
         for module, factors in adapter.items():
-            if factors.parts != ALL:
+            if not factors.complete:
                 drawn = round - 1 if rule.absent == "fresh" else 0
                 other = self.start.factors(module, factors.slots, drawn)
                 if module in own:

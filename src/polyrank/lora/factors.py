@@ -1,8 +1,8 @@
 """LoRA factors with numbered slots, and what is done to them without dense matrices.
 
-A slot is row j of ``a`` with column j of ``b``, numbered on the server. A convolution's
-factors are flattened: ``a`` (r, in * kh * kw), ``b`` (out, r). A factor that is not sent has
-no numbers: ``a`` (r, 0) or ``b`` (0, r).
+A slot is row j of ``a`` with column j of ``b``, in SVD form with number j of ``e`` too,
+numbered on the server. A convolution's factors are flattened: ``a`` (r, in * kh * kw), ``b``
+(out, r). A factor that is not sent has no numbers: ``a`` (r, 0), ``b`` (0, r) or ``e`` (r, 0).
 """
 
 import math
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from polyrank.errors import ShapeError
 from polyrank.lora.alignment import aligned
+from polyrank.lora.shapes import Parametrisation
 from polyrank.seeding import derive
 
 SLOT_NUMBER_BYTES = 4
+SVD_DEVIATION = 0.02  # of the first numbers in SVD form
 
 
 class Part(Enum):
@@ -26,6 +28,7 @@ class Part(Enum):
 
     A = "a"
     B = "b"
+    E = "e"
 
     @property
     def axis(self) -> int:
@@ -42,17 +45,19 @@ B: Parts = frozenset({Part.B})
 
 @dataclass(frozen=True)
 class Factors:
-    """The pair of one module; the module's update is ``scaling * b @ a``.
+    """The factors of one module; its update is ``scaling * b @ a``, with e ``b @ diag(e) @ a``.
 
     Args:
         a: (r, d_in).
         b: (d_out, r).
         slots: (r,) int64, increasing: the server's numbers of these slots.
+        e: (r, 1) in SVD form, None in plain LoRA.
     """
 
     a: Tensor
     b: Tensor
     slots: Tensor
+    e: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Lay out the factors as torch does, so that products of them have the same bits."""
@@ -61,8 +66,14 @@ class Factors:
 
     @property
     def tensors(self) -> dict[Part, Tensor]:
-        """Every factor, one that is not sent without numbers."""
-        return {part: getattr(self, part.value) for part in Part}
+        """Every factor that the form has, one that is not sent without numbers."""
+        pair = {Part.A: self.a, Part.B: self.b}
+        return pair if self.e is None else {**pair, Part.E: self.e}
+
+    @property
+    def parametrisation(self) -> Parametrisation:
+        """The form: plain LoRA, or the one with ``e``."""
+        return "lora" if self.e is None else "svd"
 
     @property
     def rank(self) -> int:
@@ -78,6 +89,15 @@ class Factors:
     def parts(self) -> Parts:
         """Which factors are here."""
         return frozenset(p for p, tensor in self.tensors.items() if tensor.shape[1 - p.axis])
+
+    @property
+    def complete(self) -> bool:
+        """Whether every factor that the form has is here."""
+        return len(self.parts) == len(self.tensors)
+
+    def folded(self) -> "Factors":
+        """Return plain factors of the same update, ``e`` multiplied into ``b``."""
+        return self if self.e is None else Factors(self.a, self.b * self.e.T, self.slots)
 
     def only(self, parts: Parts) -> "Factors":
         """Return these factors alone, the others without numbers; nothing is copied."""
@@ -179,12 +199,33 @@ def new_factors(rank: int, d_in: int, d_out: int, generator: torch.Generator) ->
     return Factors(a, torch.zeros(d_out, rank), prefix(rank))
 
 
+def new_svd_factors(rank: int, d_in: int, d_out: int, generator: torch.Generator) -> Factors:
+    """Start a module in SVD form: ``a`` and ``b`` normal with deviation 0.02, ``e`` 0.
+
+    Wu et al., "FedARA", IEEE Transactions on Computers, 2026, https://arxiv.org/abs/2501.14406
+    """
+    each = [
+        torch.empty(d_in + d_out).normal_(0, SVD_DEVIATION, generator=generator)
+        for _ in range(rank)  # slot by slot, so that the first are the same whatever the rank
+    ]
+    drawn = torch.stack(each) if each else torch.empty(0, d_in + d_out)
+    return Factors(drawn[:, :d_in], drawn[:, d_in:].T, prefix(rank), torch.zeros(rank, 1))
+
+
+STARTS = {"lora": new_factors, "svd": new_svd_factors}
+
+
 def start_factors(
-    shape: tuple[int, int], slots: int, seed: int, module: str, round: int = 0
+    shape: tuple[int, int],
+    slots: int,
+    seed: int,
+    module: str,
+    round: int = 0,
+    parametrisation: Parametrisation = "lora",
 ) -> Factors:
     """Draw the factors with which a module starts after a round, the first after round 0.
 
-    The first rows of ``a`` are the same whatever the number of slots.
+    The first slots are the same whatever the number of slots.
 
     Args:
         shape: (d_in, d_out).
@@ -192,27 +233,35 @@ def start_factors(
         seed: the run's root seed.
         module: its name.
         round: rounds finished.
+        parametrisation: the form.
     """
     path = ("factors", round, module) if round else ("factors", module)
     generator = torch.Generator().manual_seed(derive(seed, *path))
-    return new_factors(slots, *shape, generator)
+    return STARTS[parametrisation](slots, *shape, generator)
 
 
 def revive_dead_slots(factors: Factors, generator: torch.Generator) -> Factors:
-    """Give each slot whose row of ``a`` and column of ``b`` are all zero a fresh start.
+    """Give each slot of which two factors are all zero a fresh start.
 
-    Such a slot has no gradient and would stay dead for ever.
+    Such a slot has no gradient in any factor and would stay dead for ever. In plain LoRA that
+    is both factors; in SVD form ``e`` alone may be 0, as it is at the start.
     """
-    dead = (factors.a == 0).all(dim=1) & (factors.b == 0).all(dim=0)
+    held = factors.tensors
+    zero = torch.stack([(t == 0).all(dim=1 - part.axis) for part, t in held.items()])
+    dead = zero.sum(dim=0) > 1
     if not dead.any():
         return factors
-    fresh = new_factors(factors.rank, factors.a.shape[1], factors.b.shape[0], generator)
-    a = torch.where(dead[:, None], fresh.a.to(factors.a.dtype), factors.a)
-    return Factors(a, factors.b, factors.slots)
+    start = STARTS[factors.parametrisation]
+    fresh = start(factors.rank, factors.a.shape[1], factors.b.shape[0], generator).tensors
+    revived = {
+        part: torch.where(dead.unsqueeze(1 - part.axis), fresh[part].to(t.dtype), t)
+        for part, t in held.items()
+    }
+    return of_parts(revived, factors.slots)
 
 
 def product_norm(factors: Factors) -> float:
-    """Return the Frobenius norm of ``b @ a`` without forming it.
+    """Return the Frobenius norm of the product without forming it, in SVD form with ``e``.
 
     ``||b a||² = sum((bᵀ b) * (a aᵀ))``, in float64.
 
@@ -221,7 +270,8 @@ def product_norm(factors: Factors) -> float:
         >>> product_norm(Factors(a, b, prefix(1))) ** 2
         12.0
     """
-    a, b = factors.a.double(), factors.b.double()
+    plain = factors.folded()
+    a, b = plain.a.double(), plain.b.double()
     return math.sqrt(max(0.0, float(((b.T @ b) * (a @ a.T)).sum())))
 
 
@@ -248,7 +298,7 @@ def shared_adapter(adapter: Adapter) -> dict[str, Factors]:
 
 
 def flatten_adapter(adapter: Adapter, start: str) -> dict[str, Tensor]:
-    """Name an adapter's tensors ``start/module/a``, ``.../b`` and ``.../slots`` for storing."""
+    """Name an adapter's tensors ``start/module/a``, ``.../b``, ``.../slots``, for storing."""
     named: dict[str, Tensor] = {}
     for module, f in adapter.items():
         named |= {f"{start}/{module}/{part.value}": t for part, t in f.tensors.items()}
@@ -263,10 +313,16 @@ def unflatten_adapter(tensors: Tensors, start: str) -> dict[str, Factors]:
         for name in tensors
         if name.startswith(f"{start}/") and name.endswith("/a")
     )
+
+    def named(module: str, part: Part) -> Tensor:
+        return tensors[f"{start}/{module}/{part.value}"]
+
     return {
-        m: of_parts(
-            {part: tensors[f"{start}/{m}/{part.value}"] for part in Part},
+        m: Factors(
+            named(m, Part.A),
+            named(m, Part.B),
             tensors[f"{start}/{m}/slots"],
+            tensors.get(f"{start}/{m}/{Part.E.value}"),
         )
         for m in modules
     }

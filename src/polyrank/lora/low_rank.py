@@ -193,7 +193,7 @@ def numerical_rank(values: Tensor, dtype: torch.dtype, longest: int) -> int:
 def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Factors:
     """Turn singular triples into factors in the slots of ``like``, the largest value first.
 
-    Slots beyond ``numerical_rank`` are zero on both sides.
+    Slots beyond ``numerical_rank`` are zero. In SVD form the values are ``e``.
 
     Args:
         triples: at most as many as ``like`` has slots.
@@ -203,9 +203,14 @@ def as_factors(triples: Triples, like: Factors, split: Split = "balanced") -> Fa
     """
     values = triples.values
     rank = numerical_rank(values, like.a.dtype, max(like.a.shape[1], like.b.shape[0]))
-    share = {"balanced": 0.5, "left": 1.0, "right": 0.0}[split]
     a = torch.zeros_like(like.a)
     b = torch.zeros_like(like.b)
+    if like.e is not None:
+        e = torch.zeros_like(like.e)
+        a[:rank], b[:, :rank] = triples.right[:rank], triples.left[:, :rank]
+        e[:rank, 0] = values[:rank]
+        return Factors(a, b, like.slots, e)
+    share = {"balanced": 0.5, "left": 1.0, "right": 0.0}[split]
     a[:rank] = triples.right[:rank] * values[:rank, None] ** (1 - share)
     b[:, :rank] = triples.left[:, :rank] * values[:rank] ** share
     return Factors(a, b, like.slots)

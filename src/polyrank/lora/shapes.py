@@ -1,6 +1,9 @@
-"""The size of an adapted module."""
+"""The size of an adapted module, and the two forms that its update can have."""
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Parametrisation: TypeAlias = Literal["lora", "svd"]
 
 
 @dataclass(frozen=True)
@@ -10,10 +13,9 @@ class ModuleShape:
     d_in: int
     d_out: int
 
-    @property
-    def slot_parameters(self) -> int:
-        """Numbers in one slot."""
-        return self.d_in + self.d_out
+    def slot_parameters(self, parametrisation: Parametrisation = "lora") -> int:
+        """Numbers in one slot: a row of ``a``, a column of ``b``, in SVD form one of ``e``."""
+        return self.d_in + self.d_out + (parametrisation == "svd")
 
     @property
     def full_rank(self) -> int:

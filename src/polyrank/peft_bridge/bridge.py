@@ -1,9 +1,11 @@
 """Put LoRA into a model, set and read its factors.
 
-PEFT's layers do the forward pass. One wrapped model serves every client of a process, at
-whatever ranks: ``load`` swaps the factors and sets ``layer.scaling``, which does not
-follow by itself. Loaded tensors are copies, so that training never changes what is shared.
-Slots that a client uses and does not train are a second PEFT adapter beside the first.
+PEFT's layers do the forward pass, in SVD form with what ``diagonal`` adds. One wrapped model
+serves every client of a process, at whatever ranks: ``load`` swaps the factors and sets
+``layer.scaling``, which does not follow by itself. Loaded tensors are copies, so that training
+never changes what is shared. Slots that a client uses and does not train are a second PEFT
+adapter beside the first. Where a module has no slots, PEFT's layer calls the base layer alone
+and holds no factors.
 """
 
 import warnings
@@ -16,8 +18,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from polyrank.errors import AdapterError
-from polyrank.lora.factors import ALL, NONE, Adapter, Factors, Part, Parts, Tensors
+from polyrank.lora.factors import ALL, NONE, Adapter, Factors, Part, Parts, Tensors, of_parts
 from polyrank.lora.shapes import ModuleShape
+from polyrank.peft_bridge.diagonal import diagonal, put_diagonal
 from polyrank.peft_bridge.targets import find_extras
 
 ADAPTER = "default"
@@ -32,7 +35,7 @@ class Bridge:
         shapes: the modules to adapt, from ``find_targets``.
         extras: what is trained besides LoRA: ``"all"`` other parameters, ``"none"``, or name
             patterns. Buffers, such as batch-norm statistics, always count as extras.
-        scaling: the constant of every update ``scaling * b @ a``.
+        scaling: the constant of every update ``scaling * b @ a``, in SVD form with ``e``.
     """
 
     def __init__(
@@ -94,10 +97,12 @@ class Bridge:
             self.model.requires_grad_(False)
         for name, layer in self.layers.items():
             both = {ADAPTER: adapter.get(name), FROZEN: (frozen or {}).get(name)}
-            active = {key: f for key, f in both.items() if f is not None and f.rank}
-            self._activate(layer, list(active))
-            for key, factors in active.items():
-                self._load_factors(layer, key, factors, trains if key == ADAPTER else NONE)
+            self._activate(layer, [key for key, f in both.items() if f is not None and f.rank])
+            for key, factors in both.items():
+                if factors is None or not factors.rank:
+                    _empty(layer, key)
+                else:
+                    self._load_factors(layer, key, factors, trains if key == ADAPTER else NONE)
         self._set_change(change or {})
         for name, (owner, leaf) in self._parameters.items():
             owner._parameters[leaf] = nn.Parameter(self._copied(extras[name]))
@@ -106,29 +111,28 @@ class Bridge:
         self._loaded, self._frozen = adapter, frozen or {}
 
     def factor_pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """Return the parameters of the loaded slots, ``a`` (r, d_in) and ``b`` (d_out, r)."""
-        layers = [self.layers[n] for n, f in self._loaded.items() if f.rank]
-        return [
-            (x.lora_A[ADAPTER].weight.flatten(1), x.lora_B[ADAPTER].weight.flatten(1))
-            for x in layers
-        ]
+        """Return ``a`` (r, d_in) and ``b`` (d_out, r), with ``e`` in it, of the loaded slots."""
+        pairs = []
+        for name in self._with_slots:
+            held = {part: t.flatten(1) for part, t in _held(self.layers[name]).items()}
+            a, b = held[Part.A], held[Part.B]
+            pairs.append((a, b * held[Part.E].T if Part.E in held else b))
+        return pairs
 
     def trained_parts(self) -> dict[str, dict[Part, nn.Parameter]]:
         """Return those parameters of the loaded slots that training changes, by module and part."""
-        loaded = [name for name, factors in self._loaded.items() if factors.rank]
-        held = {name: _held(self.layers[name]) for name in loaded}
         return {
-            name: {p: w for p, h in parts.items() if (w := h[ADAPTER].weight).requires_grad}
-            for name, parts in held.items()
+            name: {part: t for part, t in _held(self.layers[name]).items() if t.requires_grad}
+            for name in self._with_slots
         }
 
     def read(self) -> tuple[dict[str, Factors], dict[str, Tensor]]:
         """Return the adapter, with the slots that were loaded, and the extras, on the CPU."""
-        slots = [(name, f.slots) for name, f in self._loaded.items() if f.rank]
-        adapter = {
-            name: Factors(a.detach().cpu(), b.detach().cpu(), own)
-            for (name, own), (a, b) in zip(slots, self.factor_pairs(), strict=True)
-        }
+        adapter = {}
+        for name, slots in self._with_slots.items():
+            held = _held(self.layers[name])
+            read = {part: t.detach().flatten(1).cpu() for part, t in held.items()}
+            adapter[name] = of_parts(read, slots)
         return adapter, {n: t.detach().cpu() for n, t in self._extras().items()}
 
     @property
@@ -165,8 +169,8 @@ class Bridge:
                 state[name.replace(".base_layer.", ".")] = tensor.detach().clone()
         adapter, _ = self.read()
         for name, f in adapter.items():
-            weight = state[f"{name}.weight"]
-            delta = self.scaling * (f.b.double() @ f.a.double())
+            weight, plain = state[f"{name}.weight"], f.folded()
+            delta = self.scaling * (plain.b.double() @ plain.a.double())
             weight += delta.reshape(weight.shape).to(weight)
         return state
 
@@ -175,6 +179,10 @@ class Bridge:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             inject_adapter_in_model(config, self.model, adapter_name=name)
+
+    @property
+    def _with_slots(self) -> dict[str, Tensor]:
+        return {name: f.slots for name, f in self._loaded.items() if f.rank}
 
     @property
     def _has_frozen(self) -> bool:
@@ -201,12 +209,15 @@ class Bridge:
     def _load_factors(
         self, layer: LoraLayer, adapter: str, factors: Factors, trains: Parts
     ) -> None:
-        held = _held(layer)
-        for part, flat in factors.tensors.items():
-            module = held[part][adapter]
+        for part, module in _modules(layer, adapter).items():
+            flat = factors.tensors[part]
             shape = (flat.shape[0], *_tail(module.weight, flat.shape[1]))
             loaded = self._copied(flat).reshape(shape)
             module.weight = nn.Parameter(loaded, requires_grad=part in trains)
+        e = None
+        if factors.e is not None:
+            e = nn.Parameter(self._copied(factors.e), requires_grad=Part.E in trains)
+        put_diagonal(layer.lora_B[adapter], e)
         layer.r[adapter] = factors.rank
         layer.scaling[adapter] = self.scaling
 
@@ -225,9 +236,27 @@ class Bridge:
         return found | {n: o._buffers[leaf] for n, (o, leaf) in self._buffers.items()}
 
 
-def _held(layer: LoraLayer) -> dict[Part, Any]:
-    """Return where a layer has its parts, by the names of adapters."""
-    return {Part.A: layer.lora_A, Part.B: layer.lora_B}
+def _modules(layer: LoraLayer, adapter: str) -> dict[Part, Any]:
+    """Return PEFT's two layers of an adapter, none of one that was never put in."""
+    held = {Part.A: layer.lora_A, Part.B: layer.lora_B}
+    return {part: modules[adapter] for part, modules in held.items() if adapter in modules}
+
+
+def _held(layer: LoraLayer) -> dict[Part, nn.Parameter]:
+    """Return the parameters of the slots that a layer works with."""
+    modules = _modules(layer, ADAPTER)
+    held: dict[Part, nn.Parameter] = {part: module.weight for part, module in modules.items()}
+    e = diagonal(modules[Part.B])
+    return held if e is None else {**held, Part.E: e}
+
+
+def _empty(layer: LoraLayer, adapter: str) -> None:
+    """Leave the adapter without slots; it is off, and no factors stay in memory."""
+    for part, module in _modules(layer, adapter).items():
+        none = module.weight.detach().narrow(part.axis, 0, 0).clone()
+        module.weight = nn.Parameter(none, requires_grad=False)
+        if part is Part.B:
+            put_diagonal(module, None)
 
 
 def _tail(weight: Tensor, columns: int) -> tuple[int, ...]:

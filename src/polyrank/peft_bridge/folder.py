@@ -71,7 +71,7 @@ def write_adapter(
         folder: made if it is not there.
         model: the base, which PEFT wraps in place.
         adapter: modules without slots are left out.
-        scaling: of the update ``scaling * b @ a``.
+        scaling: of the update ``scaling * b @ a``; in SVD form ``e`` goes into ``b``.
         pad_rank: pad every module with zero slots up to this rank, for servers of models
             that take one rank for all modules; the product stays the same.
         published: the base is a public model, of which nothing but these modules is written.
@@ -79,7 +79,7 @@ def write_adapter(
     Raises:
         AdapterError: the adapter has no slots at all, or more than ``pad_rank`` in a module.
     """
-    present = {name: factors for name, factors in adapter.items() if factors.rank}
+    present = {name: factors.folded() for name, factors in adapter.items() if factors.rank}
     if not present:
         raise AdapterError("the adapter has no slots in any module: there is nothing to export")
     if pad_rank is not None:
@@ -178,6 +178,8 @@ def place_saved(given: Tensors, extras: Tensors) -> dict[str, Tensor]:
 def place_adapter(given: Adapter, server: Adapter) -> dict[str, Factors]:
     """Put an adapter into the first slots of the server's; the other slots keep their start.
 
+    In SVD form its slots have 1 as ``e``.
+
     Raises:
         AdapterError: a module is not adapted here, its size differs, or its rank is too large.
     """
@@ -197,7 +199,8 @@ def place_adapter(given: Adapter, server: Adapter) -> dict[str, Factors]:
             )
         a = torch.cat([new.a.to(old.a), old.a[new.rank :]])
         b = torch.cat([new.b.to(old.b), old.b[:, new.rank :]], dim=1)
-        placed[name] = Factors(a, b, old.slots)
+        e = old.e if old.e is None else torch.cat([old.e.new_ones(new.rank, 1), old.e[new.rank :]])
+        placed[name] = Factors(a, b, old.slots, e)
     return placed
 
 

@@ -238,8 +238,8 @@ class Experiment:
         return chosen.state, asdict(chosen.cost)
 
     def _facts(self, choice: Choice) -> Facts:
-        side, ranges = self.side, module_ranges(self.settings, self.side.shapes)
-        slots = sum(s.slot_parameters * ranges[n].r_max for n, s in side.shapes.items())
+        side, ranges = self.side, module_ranges(self.settings, self.side.shapes).values()
+        slots = sum(given.slot_parameters * given.r_max for given in ranges)
         extras = sum(t.numel() for t in side.extras.values())
         return Facts(
             criterion_weights=dict(choice.criterion_weights),

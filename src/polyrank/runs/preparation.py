@@ -172,16 +172,18 @@ def sites_of(settings: Settings, splits: Splits, train: ExampleSet) -> dict[str,
 
 
 def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, Factors]:
-    """Start every module as LoRA does, with as many slots as the largest rank.
+    """Start every module with new factors, with as many slots as the largest rank.
 
     With ``init_adapter``, its slots come first.
 
     Raises:
         AdapterError: that adapter does not fit.
     """
-    ranges = module_ranges(settings, shapes)
+    ranges, form = module_ranges(settings, shapes), settings.adapter.parametrisation
     adapter = {
-        name: start_factors((shape.d_in, shape.d_out), ranges[name].r_max, settings.seed, name)
+        name: start_factors(
+            (shape.d_in, shape.d_out), ranges[name].r_max, settings.seed, name, parametrisation=form
+        )
         for name, shape in shapes.items()
     }
     if settings.init_adapter:

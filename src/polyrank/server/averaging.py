@@ -53,6 +53,6 @@ def averaged(
 
 def _mean(average: Factors, model: Factors, theta: float) -> Factors:
     total = FactoredSum(model.a.shape[1], model.b.shape[0])
-    total.add(average.b, average.a, theta)
-    total.add(model.b, model.a, 1 - theta)
+    for factors, weight in ((average.folded(), theta), (model.folded(), 1 - theta)):
+        total.add(factors.b, factors.a, weight)
     return as_factors(leading_triples(total.product(), model.rank), model)

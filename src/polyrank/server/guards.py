@@ -175,6 +175,8 @@ def _factors_refusal(came: object, like: Factors, cut: int | None) -> str | None
         like = like.take(like.slots[:cut])
     if not torch.equal(came.slots, like.slots):
         return f": slots {_short(came.slots.tolist())} are not the client's"
+    if came.parametrisation != like.parametrisation:
+        return f": factors in form {came.parametrisation!r}, expected {like.parametrisation!r}"
     for part, expected in like.tensors.items():
         reason = _tensor_refusal(came.tensors[part], expected)
         if reason:

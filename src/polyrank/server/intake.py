@@ -19,7 +19,7 @@ import torch
 
 from polyrank.aggregators.aggregator import Fold, ServerModel
 from polyrank.lora.alignment import aligned
-from polyrank.lora.factors import ALL, Adapter, Factors, Tensors
+from polyrank.lora.factors import Adapter, Factors, Tensors
 from polyrank.protocol.messages import TrainTask, Update
 from polyrank.server.guards import NONE
 from polyrank.server.round_record import Turn, turn_of
@@ -151,7 +151,7 @@ class Intake:
         """Root mean square of a client's factors, those that stay on the server's side too."""
         tensors = [t for t in (extras or task.download.extras).values() if t.is_floating_point()]
         for module, f in adapter.items():
-            whole = f if f.parts == ALL else f.completed(self._own(module, f))
+            whole = f if f.complete else f.completed(self._own(module, f))
             tensors += whole.tensors.values()
         # sorted and laid out alike: the same to the bit, whichever way the tensors came here
         norms = [float(torch.linalg.vector_norm(aligned(t), dtype=torch.float64)) for t in tensors]

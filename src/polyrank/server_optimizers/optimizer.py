@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from polyrank.aggregators.aggregator import Aggregator, ServerModel, unchanged
-from polyrank.lora.factors import Factors, product_norm
+from polyrank.lora.factors import Factors, of_parts, product_norm
 from polyrank.lora.low_rank import FactoredSum, Product
 
 Rejoin = Callable[[Product, Factors], Factors]
@@ -81,9 +81,7 @@ def advance(
             if aggregator.rejoin:
                 adapter[module] = step.product(module, old, new, aggregator.rejoin)
             else:
-                a = step.slots(f"{module}/a", old.a, new.a)
-                b = step.slots(f"{module}/b", old.b.T, new.b.T).T
-                adapter[module] = Factors(a, b.contiguous(), new.slots)
+                adapter[module] = step.factors(module, old, new)
     extras = {
         n: t if n in buffers else step.numbers(f"extra/{n}", previous.extras[n], t)
         for n, t in aggregated.extras.items()
@@ -120,6 +118,16 @@ class _Step:
                 kept = self.before.get(name, torch.full_like(self.after[name], start))
                 self.after[name] = torch.where(resting, kept, self.after[name])
         return torch.where(resting, new, stepped)
+
+    def factors(self, module: str, old: Factors, new: Factors) -> Factors:
+        """Step in every factor, number by number."""
+        found = {}
+        for part, tensor in new.tensors.items():
+            before = old.tensors[part]
+            rows = (before.T, tensor.T) if part.axis else (before, tensor)
+            stepped = self.slots(f"{module}/{part.value}", *rows)
+            found[part] = stepped.T.contiguous() if part.axis else stepped
+        return of_parts(found, new.slots)
 
     def product(self, module: str, old: Factors, new: Factors, rejoin: Rejoin) -> Factors:
         """Step in ``b a``; what m was follows from the last two models and the last rate."""

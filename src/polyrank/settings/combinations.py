@@ -1,13 +1,18 @@
 """Methods that do not go together, refused before any data are read."""
 
+from typing import TYPE_CHECKING
+
 from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS
 from polyrank.errors import SettingsError
 from polyrank.settings.schema import Settings
 
+if TYPE_CHECKING:
+    from polyrank.aggregators.aggregator import Aggregator
+
 
 def check_combination(settings: Settings) -> None:
-    """Check that the allocator and the start of a run suit its aggregator.
+    """Check that allocator, start and form of the factors suit the aggregator of a run.
 
     Raises:
         SettingsError: they do not; the message says why.
@@ -31,6 +36,22 @@ def check_combination(settings: Settings) -> None:
             f"init_adapter: aggregator {named!r} starts every round with new factors; merge the "
             "adapter (polyrank export --merge) and give it as base"
         )
+    if settings.adapter.parametrisation == "svd" and (why := _without_svd(aggregator)):
+        raise SettingsError(
+            f"adapter.parametrisation = 'svd': aggregator {named!r} {why}, and an update has three "
+            "factors: expected an aggregator that averages slot by slot, such as 'rbla'"
+        )
+
+
+def _without_svd(aggregator: "Aggregator") -> str:
+    """Return why an aggregator has no use for the third factor, "" where it takes it."""
+    if aggregator.changes_base:
+        return "adds products of two factors to the base"
+    if aggregator.rejoin is not None:
+        return "splits products anew into two factors"
+    if aggregator.fresh or not aggregator.every_factor:
+        return "has clients train or send one factor alone"
+    return ""
 
 
 def _loses(rejoins: bool) -> str:

@@ -24,7 +24,9 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
             r_min, r_max = min(r_min, shape.full_rank), min(r_max, shape.full_rank)
         if r_min > r_max:
             raise SettingsError(f"ranks.modules.{name}: r_min {r_min} is larger than {r_max}")
-        ranges[name] = ModuleRange(r_min, r_max, shape.slot_parameters)
+        ranges[name] = ModuleRange(
+            r_min, r_max, shape.slot_parameters(settings.adapter.parametrisation)
+        )
     return ranges
 
 

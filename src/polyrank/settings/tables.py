@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from polyrank.lora.shapes import Parametrisation
 from polyrank.registry import name_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -126,6 +127,12 @@ class RankSettings(Strict):
 
 class AdapterSettings(Strict):
     """What is trained: LoRA on some modules, and other parameters beside it."""
+
+    parametrisation: Parametrisation = "lora"
+    """Form of every update: `lora`, s · B · A, or `svd`, s · B · diag(E) · A, where E has a number
+    for each slot, trained and sent with it. With `svd` all clients start with the same random B
+    and A, and E at 0.
+    """
 
     targets: str | list[str] = "all"
     """Modules with LoRA: `all` linear and convolutional, `all-linear`, or names."""
