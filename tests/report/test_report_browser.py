@@ -6,6 +6,7 @@ import pytest
 
 from polyrank.report import write_report
 from tests.report.headless import DRAWN, PROGRAM, Chromium
+from tests.written import whole_client
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f"needs Chromium at {PROGRAM}")
 COLOUR = "document.querySelector('#run0-ranks-chart .bars .point path').style.fill"
@@ -47,6 +48,26 @@ def test_the_page_of_a_language_model_is_drawn(browser, make_run, tmp_path):
     assert {"run0-perplexity", "run0-client-perplexity"} < set(drawn)
     assert all(drawn.values()), drawn
     assert browser.run(NEEDS) <= 390
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_slots_of_many_modules_with_long_names_fit(browser, make_run, tmp_path, width):
+    folder = make_run("slots", rounds=4)
+    modules = [f"bert.encoder.layer.{i}.attention.self.query" for i in range(48)]
+    with (folder / "clients.jsonl").open("a", encoding="utf-8") as lines:
+        for number in (2, 3):
+            slots = {module: [*range(number, i % 9)] for i, module in enumerate(modules)}
+            told = {"slots": slots, "ranks": {m: len(own) for m, own in slots.items()}}
+            line = {"event": "ranks", "round": number, "client": "0", **told}
+            lines.write(json.dumps(whole_client(line)) + "\n")
+    browser.open(write_report([folder], tmp_path / "report.html"), width)
+    drawn = browser.run(DRAWN)
+    assert drawn["run0-slots-left"]
+    names = "document.querySelectorAll('#run0-slots-left-chart .ytick text')"
+    shown = browser.run(f"Array.from({names}, at => at.textContent)")
+    assert "47…self.query" in shown
+    assert browser.run(NEEDS) <= width
     assert browser.complaints() == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from polyrank.report import Run, words
-from polyrank.report.charts import names_axis
+from polyrank.report.charts import modules_axis, names_axis
 from polyrank.report.clients import clients, label_names
 from polyrank.report.headline import headline
 from polyrank.report.outcome import outcome
@@ -130,6 +130,81 @@ def test_ranks_that_change_are_drawn_by_round_and_their_modules_are_in_the_downl
         section.lead == "2 clients now have ranks from 3.00 to 4.00 (mean over a client's modules)."
     )
     assert "rank-history" not in [part.key for part in ranks(run(clients=profiles)).parts]
+
+
+def slots_left(*clients, **fields):
+    figures = [p for p in ranks(run(clients=clients, **fields)).parts if isinstance(p, Figure)]
+    return next((figure for figure in figures if figure.key == "slots-left"), None)
+
+
+def changed(client, number, **fields):
+    return about_client({"event": "ranks", "round": number, "client": client, **fields})
+
+
+def test_slots_left_are_those_that_some_client_owns():
+    """Of m: a {0, 2}, b 0 to 2: 3 slots; from round 2 on a {2, 5}, b {5}: 2; from round 4 on 1."""
+    figure = slots_left(
+        profile("a", ranks={"m": 2, "n": 1}, slots={"m": [0, 2], "n": [0]}),
+        profile("b", ranks={"m": 3, "n": 1}),
+        changed("a", 2, ranks={"m": 2, "n": 0}, slots={"m": [2, 5], "n": []}),
+        changed("b", 2, ranks={"m": 1, "n": 1}, slots={"m": [5], "n": [3]}),
+        changed("a", 4, ranks={"m": 0, "n": 0}, slots={"m": [], "n": []}),
+        changed("b", 4, ranks={"m": 1, "n": 0}, slots={"m": [5], "n": []}),
+        rounds=[a_round(round=5)],
+    )
+    assert figure.traces[0]["x"] == [1, 2, 3, 4, 5]
+    assert figure.traces[0]["y"] == ["m", "n"]
+    assert figure.traces[0]["z"] == [[3, 2, 2, 1, 1], [1, 1, 1, 0, 0]]
+    assert figure.data.columns == ["module", "from round", "slots that some client owns"]
+    assert figure.data.rows == [
+        ["m", 1, 3], ["n", 1, 1], ["m", 2, 2], ["n", 2, 1], ["m", 4, 1], ["n", 4, 0],
+    ]  # fmt: skip
+    assert figure.caption.endswith("is not trained. By now 1 of 2 modules have slots.")
+
+
+def test_slots_left_are_drawn_where_ranks_fall_to_nothing_and_not_where_they_only_fall():
+    start = profile("a", ranks={"m": 4, "n": 4})
+    some = changed("a", 2, ranks={"m": 1, "n": 4})
+    none = changed("a", 2, ranks={"m": 0, "n": 4})
+    assert slots_left(start) is None
+    assert slots_left(profile("a", ranks={"m": 0})) is None
+    assert slots_left(start, some) is None
+    assert slots_left(start, none).traces[0]["z"] == [[4, 0], [4, 4]]
+    without = {"ranks": {}, "slots": {}}
+    assert slots_left(profile("a", **without), changed("a", 2, **without)) is None
+
+
+def test_none_left_is_told_from_one_by_its_colour():
+    figure = slots_left(profile("a", ranks={"m": 32}), changed("a", 2, ranks={"m": 0}))
+    none, edge, some, *_, most = figure.traces[0]["colorscale"]
+    assert (none, edge[1], some[1]) == ([0.0, "@heat0"], "@heat0", "@heat1")
+    assert 0 < edge[0] == some[0] < 1 / 32
+    assert most == [1.0, "@heat4"]
+
+
+def test_modules_are_named_by_what_tells_them_apart():
+    layer = "bert.encoder.layer"
+    axis = modules_axis(
+        [
+            f"{layer}.0.attention.self.query",
+            f"{layer}.0.attention.output.dense",
+            f"{layer}.11.output.dense",
+            "bert.pooler.<b>",
+            "bert.a_name_without_any_dots_in_it",
+        ]
+    )
+    assert axis["labelalias"] == {
+        f"{layer}.0.attention.self.query": "0…self.query",
+        f"{layer}.0.attention.output.dense": "0…output.dense",
+        f"{layer}.11.output.dense": "11.output.dense",
+        "bert.pooler.&lt;b&gt;": "pooler.&lt;b&gt;",
+        "bert.a_name_without_any_dots_in_it": "a_name_without_any_dots_in_it",
+    }
+    same = "distilbert.transformer.layer"
+    two = modules_axis([f"{same}.0.attention.q_lin", f"{same}.1.ffn.lin1"])["labelalias"]
+    assert [*two.values()] == ["0.attention.q_lin", "1.ffn.lin1"]
+    assert modules_axis(["fc1", "fc2"])["labelalias"] == {}
+    assert modules_axis([])["labelalias"] == {}
 
 
 def test_modules_are_drawn_only_where_they_differ():

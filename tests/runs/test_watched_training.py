@@ -1,7 +1,7 @@
 """An allocator that chooses slots by their importance while clients train, on real runs."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import polyrank
 from polyrank.allocators import Evidence, Limits, Needs, choose_slots
 from polyrank.allocators.slot_scores import slot_change, slot_magnitude, slot_sensitivity
 from polyrank.errors import QuorumError
+from polyrank.report import build_live, read_run
 from tests.small import small
 
 
@@ -78,6 +79,12 @@ def test_clients_keep_their_most_important_slots(whole):
     assert len({x["client"] for x in chosen}) > 1
     assert all(sum(x["ranks"].values()) == 5 for x in chosen)
     assert any(x["ranks"]["fc1"] != 5 and x["ranks"]["fc2"] != 5 for x in chosen)
+
+
+def test_the_report_and_its_live_page_draw_the_slots_that_are_left(whole):
+    assert 'data-figure="run0-slots-left"' in (whole / "report.html").read_text()
+    going_on = replace(read_run(whole), summary=None)
+    assert 'data-figure="run0-slots-left"' in build_live(going_on, "1")
 
 
 def test_it_goes_on_after_a_kill_to_the_same_bits(whole, tmp_path):

@@ -5,6 +5,7 @@ Colours are names; the page turns them into colours that fit light, dark and pap
 
 import html
 from collections.abc import Sequence
+from itertools import takewhile
 
 from polyrank.report.parts import Trace
 
@@ -15,6 +16,7 @@ PATTERNS = ("", "/", ".", "x")
 MANY_CLIENTS = 60  # more than this are drawn without a name under each
 MANY_ROUNDS = 40  # more than this are drawn without a mark at each
 LONGEST_TICK = 16  # characters of a name under an axis
+LONGEST_MODULE = 20  # characters of a module's name
 HEAT = [[0.0, "@heat0"], [0.25, "@heat1"], [0.5, "@heat2"], [0.75, "@heat3"], [1.0, "@heat4"]]
 PERCENT_AXIS: Trace = {"tickformat": ".0%", "range": [0, 1.02], "zeroline": False}
 ROUND_AXIS: Trace = {"title": {"text": "round"}, "tickformat": "d"}
@@ -69,6 +71,36 @@ def names_axis(names: Sequence[str], title: str) -> Trace:
     return axis | {
         "labelalias": {plain_label(name): plain_label(short) for name, short in cut.items()}
     }
+
+
+def modules_axis(modules: Sequence[str]) -> Trace:
+    """Return an axis of modules from top to bottom, named by what tells them apart.
+
+    The dotted parts that all names begin with are left out. What is still long keeps its first
+    number, which is the layer's, and its last parts.
+    """
+    paths = [name.split(".") for name in modules]
+    beginnings = zip(*(path[:-1] for path in paths), strict=False)
+    shared = len([*takewhile(lambda parts: len(set(parts)) == 1, beginnings)])
+    short = [_shortened(path[shared:]) for path in paths]
+    return {
+        "type": "category",
+        "autorange": "reversed",
+        "title": {"text": ""},
+        "labelalias": {
+            plain_label(name): plain_label(label)
+            for name, label in zip(modules, short, strict=True)
+            if name != label
+        },
+    }
+
+
+def _shortened(path: Sequence[str]) -> str:
+    """Return a dotted name, without its middle where it is too long for an axis."""
+    layer = next((k for k, part in enumerate(path) if part.isdecimal()), 0)
+    tails = [".".join(path[k:]) for k in range(layer, len(path))]
+    begins = [".".join(path), tails[0], *(f"{path[layer]}…{tail}" for tail in tails[1:])]
+    return next((name for name in begins if len(name) <= LONGEST_MODULE), begins[-1])
 
 
 def gap(count: int) -> float:

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 
 from polyrank.record.lines import ProfileLine
-from polyrank.report.charts import HEAT, MANY_CLIENTS, bar, gap, names_axis, plain_label, sorted_by
+from polyrank.report.charts import (
+    HEAT,
+    MANY_CLIENTS,
+    bar,
+    gap,
+    modules_axis,
+    names_axis,
+    plain_label,
+    sorted_by,
+)
 from polyrank.report.client_sheet import modules_of
 from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
@@ -149,7 +158,7 @@ def module_ranks(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
         "hovertemplate": "client %{x}<br>%{y}<br>rank %{z}<extra></extra>",
     }
     layout = _axes(names, "") | {
-        "yaxis": names_axis(modules, "") | {"autorange": "reversed"},
+        "yaxis": modules_axis(modules),
         "hovermode": "closest",
     }
     rows: list[list[Cell]] = [

@@ -15,6 +15,7 @@ from polyrank.report.rank_figures import (
 )
 from polyrank.report.rank_history import rank_history
 from polyrank.report.reading import Run
+from polyrank.report.slot_history import slot_history
 from polyrank.report.words import number, plural
 
 
@@ -27,6 +28,7 @@ def ranks(run: Run) -> Section:
     parts: list[Part] = [
         rank_bars(run, ordered),
         *rank_history(run, ordered),
+        *slot_history(run),
         *contributions(ordered),
         *criterion_weights(run),
         *module_ranks(run, ordered),
