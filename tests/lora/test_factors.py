@@ -140,13 +140,13 @@ def test_product_norm_is_that_of_the_dense_product():
     assert product_norm(factors) == pytest.approx(float(dense), rel=1e-9)
 
 
-def test_bytes_count_both_factors_and_slot_numbers_only_where_they_must_travel():
+def test_bytes_count_both_factors_and_a_mask_of_slots_only_where_it_must_travel():
     whole = random_factors(6)
     assert adapter_bytes({"m": whole}) == 4 * 6 * (5 + 7)
     part = whole.take(torch.tensor([2, 5]))
-    assert adapter_bytes({"m": part}) == 4 * 2 * (5 + 7) + 4 * 2
+    assert adapter_bytes({"m": part}) == 4 * 2 * (5 + 7) + 1  # a byte of marks
     third = svd_factors(6).take(torch.tensor([2, 5]))
-    assert adapter_bytes({"m": third}) == 4 * 2 * (5 + 7 + 1) + 4 * 2
+    assert adapter_bytes({"m": third}) == 4 * 2 * (5 + 7 + 1) + 1
 
 
 def test_flattening_keeps_names_with_dots_and_slashes():

@@ -60,6 +60,7 @@ ALLOCATORS: Registry[Allocator] = Registry(
         "capacity": "polyrank.allocators.capacity:capacity",
         "eva": "polyrank.allocators.eva:eva",
         "hetlora": "polyrank.allocators.hetlora:HetLora",
+        "fedara": "polyrank.allocators.fedara:FedAra",
     },
     group="polyrank.allocators",
     make=_made,

@@ -22,6 +22,7 @@ class Evidence:
         criteria: criterion name -> (n,) values in the order of the clients.
         round: the round that the ranks are for, from 0.
         seed: the run's root seed.
+        rounds: of the run in all; 0 where there is no run.
         spectra: client -> module -> (k,) explained-variance ratios of the module's inputs,
             falling (``polyrank.client.activations``); empty unless the allocator reads them.
         observed: client -> module -> (r,) what the allocator's observer gave for each of the
@@ -40,6 +41,7 @@ class Evidence:
     criteria: Mapping[str, Floats]
     round: int = 0
     seed: int = 0
+    rounds: int = 0
     spectra: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     observed: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
     slots: Mapping[str, Mapping[str, Ranks]] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class Choice:
             gives, -1 where it lowered them, else 0.
         slots: client -> module -> (r,) rising numbers of its slots, for an allocator that
             ``needs`` slots; None: a client of rank r has the slots 0 .. r-1.
+        gone: module -> (s,) slots that are given up for good: they leave the global model.
 
     Raises:
         ShapeError: ranks are not how many slots there are.
@@ -104,6 +107,7 @@ class Choice:
     pull: NDArray[np.int8] | None = None
     share: float = 1.0
     slots: Mapping[str, Mapping[str, Ranks]] | None = None
+    gone: Mapping[str, Ranks] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.slots is None:

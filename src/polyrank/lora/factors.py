@@ -17,9 +17,9 @@ from torch import Tensor
 from polyrank.errors import ShapeError
 from polyrank.lora.alignment import aligned
 from polyrank.lora.shapes import Parametrisation
+from polyrank.lora.slot_mask import mask_bytes
 from polyrank.seeding import derive
 
-SLOT_NUMBER_BYTES = 4
 SVD_DEVIATION = 0.02  # of the first numbers in SVD form
 
 
@@ -276,10 +276,9 @@ def product_norm(factors: Factors) -> float:
 
 
 def adapter_bytes(adapter: Adapter) -> int:
-    """Bytes of an adapter on the wire: all factors, and slot numbers unless a prefix."""
+    """Bytes of an adapter on the wire: all factors, and a mask of slots unless a prefix."""
     return sum(
-        sum(t.nbytes for t in f.tensors.values())
-        + (0 if f.is_prefix else SLOT_NUMBER_BYTES * f.rank)
+        sum(t.nbytes for t in f.tensors.values()) + (0 if f.is_prefix else mask_bytes(f.slots))
         for f in adapter.values()
     )
 

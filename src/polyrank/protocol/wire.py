@@ -13,6 +13,7 @@ from polyrank.formats import FORMAT, VERSION, check_format
 from polyrank.lora.alignment import all_aligned
 from polyrank.lora.base_change import flatten_patch, unflatten_patch
 from polyrank.lora.factors import Tensors
+from polyrank.lora.slot_mask import packed_slots, unpacked_slots
 from polyrank.protocol.counts import Confusion, Correct, CorrectTokens, Counts
 from polyrank.protocol.messages import (
     Answer,
@@ -88,7 +89,7 @@ def pack(message: Message) -> bytes:
         "type": type(message).__name__,
         "fields": json.dumps(fields, default=dict),
     }
-    data: bytes = save({n: t.contiguous() for n, t in tensors.items()}, header)
+    data: bytes = save({n: _packed(n, t).contiguous() for n, t in tensors.items()}, header)
     return data
 
 
@@ -109,6 +110,15 @@ def unpack(data: bytes) -> Message:
         ) from error
 
 
+def _packed(name: str, tensor: Tensor) -> Tensor:
+    return packed_slots(tensor) if _is_slots(name) else tensor
+
+
+def _is_slots(name: str) -> bool:
+    """Tell whether a tensor holds the numbers of slots, by its name in a message."""
+    return name.startswith("slots/") or (name.startswith("adapter/") and name.endswith("/slots"))
+
+
 def _unpacked(data: bytes) -> Message:
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])["__metadata__"]
@@ -116,7 +126,9 @@ def _unpacked(data: bytes) -> Message:
     found = int(known) if known is not None else None
     check_format(found, "message", MessageError, header.get("polyrank"))
     fields: dict[str, Any] = json.loads(header["fields"])
-    tensors = all_aligned(load(data))
+    tensors = all_aligned(
+        {n: unpacked_slots(t) if _is_slots(n) else t for n, t in load(data).items()}
+    )
     fields["id"] = TaskId(**fields["id"])
     if fields.get("download") is not None:
         versions = fields["download"]

@@ -12,7 +12,7 @@ from polyrank.console.progress import Watcher
 from polyrank.protocol.messages import Measured
 from polyrank.runs.stopwatch import Stopwatch
 from polyrank.server.measuring import Costs, Measuring
-from polyrank.server.ranks import RankChooser, check_equal, plan_of, profiles
+from polyrank.server.ranks import RankChooser, check_equal, plan_of, profiles, without_gone
 from polyrank.server.state import ServerState
 
 
@@ -64,7 +64,8 @@ class Choosing:
         plan = plan_of(choice)
         changed = [client for client in plan if not _same(plan[client], state.plan.get(client))]
         planned = state.round if changed else state.planned
-        state = replace(state, plan=plan, planned=planned, allocator=memory)
+        model = replace(state.model, adapter=without_gone(state.model.adapter, choice))
+        state = replace(state, model=model, plan=plan, planned=planned, allocator=memory)
         return Chosen(state, choice, profiles(choice, measured), changed, cost)
 
     def _measured(self, state: ServerState) -> tuple[list[Measured], Costs]:

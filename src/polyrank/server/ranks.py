@@ -18,7 +18,7 @@ from polyrank.allocators import (
 )
 from polyrank.allocators.by_slot import check_slots
 from polyrank.errors import SettingsError, nearest
-from polyrank.lora.factors import prefix
+from polyrank.lora.factors import Adapter, prefix
 from polyrank.lora.shapes import ModuleShape
 from polyrank.plain import one_line
 from polyrank.protocol.messages import NOTHING, Measured, Wanted
@@ -97,6 +97,7 @@ class RankChooser:
             {n: np.array([values.get(c, middle)[n] for c in self.clients]) for n in names},
             round,
             self.settings.seed,
+            self.settings.rounds,
             spectra={
                 **{client: unknown for client in self.clients if measured},
                 **{m.id.client: m.spectra for m in measured},
@@ -158,6 +159,16 @@ def plan_of(choice: Choice) -> Plan:
         client: {module: prefix(int(ranks[k])) for module, ranks in choice.ranks.items()}
         for k, client in enumerate(choice.clients)
     }
+
+
+def without_gone(adapter: Adapter, choice: Choice) -> Adapter:
+    """Return the server's adapter with the slots that are given up for good without effect."""
+    found = dict(adapter)
+    for module, gone in choice.gone.items():
+        b = found[module].b.clone()
+        b[:, torch.from_numpy(gone)] = 0
+        found[module] = replace(found[module], b=b)
+    return found
 
 
 def profiles(choice: Choice, measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
