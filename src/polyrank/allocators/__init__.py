@@ -11,7 +11,7 @@ from polyrank.allocators.by_slot import choose_slots
 from polyrank.allocators.choice import Choice, Chooser, Evidence
 from polyrank.allocators.limits import Budget, Limits, ModuleRange
 from polyrank.allocators.needs import Needs, needs_of
-from polyrank.allocators.observing import Observer, Watch, Watcher
+from polyrank.allocators.observing import Observer, Watch, WatchingObserver
 from polyrank.allocators.protocol import Allocator, Static, static
 from polyrank.allocators.reasons import explain, reasons, spread_note
 from polyrank.errors import SettingsError
@@ -29,7 +29,7 @@ __all__ = [
     "Needs",
     "Observer",
     "Watch",
-    "Watcher",
+    "WatchingObserver",
     "choose_slots",
     "explain",
     "reasons",

@@ -35,7 +35,7 @@ class Watch(Protocol):
 
 
 @runtime_checkable
-class Watcher(Protocol):
+class WatchingObserver(Protocol):
     """An observer that watches clients train."""
 
     def watching(self, parameters: Trained) -> Watch:
@@ -49,4 +49,4 @@ class Watcher(Protocol):
         ...
 
 
-Observer: TypeAlias = Callable[["Factors", "Factors"], "Tensor"] | Watcher
+Observer: TypeAlias = Callable[["Factors", "Factors"], "Tensor"] | WatchingObserver

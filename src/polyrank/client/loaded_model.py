@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.local_rule import LocalRule
-from polyrank.allocators import Watcher
+from polyrank.allocators import WatchingObserver
 from polyrank.client.state import ClientState, Start
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.inputs.arrays import RowView
@@ -68,7 +68,7 @@ class LoadedModel:
         rows: RowView,
         training: TrainingSettings,
         schedule: Iterable[Sequence[Tensor]] | None = None,
-        watcher: Watcher | None = None,
+        watcher: WatchingObserver | None = None,
     ) -> Fitted:
         """Load a task's model and train it on some rows.
 

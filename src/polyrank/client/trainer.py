@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyrank.allocators import ALLOCATORS, Watcher
+from polyrank.allocators import ALLOCATORS, WatchingObserver
 from polyrank.causes import told
 from polyrank.client.leaving import counted_from, profile_from, update_from
 from polyrank.client.loaded_model import LoadedModel
@@ -82,7 +82,7 @@ class Trainer:
         return measure_client(self.model, site, task)
 
     def _train(self, task: TrainTask, site: Site) -> Update:
-        watcher = self.observer if isinstance(self.observer, Watcher) else None
+        watcher = self.observer if isinstance(self.observer, WatchingObserver) else None
         outcome = self.model.fit(task, site.train, self.settings.training, watcher=watcher)
         bridge, store = self.model.bridge, self.model.state.store
         adapter, extras = bridge.read()
@@ -100,7 +100,7 @@ class Trainer:
         if self.observer is None:
             return {}
         found = outcome.observed
-        if not isinstance(self.observer, Watcher):
+        if not isinstance(self.observer, WatchingObserver):
             before = self.model.bridge.loaded
             found = {m: self.observer(before[m], f) for m, f in adapter.items()}
         return {m: numbers.to("cpu", torch.float32) for m, numbers in found.items()}
