@@ -38,19 +38,32 @@ def random_factors(rank, seed):
     return Factors(a, b, prefix(rank))
 
 
+def in_svd_form(factors, e):
+    return Factors(factors.a, factors.b, factors.slots, torch.tensor(e)[:, None])
+
+
+def test_magnitude_is_the_norm_of_each_slots_product_and_its_own_number_where_it_has_one():
+    factors = random_factors(3, 1)
+    for i, size in enumerate(slot_magnitude(factors, factors)):
+        product = factors.b[:, i : i + 1].numpy() @ factors.a[i : i + 1].numpy()
+        assert float(size) == pytest.approx(np.linalg.norm(product), rel=1e-6)
+    numbered = in_svd_form(factors, [3.0, 0.0, -0.5])
+    assert slot_magnitude(numbered, numbered).tolist() == [3.0, 0.0, 0.5]
+
+
 @pytest.mark.parametrize("form", ["lora", "svd"])
-def test_change_and_magnitude_are_norms_of_each_slots_product(form):
+def test_change_is_the_norm_of_what_moved_in_b_times_the_row_of_a(form):
+    """Against dense products; with e of 0, 1, -2 before and 3, 1, 0.5 after."""
     before, after = random_factors(3, 0), random_factors(3, 1)
+    was = now = [1.0] * 3
     if form == "svd":
-        before = Factors(before.a, before.b, before.slots, torch.tensor([[0.0], [1.0], [-2.0]]))
-        after = Factors(after.a, after.b, after.slots, torch.tensor([[3.0], [1.0], [0.5]]))
-    change, size = slot_change(before, after), slot_magnitude(before, after)
-    before, after = before.folded(), after.folded()
+        was, now = [0.0, 1.0, -2.0], [3.0, 1.0, 0.5]
+        before, after = in_svd_form(before, was), in_svd_form(after, now)
+    change = slot_change(before, after)
     for i in range(3):
-        b, a = after.b[:, i : i + 1].numpy(), after.a[i : i + 1].numpy()
-        moved = b - before.b[:, i : i + 1].numpy()
-        assert float(change[i]) == pytest.approx(np.linalg.norm(moved @ a), rel=1e-6)
-        assert float(size[i]) == pytest.approx(np.linalg.norm(b @ a), rel=1e-6)
+        moved = now[i] * after.b[:, i : i + 1] - was[i] * before.b[:, i : i + 1]
+        product = moved.numpy() @ after.a[i : i + 1].numpy()
+        assert float(change[i]) == pytest.approx(np.linalg.norm(product), rel=1e-6)
 
 
 def test_importance_of_two_steps_by_hand():
@@ -106,15 +119,14 @@ def test_importance_is_that_of_a_loop_over_weights():
 
 
 def test_importance_is_that_of_pefts_adalora():
-    """Its triplet with a middle (r, 1) of ones, whose gradient 0 counts for nothing."""
+    """Of its triplets, on five steps of random weights and gradients."""
     generator = torch.Generator().manual_seed(3)
     model = nn.ParameterDict()
     for name, shape in {"lora_A": (3, 5), "lora_B": (4, 3), "lora_E": (3, 1)}.items():
         model[name] = nn.ParameterDict({"default": nn.Parameter(torch.ones(shape))})
     theirs = RankAllocator(model, AdaLoraConfig(target_r=1, total_step=9), "default")
-    parts = {Part.A: model["lora_A"]["default"], Part.B: model["lora_B"]["default"]}
+    parts = {part: model[f"lora_{part.name}"]["default"] for part in Part}
     watch = slot_sensitivity.watching({"fc": parts})
-    model["lora_E"]["default"].grad = torch.zeros(3, 1)
     for _ in range(5):
         for p in parts.values():
             p.data = torch.randn(p.shape, generator=generator)

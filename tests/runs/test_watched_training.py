@@ -111,6 +111,16 @@ def test_change_and_magnitude_choose_in_its_place(name, tmp_path, whole):
     assert all(sum(x["ranks"].values()) == 5 for x in chosen)
 
 
+def test_a_third_factor_is_watched_too(tmp_path):
+    """With e at 0 at first, neither a nor b has a gradient in the first step; e has."""
+    svd = {"adapter": {"parametrisation": "svd"}}
+    for name in ("Important", "ByMagnitude"):
+        polyrank.run(watched(name, **svd), out=tmp_path / name)
+        chosen = [x for x in lines(tmp_path / name, "clients") if x["event"] == "ranks"]
+        assert chosen
+        assert all(sum(x["ranks"].values()) == 5 for x in chosen)
+
+
 def test_watching_where_one_factor_is_frozen_scores_the_other(tmp_path):
     """ffa trains b alone."""
     polyrank.run(watched(aggregator="ffa"), out=tmp_path / "run")

@@ -1,8 +1,8 @@
 """How much each slot of a module matters on a client, in three ways, for ``Needs.observes``.
 
 Slot i is row a_i of ``a`` (r, d_in) with column b_i of ``b`` (d_out, r), and in the form
-``b diag(e) a`` also the number e_i, which its change and its magnitude take into b_i. A higher
-score is a slot that matters more; scores compare within a client, over all its modules.
+``b diag(e) a`` also the number e_i. A higher score is a slot that matters more; scores compare
+within a client, over all its modules.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,10 @@ def slot_change(before: "Factors", after: "Factors") -> "Tensor":
     """Return how far training has moved each slot, ``||b_i after - b_i before|| * ||a_i after||``.
 
     That is (r,) Frobenius norms of what the change of b adds to ``b_i a_i``; 0 where b is not
-    trained. Koo, Jang, Ok, "Towards Robust and Efficient Federated Low-Rank Adaptation with
-    Heterogeneous Clients" (LoRA-A2), 2024, https://arxiv.org/abs/2410.22815, report that it
-    chooses better than magnitude and sensitivity do.
+    trained. With e, ``e_i b_i`` stands for b_i: that is ours. Koo, Jang, Ok, "Towards Robust and
+    Efficient Federated Low-Rank Adaptation with Heterogeneous Clients" (LoRA-A2), 2024,
+    https://arxiv.org/abs/2410.22815, report that it chooses better than magnitude and
+    sensitivity do.
 
     Example:
         >>> import torch
@@ -39,11 +40,14 @@ def slot_change(before: "Factors", after: "Factors") -> "Tensor":
 
 
 def slot_magnitude(before: "Factors", after: "Factors") -> "Tensor":
-    """Return how large each slot is after training, ``||b_i|| * ||a_i||``.
+    """Return how large each slot is after training: ``|e_i|``, without e ``||b_i|| * ||a_i||``.
 
-    That is (r,) Frobenius norms of ``b_i a_i``.
+    That is (r,) Frobenius norms of ``b_i a_i``, and with e the singular values where b and a have
+    orthonormal columns and rows: what AdaLoRA compares importance with.
     """
-    return _norms(after.folded().b, 0) * _norms(after.a, 1)
+    if after.e is not None:
+        return after.e.abs().flatten()
+    return _norms(after.b, 0) * _norms(after.a, 1)
 
 
 @dataclass(frozen=True)
