@@ -67,6 +67,14 @@ def ask(server, path="/", method="GET", **headers):
         return answer.status, answer.read().decode(), answer.headers
 
 
+def fetch(server):
+    """Ask for the page, and wait until the server's thread has seen that it went out whole."""
+    ask(server)
+    end = time.monotonic() + HANG
+    while server.last_shown != version(server.folder) and time.monotonic() < end:
+        time.sleep(0.001)
+
+
 def append_round(folder, refused=()):
     lines = (folder / "rounds.jsonl").read_text().splitlines()
     record = json.loads(lines[-1])
@@ -280,10 +288,10 @@ class Clock:
 
 
 def test_an_open_page_may_fetch_the_end(server, folder, monkeypatch):
-    clock = Clock(lambda: None, lambda: ask(server))
+    clock = Clock(lambda: None, lambda: fetch(server))
     monkeypatch.setattr(watching, "time", clock)
     server.wait_for_pages()  # nobody has asked
-    ask(server)
+    fetch(server)
     server.wait_for_pages()  # the last version is shown already
     assert clock.now == 1000
     append_round(folder)
