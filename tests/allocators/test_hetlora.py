@@ -182,6 +182,13 @@ def test_the_tail_product_is_that_of_numpy_s_norms(rank, decay, start):
     assert tail_product(f, decay) == pytest.approx(tail, rel=1e-12)
 
 
+def test_the_tail_product_has_the_third_factor_in_it():
+    f = draw(4, 1)
+    e = torch.tensor([[1.0], [2.0], [-3.0], [0.5]])
+    tail = np.linalg.norm(f.b.numpy()[:, 2:] * [-3.0, 0.5]) * np.linalg.norm(f.a.numpy()[2:])
+    assert tail_product(Factors(f.a, f.b, f.slots, e), 0.5) == pytest.approx(tail, rel=1e-6)
+
+
 def test_the_tail_product_at_the_ends():
     """Rank 1 is all tail, no slots are 0, as is a start with b = 0; 6e60 is above float32."""
     one = Factors(torch.tensor([[3e30]]), torch.tensor([[2e30]]), prefix(1))

@@ -6,7 +6,7 @@ from polyrank.aggregators.local_rule import LocalRule
 from polyrank.client.state import ClientState, Start
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.lora.base_change import no_change
-from polyrank.lora.factors import A, Factors
+from polyrank.lora.factors import A, Factors, start_factors
 
 SHAPE = (5, 7)
 START = Start(0, {"fc": SHAPE})
@@ -32,6 +32,19 @@ def test_own_slots_are_found_by_their_number_and_new_ones_begin_at_the_start(tmp
     assert not whole.b[:, 0].any()
     fresh = state.completed({"fc": sent.only(A)}, rule, "c", 4, last=None)["fc"]
     assert not fresh.b.any()
+
+
+def test_in_svd_form_a_client_draws_the_factors_that_the_server_starts_with():
+    begun = start_factors(SHAPE, 6, 0, "fc", parametrisation="svd")
+    slots = torch.tensor([1, 4])
+    start = Start(0, {"fc": SHAPE}, parametrisation="svd")
+    drawn = start.factors("fc", slots, 0)
+    wanted = begun.take(slots).tensors
+    assert drawn.tensors.keys() == wanted.keys()
+    assert all(torch.equal(t, wanted[part]) for part, t in drawn.tensors.items())
+    lacking = begun.take(slots).only(A)
+    whole = ClientState(None, start).completed({"fc": lacking}, LocalRule(), "c", 1, None)["fc"]
+    assert all(torch.equal(t, wanted[part]) for part, t in whole.tensors.items())
 
 
 def test_each_client_goes_on_from_the_base_that_it_has(tmp_path):

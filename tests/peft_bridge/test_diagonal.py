@@ -161,6 +161,16 @@ def test_the_merged_weights_are_the_written_formula(kind):
     torch.testing.assert_close(plain(x), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_penalty_gets_the_product_and_reaches_every_factor():
+    bridge = wrapped("linear")
+    adapter = drawn(bridge, 2)
+    bridge.load(adapter, {})
+    for (a, b), f in zip(bridge.factor_pairs(), adapter.values(), strict=True):
+        torch.testing.assert_close(b @ a, f.b @ torch.diag(f.e[:, 0]) @ f.a)
+    sum((b @ a).square().sum() for a, b in bridge.factor_pairs()).backward()
+    assert all(p.grad is not None and p.grad.any() for p in bridge.trainable())
+
+
 @EITHER
 def test_in_plain_form_there_is_neither_a_number_nor_a_hook(kind):
     """Also after another form was loaded into the same model."""

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from polyrank.errors import AdapterError
-from polyrank.lora.factors import Factors, new_factors, prefix
+from polyrank.lora.factors import Factors, new_factors, prefix, start_factors
 from polyrank.models.mlp import mlp
 from polyrank.peft_bridge import place_adapter, read_adapter, read_saved, write_adapter
 
@@ -138,6 +138,18 @@ def test_a_given_adapter_takes_the_first_slots_and_leaves_the_rest():
     assert (placed.a[:2] == 1).all()
     assert torch.equal(placed.a[2:], server["fc1"].a[2:])
     assert not placed.b[:, 2:].any()
+
+
+def test_in_svd_form_a_given_adapter_keeps_its_product():
+    server = {"fc1": start_factors((6, 4), 5, 0, "fc1", parametrisation="svd")}
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 6, generator=generator), torch.randn(4, 2, generator=generator)
+    placed = place_adapter({"fc1": Factors(a, b, prefix(2))}, server)["fc1"]
+    folded = placed.folded()
+    torch.testing.assert_close(folded.b @ folded.a, b @ a)
+    rest = torch.arange(2, 5)
+    kept = server["fc1"].take(rest).tensors
+    assert all(torch.equal(t, kept[part]) for part, t in placed.take(rest).tensors.items())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 import polyrank
 from polyrank.aggregators import AGGREGATORS
+from polyrank.allocators import Needs, choose_slots
 from tests.small import small
 
 MODULES = {"fc1": (64, 16), "fc2": (16, 10)}  # d_in, d_out
@@ -14,6 +15,16 @@ RANKS = {"0": 1, "1": 3, "2": 6, "3": 4}
 SLOTS = 6
 ROUNDS = 5
 COHORT = 3
+
+
+PLACES = {"0": [1], "1": [0, 2, 4], "2": [0, 1, 2, 3, 4, 5], "3": [0, 1, 2, 3]}
+
+
+@Needs(slots=True)
+def places(evidence, limits):
+    """Each client has slots of its own, some of them no prefix."""
+    chosen = {c: dict.fromkeys(limits.modules, PLACES[c]) for c in evidence.clients}
+    return choose_slots(evidence, limits, chosen, "by hand")
 
 
 def both(d_in, d_out):
@@ -79,3 +90,26 @@ def test_bytes_are_those_of_the_table_both_ways(tmp_path, name):
         )
         taken = sum(down(name, number, client, *s, cohorts, ranks) for s in sizes)
         assert u["bytes"] == {"up": 4 * (given + EXTRAS), "down": 4 * (taken + EXTRAS)}
+
+
+@pytest.mark.parametrize("name", ["rbla", "zero_padding", "replication", "hetlora"])
+def test_a_third_factor_is_one_number_more_a_slot_both_ways(tmp_path, name):
+    """4 a (d_in + d_out + 1) bytes, and 4 a for the numbers of slots that are no prefix."""
+    settings = small(
+        aggregator=name,
+        rounds=2,
+        cohort_size=COHORT,
+        allocator=f"{__name__}:places",
+        adapter={"parametrisation": "svd"},
+    )
+    done = polyrank.run(settings, out=tmp_path / "run")
+    whole = SLOTS * sum(both(*size) + 1 for size in MODULES.values())
+    assert done.summary["parameters"]["trained"] == whole + EXTRAS
+    lines = [json.loads(x) for x in (tmp_path / "run/clients.jsonl").read_text().splitlines()]
+    updates = [x for x in lines if x["event"] == "update"]
+    assert {u["client"] for u in updates} == set(PLACES)
+    for u in updates:
+        own = PLACES[u["client"]]
+        each = 1 + (own != list(range(len(own))))
+        sent = 4 * sum(len(own) * (both(*size) + each) for size in MODULES.values())
+        assert u["bytes"] == {"up": sent + 4 * EXTRAS, "down": sent + 4 * EXTRAS}

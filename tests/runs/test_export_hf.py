@@ -23,6 +23,7 @@ pytestmark = [  # PEFT asks transformers for a property under its old name
     needs_demo,
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
 ]
+FIRST = "bert.encoder.layer.0.attention.self.query"
 WORDS = {"input_ids": torch.tensor([[101, 2026, 4003, 102], [101, 9231, 102, 0]])}
 WORDS["attention_mask"] = (WORDS["input_ids"] != 0).long()
 
@@ -68,6 +69,31 @@ def test_peft_puts_adapter_and_head_on_the_model_that_was_adapted(run, expected,
     assert loaded.peft_config["default"].base_model_name_or_path is None
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(logits(plain_model()), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("client", [None, "0"])
+def test_in_svd_form_run_adapter_and_merged_model_agree(tmp_path, client):
+    """An ordinary PEFT adapter, in which modules have ranks of their own."""
+    settings = text_settings(
+        tmp_path,
+        aggregator="rbla",
+        adapter={"targets": ["query", "value"], "scaling": 2.0, "parametrisation": "svd"},
+        ranks={"r_min": 1, "r_max": 4, "modules": {FIRST: {"r_max": 2}}},
+        allocator={"kind": "ratio", "ratios": [0.5, 1.0]},
+        training={"epochs": 4, "batch_size": 8, "learning_rate": 0.02},
+    )
+    run = polyrank.run(settings, out=tmp_path / "run").folder
+    wanted = logits(read_trained(run, client).bridge().model)
+    largest = max(1.0, float(wanted.abs().max()))
+    export(run, tmp_path / "out", client=client)
+    loaded = PeftModel.from_pretrained(plain_model(), tmp_path / "out")
+    assert loaded.peft_config["default"].rank_pattern
+    assert float((logits(loaded) - wanted).abs().max()) <= 1e-5 * largest
+    export(run, tmp_path / "merged", client=client, merge=True)
+    merged = logits(load_base(tmp_path / "merged"))
+    assert float((merged - wanted).abs().max()) <= 1e-4 * largest
+    with loaded.disable_adapter():
+        assert float((logits(loaded) - wanted).abs().max()) > 1e-3 * largest
 
 
 def test_a_base_that_aggregation_has_changed_is_exported_with_it(tmp_path):

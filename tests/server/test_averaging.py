@@ -34,6 +34,23 @@ def test_theta_warms_up_and_then_stays():
     np.testing.assert_allclose(average.extras["bias"], 0.5 * (0.5 * (0.4 + 0.6 * 2) + 1.5) + 2)
 
 
+def test_in_svd_form_whole_products_are_averaged_and_their_values_become_e():
+    def in_svd_form(seed):
+        f = model(seed, 4).adapter["fc"]
+        e = torch.randn(4, 1, generator=torch.Generator().manual_seed(seed)).double()
+        return ServerModel({"fc": Factors(f.a, f.b, f.slots, e)}, {})
+
+    def dense(m):
+        f = m.adapter["fc"]
+        return f.b.numpy() @ np.diag(f.e[:, 0].numpy()) @ f.a.numpy()
+
+    average = averaged(in_svd_form(1), in_svd_form(2), 1, 0.9)
+    expected = 0.25 * dense(in_svd_form(1)) + 0.75 * dense(in_svd_form(2))
+    np.testing.assert_allclose(dense(average), expected, atol=1e-9)
+    values = np.linalg.svd(expected, compute_uv=False)
+    np.testing.assert_allclose(average.adapter["fc"].e[:, 0], values, atol=1e-9)
+
+
 def test_the_average_is_the_best_of_the_server_s_rank():
     average = averaged(model(1), model(2), 1, 0.9)
     dense = 0.25 * product(model(1)) + 0.75 * product(model(2))

@@ -81,6 +81,30 @@ def test_factors_and_extras_move_number_by_number(name):
 
 
 @pytest.mark.parametrize("name", RULES)
+def test_the_third_factor_moves_number_by_number(name):
+    """As the last column of a would."""
+
+    def wide(m):
+        f = m.adapter["fc"]
+        return ServerModel({"fc": Factors(torch.cat([f.a, f.e], dim=1), f.b, f.slots)}, {})
+
+    def in_svd_form(seed):
+        f = model(seed).adapter["fc"]
+        e = torch.randn(SLOTS, 1, generator=torch.Generator().manual_seed(seed)).double()
+        return ServerModel({"fc": Factors(f.a, f.b, f.slots, e)}, {})
+
+    method = aggregator("rbla")
+    current, memory = in_svd_form(0), {}
+    plain, plain_memory = wide(current), {}
+    for seed in range(1, 4):
+        target = in_svd_form(seed)
+        current, memory = advance(optimizer(name), memory, current, target, method)
+        plain, plain_memory = advance(optimizer(name), plain_memory, plain, wide(target), method)
+        torch.testing.assert_close(wide(current).adapter["fc"].a, plain.adapter["fc"].a)
+        torch.testing.assert_close(current.adapter["fc"].b, plain.adapter["fc"].b)
+
+
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("method", ["flexlora", "anchored", "raflora"])
 def test_decomposed_methods_move_in_the_product(name, method):
     """Five slots hold every product here, so that nothing is cut off."""

@@ -194,7 +194,9 @@ class PerModule:
             adapter[name] = found.factors if isinstance(found, Moved) else found
             came, form = adapter[name].parametrisation, factors.parametrisation
             if came != form:
-                raise ShapeError(f"expected an aggregator of form {form!r}, it returned {came!r}")
+                raise ShapeError(
+                    f"module {name!r}: expected aggregated factors in form {form!r}, got {came!r}"
+                )
         base = (previous.base or unchanged(previous.adapter)).stepped(steps) if steps else None
         return ServerModel(adapter, state["extras"].finish(previous.extras), base)
 
