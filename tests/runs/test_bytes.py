@@ -94,7 +94,7 @@ def test_bytes_are_those_of_the_table_both_ways(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["rbla", "zero_padding", "replication", "hetlora"])
 def test_a_third_factor_is_one_number_more_a_slot_both_ways(tmp_path, name):
-    """4 a (d_in + d_out + 1) bytes, and 4 a for the numbers of slots that are no prefix."""
+    """4 a (d_in + d_out + 1) bytes, and a mask of one byte where slots are no prefix."""
     settings = small(
         aggregator=name,
         rounds=2,
@@ -110,6 +110,6 @@ def test_a_third_factor_is_one_number_more_a_slot_both_ways(tmp_path, name):
     assert {u["client"] for u in updates} == set(PLACES)
     for u in updates:
         own = PLACES[u["client"]]
-        each = 1 + (own != list(range(len(own))))
-        sent = 4 * sum(len(own) * (both(*size) + each) for size in MODULES.values())
+        mask = int(own != list(range(len(own))))
+        sent = sum(4 * len(own) * (both(*size) + 1) + mask for size in MODULES.values())
         assert u["bytes"] == {"up": sent + 4 * EXTRAS, "down": sent + 4 * EXTRAS}
