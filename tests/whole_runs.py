@@ -14,7 +14,7 @@ PRUNED = {"kind": "hetlora", "start": "uniform", "start_options": {"rank": 6}, "
 KINDS: dict[str, dict[str, Any]] = {
     "global factors": {"aggregator": "rbla"},
     "factors of the client's own": {"aggregator": "fedsa"},
-    "a third factor": {"adapter": {"parametrisation": "svd"}},
+    "a third factor": {"aggregator": "rbla", "adapter": {"parametrisation": "svd"}},
     "one factor in each round": {"aggregator": "rolora"},
     "fresh factors and a changed base": {"aggregator": "flora"},
     "factors beside a changed base": {"aggregator": "fedex"},

@@ -124,6 +124,18 @@ def test_killed_between_rounds_it_ends_with_the_same_bits(tmp_path, whole, round
     assert_it_goes_on(tmp_path / "run", whole)
 
 
+def test_killed_while_slots_are_given_up_it_ends_with_the_same_bits(tmp_path):
+    """In SVD form, in the middle of FedARA's schedule; two workers go on."""
+    fedara = {"kind": "fedara", "final": 0.3}
+    settings = of_kind("a third factor", allocator=fedara, rounds=4)
+    polyrank.run(settings, out=tmp_path / "whole")
+    with pytest.raises(Killed):
+        polyrank.run(settings, out=tmp_path / "run", watcher=Killer(rounds=2))
+    polyrank.resume(tmp_path / "run", overrides=["workers=2"], trust=True)
+    whole = contents(tmp_path / "whole", but=("config.toml",))
+    assert contents(tmp_path / "run", but=("config.toml",)) == whole
+
+
 @pytest.mark.parametrize(
     "name",
     [
