@@ -102,6 +102,18 @@ def test_what_was_loaded_is_read_back_to_the_bit_and_training_does_not_touch_it(
     assert all(torch.equal(extras[n], t) for n, t in before[1].items())
 
 
+def test_modules_have_the_order_of_the_model_whatever_order_they_came_in():
+    """A message has its tensors in any order; the sum of a penalty over modules has one."""
+    bridge = wrapped(small_cnn(), extras="none")
+    extras = find_extras(small_cnn(), bridge.shapes, "none")
+    adapter = random_adapter(bridge, dict.fromkeys(bridge.shapes, 2))
+    for order in (adapter, dict(reversed(adapter.items()))):
+        bridge.load(order, extras)
+        assert list(bridge.read()[0]) == list(bridge.loaded) == list(bridge.shapes)
+        for (a, _), name in zip(bridge.factor_pairs(), bridge.shapes, strict=True):
+            assert torch.equal(a, adapter[name].a)
+
+
 def test_nothing_but_factors_and_extras_is_trained():
     bridge = wrapped(small_mlp(), extras=["*.bias"])
     bridge.load(

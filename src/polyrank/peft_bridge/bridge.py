@@ -86,6 +86,8 @@ class Bridge:
             raise AdapterError(
                 f"the adapter has module {name!r}; the model adapts {[*self.layers]}"
             )
+        # messages come with their modules in any order, and a sum over modules has one
+        adapter = {name: adapter[name] for name in self.layers if name in adapter}
         wanted = self._parameters.keys() | self._buffers.keys()
         if extras.keys() != wanted:
             raise AdapterError(

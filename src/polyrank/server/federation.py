@@ -108,11 +108,10 @@ class Federation:
             cut = {m: self.cut.rank(m, f.rank) for m, f in expected.items()} if self.cut else {}
             turn = intake.take(task, answer, expected, self.roster[client], cut)
             if self.cut and turn.accepted and isinstance(answer, Update):
-                sent[client] = {m: f.rank for m, f in answer.adapter.items()}
+                sent[client] = {m: answer.adapter[m].rank for m in expected}
             if self.observes and turn.accepted and isinstance(answer, Update):
                 observed[client] = {
-                    m: (expected[m].slots.tolist(), numbers.tolist())
-                    for m, numbers in answer.observed.items()
+                    m: (f.slots.tolist(), answer.observed[m].tolist()) for m, f in expected.items()
                 }
             self.on_turn(client, done, len(cohort))
         return intake.finish(), observed, sent
