@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter
 from torch import nn
 
@@ -12,7 +13,7 @@ from polyrank.disk.checkpoint import ClientStore, load_tensors
 from polyrank.disk.outside import as_written
 from polyrank.errors import RunFolderError, nearest
 from polyrank.learning.adapting import wrap
-from polyrank.lora.factors import Adapter, Tensors
+from polyrank.lora.factors import Adapter, Factors, Tensors
 from polyrank.models import MODELS
 from polyrank.models.packed import packed_modules
 from polyrank.models.weights import put_weights
@@ -21,6 +22,7 @@ from polyrank.plain import one_line
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.base import whole_base
 from polyrank.server.saved_state import unpack_state
+from polyrank.server.state import Plan
 from polyrank.settings.schema import Settings
 
 _SIZES = TypeAdapter(tuple[tuple[int, ...], int, int])
@@ -104,8 +106,9 @@ def _read(
 ) -> TrainedModel:
     change: Tensors = {}
     if client is None:
-        model = unpack_state(tensors, header).exported
-        adapter, extras = model.adapter, model.extras
+        state = unpack_state(tensors, header)
+        model = state.exported
+        adapter, extras = _in_use(model.adapter, state.plan), model.extras
         change = model.base.totals if model.base else {}
     else:
         trained = _round_of(folder, header, client)
@@ -123,6 +126,17 @@ def _read(
         _NAMES.validate_python(header["facts"]["label_names"]),
         change,
     )
+
+
+def _in_use(adapter: Adapter, plan: Plan) -> dict[str, Factors]:
+    """Leave out slots that nobody owns and that add nothing, such as those that were given up."""
+    found = {}
+    for module, factors in adapter.items():
+        owned = torch.cat([of[module] for of in plan.values() if module in of])
+        used = torch.isin(factors.slots, owned) | (factors.b != 0).any(dim=0)
+        if used.any():
+            found[module] = factors.take(factors.slots[used])
+    return found
 
 
 def _round_of(folder: RunFolder, header: Mapping[str, Any], client: str) -> int:
