@@ -280,11 +280,15 @@ OPTIONS = {
 
 @pytest.mark.parametrize("allocator", list(ALLOCATORS))
 def test_every_allocator_runs_under_the_default(tmp_path, allocator):
-    """No aggregator named: anchored, with momentum and average."""
+    """No aggregator named: anchored, with momentum and average; slots by number are refused."""
     plain = small(allocator={"kind": allocator, **OPTIONS.get(allocator, {})}).model_dump()
     named = ("recipe", "aggregator", "server_optimizer", "average")
     settings = make_settings({k: v for k, v in plain.items() if k not in named})
     assert settings.aggregator.kind == "anchored"
+    if ALLOCATORS.build(settings.allocator).needs.slots:
+        with pytest.raises(SettingsError, match="expected an aggregator that keeps slots"):
+            polyrank.run(settings, out=tmp_path / "run")
+        return
     summary = polyrank.run(settings, out=tmp_path / "run").summary
     assert (summary["rounds"], summary["refused"], summary["failed"]) == (3, 0, 0)
     before = lines_in(tmp_path / "run", "rounds")[0]["test"]["loss"]

@@ -132,8 +132,9 @@ def _in_use(adapter: Adapter, plan: Plan) -> dict[str, Factors]:
     """Leave out slots that nobody owns and that add nothing, such as those that were given up."""
     found = {}
     for module, factors in adapter.items():
-        owned = torch.cat([of[module] for of in plan.values() if module in of])
-        used = torch.isin(factors.slots, owned) | (factors.b != 0).any(dim=0)
+        used = (factors.b != 0).any(dim=0)
+        for of in plan.values():
+            used |= torch.isin(factors.slots, of.get(module, factors.slots[:0]))
         if used.any():
             found[module] = factors.take(factors.slots[used])
     return found
