@@ -7,31 +7,10 @@ import pytest
 import torch
 
 from polyrank.head_inits import HEAD_INITS
-from polyrank.head_inits.head_init import FeatureSums, without_bias
-
-CLASSES, D, ROWS = 4, 6, 90
+from polyrank.head_inits.head_init import without_bias
+from tests.head_inits.head_problems import CLASSES, D, problem, solved, sums_of
 
 METHODS = pytest.mark.parametrize("name", [n for n in HEAD_INITS if n not in ("auto", "none")])
-
-
-def problem(rows: int = ROWS, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
-    """Features with a large common mean and unequal spreads; label 0 is rare."""
-    rng = np.random.default_rng(0)
-    labels = rng.choice(classes, rows, p=[0.1, *[0.9 / (classes - 1)] * (classes - 1)])
-    middles = rng.normal(size=(classes, D))
-    noise = rng.normal(size=(rows, D)) * np.linspace(0.2, 3, D)
-    return 10 + middles[labels] + noise @ rng.normal(size=(D, D)) / 3, labels
-
-
-def sums_of(features: np.ndarray, labels: np.ndarray, classes: int = CLASSES) -> FeatureSums:
-    one_hot = np.eye(classes)[labels]
-    parts = one_hot.sum(0), one_hot.T @ features, features.T @ features
-    return FeatureSums(*(torch.from_numpy(part) for part in parts))
-
-
-def solved(name: str, sums: FeatureSums) -> tuple[np.ndarray, np.ndarray]:
-    weight, bias = HEAD_INITS.build(name).solve(sums)
-    return weight.numpy(), bias.numpy()
 
 
 def metric(name: str, features: np.ndarray, labels: np.ndarray) -> np.ndarray:

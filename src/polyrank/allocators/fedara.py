@@ -15,26 +15,25 @@ worth is an option; marks are counted without weights; a client's cap holds in e
 keeps its own, so that clients own different slots of a module.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polyrank.allocators import ALLOCATORS
 from polyrank.allocators.by_slot import choose_slots
 from polyrank.allocators.choice import Choice, Evidence, Floats
-from polyrank.allocators.limits import Limits, Ranks
+from polyrank.allocators.limits import Limits
 from polyrank.allocators.needs import NOTHING, Needs
 from polyrank.allocators.observing import Observer
+from polyrank.allocators.places import Mask, Places
 from polyrank.allocators.protocol import Allocator
 from polyrank.allocators.slot_scores import slot_change, slot_magnitude, slot_sensitivity
 from polyrank.allocators.uniform import uniform
 from polyrank.errors import SettingsError
 from polyrank.registry import Named
 
-Mask: TypeAlias = NDArray[np.bool_]
 Score: TypeAlias = Literal["change", "magnitude", "sensitivity"]
 Arbiter: TypeAlias = Literal["top", "threshold"]
 
@@ -162,7 +161,7 @@ class FedAra:
         reports: Mapping[str, Floats],
         evidence: Evidence,
         limits: Limits,
-        places: "Places",
+        places: Places,
     ) -> tuple[Choice, dict[str, Any]]:
         """Let the clients that trained vote for the slots that all of them keep."""
         if state is None:
@@ -189,7 +188,7 @@ class FedAra:
         reports: Mapping[str, Floats],
         evidence: Evidence,
         limits: Limits,
-        places: "Places",
+        places: Places,
     ) -> tuple[Choice, dict[str, Any]]:
         """Let each client that trained keep as many of its own slots as it may have."""
         if state is not None:
@@ -222,7 +221,7 @@ class FedAra:
         masks: Mapping[str, Mask],
         evidence: Evidence,
         limits: Limits,
-        places: "Places",
+        places: Places,
         alive: Mask | None = None,
     ) -> Choice:
         slots = {client: places.slots(mask) for client, mask in masks.items()}
@@ -279,73 +278,6 @@ def voted(
     chosen[best] = True
     chosen &= mask
     return chosen
-
-
-@dataclass(frozen=True)
-class Places:
-    """All slots of all modules in one row of S.
-
-    Args:
-        modules: by name, where its slots begin, and how many it has.
-        count: S.
-    """
-
-    modules: Mapping[str, tuple[int, int]]
-    count: int
-
-    @classmethod
-    def of(cls, limits: Limits) -> "Places":
-        """Lay out the slots of every module, in the order of the modules."""
-        starts = np.cumsum([0, *(module.r_max for module in limits.modules.values())]).tolist()
-        sizes = [module.r_max for module in limits.modules.values()]
-        modules = dict(zip(limits.modules, zip(starts[:-1], sizes, strict=True), strict=True))
-        return cls(modules, starts[-1])
-
-    def mask(self, slots: Mapping[str, Sequence[int]]) -> Mask:
-        """Mark some slots of every module (S,)."""
-        marks = np.zeros(self.count, bool)
-        for module, own in slots.items():
-            marks[self.modules[module][0] + np.array(own, np.int64)] = True
-        return marks
-
-    def slots(self, mask: Mask) -> dict[str, list[int]]:
-        """Return the numbers of the marked slots of each module."""
-        return {
-            m: np.flatnonzero(mask[at : at + n]).tolist() for m, (at, n) in self.modules.items()
-        }
-
-    def scores(self, scores: Mapping[str, Floats], slots: Mapping[str, Ranks]) -> Floats:
-        """Put a client's scores in their places (S,); minus infinity where it has no slot."""
-        row = np.full(self.count, -np.inf)
-        for module, own in scores.items():
-            row[self.modules[module][0] + slots[module]] = own
-        return row
-
-    def capped(
-        self,
-        mask: Mask,
-        order: Ranks,
-        clients: Sequence[str],
-        most: Mapping[str, Sequence[int]],
-    ) -> dict[str, Mask]:
-        """Keep of each module as many slots as each client can hold, the first in ``order`` (S,).
-
-        Args:
-            mask: (S,) to choose from.
-            order: places, the best first.
-            clients: n of them.
-            most: module -> (n,) how many slots each client can hold.
-
-        Returns:
-            client -> (S,).
-        """
-        masks = {client: np.zeros(self.count, bool) for client in clients}
-        for module, (at, size) in self.modules.items():
-            own = order[(order >= at) & (order < at + size)]
-            own = own[mask[own]]
-            for client, cap in zip(clients, most[module], strict=True):
-                masks[client][own[:cap]] = True
-        return masks
 
 
 def _ranks(choice: Choice) -> dict[str, list[int]]:
