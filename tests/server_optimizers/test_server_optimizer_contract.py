@@ -4,34 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel, unchanged
 from polyrank.errors import SettingsError
-from polyrank.lora.factors import Factors, prefix
-from polyrank.registry import Named
+from polyrank.lora.factors import Factors
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.server_optimizers.optimizer import advance
-
-D_IN, D_OUT, SLOTS = 5, 7, 5
+from tests.server_optimizers.optimizer_problems import (
+    D_IN,
+    D_OUT,
+    SLOTS,
+    aggregator,
+    model,
+    optimizer,
+)
 
 RULES = [n for n in SERVER_OPTIMIZERS if n != "none"]
-
-
-def optimizer(name, **options):
-    return SERVER_OPTIMIZERS.build(Named(name, options))
-
-
-def aggregator(name):
-    return AGGREGATORS.build(name)
-
-
-def model(seed, *, base=None):
-    generator = torch.Generator().manual_seed(seed)
-    a = torch.randn(SLOTS, D_IN, generator=generator, dtype=torch.float64)
-    b = torch.randn(D_OUT, SLOTS, generator=generator, dtype=torch.float64)
-    bias = torch.randn(3, generator=generator, dtype=torch.float64)
-    extras = {"bias": bias, "count": torch.tensor(seed)}
-    return ServerModel({"fc": Factors(a, b, prefix(SLOTS))}, extras, base)
 
 
 def product(m):
