@@ -156,6 +156,17 @@ def test_two_kinds_of_half_precision_do_not_mix(tmp_path):
         prepare(text_settings(tmp_path, model=model, training={"autocast": "bf16"}), None)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "autocast", "attention"),
+    [("fp32", "none", "sdpa"), ("fp32", "bf16", "eager"), ("bf16", "none", "eager")],
+)
+def test_attention_is_spelt_out_where_the_fused_one_is_slow(tmp_path, dtype, autocast, attention):
+    model = {"kind": "hf", "name": model_path(), "dtype": dtype, "max_length": 16}
+    settings = text_settings(tmp_path, model=model, training={"autocast": autocast})
+    built = prepare(settings, None).server.blueprint.build().model
+    assert built.config._attn_implementation == attention
+
+
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_all_that_saves_memory_works_together(tmp_path, dtype):
     """Norms trained in full, batches in parts, mixed precision, checkpointing."""

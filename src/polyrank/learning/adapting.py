@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from polyrank.errors import SettingsError
+from polyrank.learning.forward import choose_device
 from polyrank.lora.shapes import ModuleShape
 from polyrank.models import MODELS
 from polyrank.peft_bridge import Bridge, find_targets
@@ -59,7 +60,22 @@ def wrap(settings: Settings, model: nn.Module) -> Bridge:
     bridge = Bridge(model, parts.shapes, parts.extras, settings.adapter.scaling)
     if settings.training.checkpointing:
         _checkpoint(model)
+    if choose_device(settings.device).type == "cpu" and _bf16(settings, model):
+        _spell_out_attention(model)
     return bridge
+
+
+def _bf16(settings: Settings, model: nn.Module) -> bool:
+    return settings.training.autocast == "bf16" or any(
+        p.dtype == torch.bfloat16 for p in model.parameters()
+    )
+
+
+def _spell_out_attention(model: Any) -> None:  # noqa: ANN401 - transformers' method
+    # torch's fused attention has no fast backward pass in bfloat16 on a CPU: with a BERT of six
+    # layers and texts of 20 words it takes half of a step.
+    if hasattr(model, "set_attn_implementation"):
+        model.set_attn_implementation("eager")
 
 
 def _checkpoint(model: Any) -> None:  # noqa: ANN401 - transformers' method, under either name
