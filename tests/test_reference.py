@@ -31,9 +31,10 @@ from tests.written import lines_in, summary_in
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-SELDOM = {  # what no run without texts, failures and slots by number has
+SELDOM = {  # what no run without texts, failures, slots by number and ranks by need has
     *("slots.MODULE", "failed", "perplexity.final", "perplexity.best", "perplexity.best_round"),
     *("texts.texts", "texts.cut", "texts.max_length"),
+    *("cuts", "ranks.MODULE", "shares.MODULE"),
 }
 SCHEMA = {
     "`rounds.jsonl`": RoundLine,

@@ -236,3 +236,12 @@ def test_a_criterion_that_moved_a_score_by_nothing_is_not_named():
 def test_an_unknown_spread():
     with pytest.raises(SettingsError, match="spread: expected 'relative' or 'paper', got 'all'"):
         of([1, 2], spread="all")
+
+
+def test_a_spare_slot_goes_by_score_where_clients_are_too_alike_for_ranks_of_their_own():
+    criteria = {"x": [0.0, 0.0, -1.0], "y": [0.0, -1.0, 0.0], "z": [-1.0, 0.0, 1.0]}
+    evidence = Evidence(["1", "a", "11"], {n: np.array(v) for n, v in criteria.items()})
+    limits = Limits({"m": ModuleRange(1, 2, 1)}, Budget("mean_rank", 5 / 3))
+    choice = autorank(evidence, limits)
+    assert choice.share == 0
+    assert choice.ranks["m"][np.argsort(choice.scores)].tolist() == [1, 2, 2]

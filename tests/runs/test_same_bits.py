@@ -136,6 +136,18 @@ def test_killed_while_slots_are_given_up_it_ends_with_the_same_bits(tmp_path):
     assert contents(tmp_path / "run", but=("config.toml",)) == whole
 
 
+def test_killed_while_changes_are_owed_it_ends_with_the_same_bits(tmp_path):
+    """Ranks by need: what clients have not sent, and a server that has changed its slots."""
+    settings = of_kind("all slots in view", allocator={"kind": "need", "start": 2}, rounds=5)
+    polyrank.run(settings, out=tmp_path / "whole")
+    with pytest.raises(Killed):
+        polyrank.run(settings, out=tmp_path / "run", watcher=Killer(rounds=3))
+    polyrank.resume(tmp_path / "run", overrides=["workers=2"], trust=True)
+    whole = contents(tmp_path / "whole", but=("config.toml",))
+    assert any(b"owed/" in content for content in whole.values())
+    assert contents(tmp_path / "run", but=("config.toml",)) == whole
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -7,6 +7,7 @@ import torch
 from polyrank.lora.factors import Factors, prefix
 from polyrank.protocol.counts import Confusion
 from polyrank.protocol.messages import (
+    ChangeRule,
     Counted,
     Download,
     Measured,
@@ -77,7 +78,7 @@ def slots(rank: int) -> Factors:
 def test_a_client_may_send_all_its_slots_or_just_those_that_a_cut_leaves(rank, cut, good):
     """A rule of None: this client's allocator cuts nothing."""
     update = replace(UPDATE, adapter={"fc": slots(rank)})
-    allowed = {} if cut is None else {"fc": cut}
+    allowed = {} if cut is None else {"fc": (cut,)}
     reason = refusal(update, TASK, {"fc": slots(6)}, 9, allowed)
     assert (reason is None) == good
     assert good or "are not the client's" in reason
@@ -85,8 +86,41 @@ def test_a_client_may_send_all_its_slots_or_just_those_that_a_cut_leaves(rank, c
 
 def test_the_slots_that_a_cut_leaves_are_the_first():
     later = Factors(torch.ones(4, 3), torch.ones(4, 4), torch.arange(2, 6))
-    reason = refusal(replace(UPDATE, adapter={"fc": later}), TASK, {"fc": slots(6)}, 9, {"fc": 4})
+    reason = refusal(
+        replace(UPDATE, adapter={"fc": later}), TASK, {"fc": slots(6)}, 9, {"fc": (4,)}
+    )
     assert "are not the client's" in reason
+
+
+CHANGED = replace(TASK, change=ChangeRule(0.2))
+
+
+def test_a_change_may_have_any_rank_up_to_the_largest_and_says_what_it_holds():
+    for rank in range(7):
+        update = replace(UPDATE, adapter={"fc": slots(rank)}, shares={"fc": 0.5})
+        assert refusal(update, CHANGED, {"fc": slots(6)}, 9, {"fc": range(6)}) is None
+    more = replace(UPDATE, adapter={"fc": Factors(torch.ones(7, 3), torch.ones(4, 7), prefix(7))})
+    assert "are not the client's" in refusal(more, CHANGED, {"fc": slots(6)}, 9, {"fc": range(6)})
+    uneven = Factors(torch.ones(3, 3), torch.ones(4, 2), prefix(3))
+    thin = replace(UPDATE, adapter={"fc": uneven})
+    assert "shape (4, 2)" in refusal(thin, CHANGED, {"fc": slots(6)}, 9, {"fc": range(6)})
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({}, r"shares of modules \[\], expected \['fc'\]"),
+        ([0.5], "shares of modules"),
+        ({"fc": 1.5}, "share of module 'fc' is 1.5: expected a number from 0 to 1"),
+        ({"fc": float("nan")}, "share of module 'fc' is nan"),
+        ({"fc": "half"}, "share of module 'fc' is 'half'"),
+    ],
+)
+def test_shares_are_checked(shares, said):
+    update = replace(UPDATE, shares=shares)
+    assert re.search(said, refusal(update, CHANGED, EXPECTED, 9))
+    whole = replace(UPDATE, shares={"fc": 0.5})
+    assert "expected []" in refusal(whole, TASK, EXPECTED, 9)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ SVD_REFUSED = (
 OPTIONS = {"capacity": {"memory": 1e6}}
 
 
+SENDS_CHANGES = {"anchored", "flexlora", "raflora", "flora", "florist"}
+
+
 @Needs(slots=True)
 def last_slots(evidence, limits):
     """Everybody has the last two slots."""
@@ -44,6 +47,8 @@ def test_slots_by_number_are_refused_where_a_number_does_not_stay_with_its_slot(
         refused = f"{allocator}' chooses slots by their numbers, and .*{aggregator}' {how}"
     if allocator == "hetlora" and aggregator == "fedavg":
         refused = "'fedavg' needs the same rank for all clients, and with allocator 'hetlora'"
+    if allocator == "need" and aggregator not in SENDS_CHANGES:
+        refused = f"'need' has clients send changes of the product, and aggregator '{aggregator}'"
     if refused is None:
         check_combination(settings)
     else:
@@ -58,7 +63,9 @@ def test_these_lose_the_numbers_of_their_slots():
 
 
 @pytest.mark.parametrize("aggregator", list(AGGREGATORS))
-@pytest.mark.parametrize("allocator", [name for name in ALLOCATORS if name != "fedara"])
+@pytest.mark.parametrize(
+    "allocator", [name for name in ALLOCATORS if name not in ("fedara", "need")]
+)
 def test_a_third_factor_is_refused_where_it_would_not_be_averaged(allocator, aggregator):
     chosen = {"kind": allocator, **OPTIONS.get(allocator, {})}
     adapter = {"parametrisation": "svd"}

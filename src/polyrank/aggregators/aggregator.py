@@ -6,11 +6,12 @@ of clients. Most methods treat each module by itself: they write a ``ModuleFold`
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
+from polyrank.aggregators.changed_product import ChangedProduct
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.aggregators.sums import ExtrasMean, wide
 from polyrank.errors import ShapeError
@@ -104,6 +105,14 @@ class Aggregator:
     expecting: Callable[[ServerModel, Sequence[Mapping[str, Tensor]]], Fold[Any]] | None = None
     equal_ranks: bool = False
     changes_base: bool = False
+
+    @property
+    def of_changes(self) -> Fold[Any] | None:
+        """The fold where clients send changes of the product; None where it needs their factors."""
+        if self.rejoin is not None and isinstance(self.fold, PerModule):
+            return replace(self.fold, module=ChangedProduct(self.rejoin), own={})
+        # new factors start with a product of 0: what a client sends is its change already
+        return self.fold if self.fresh and self.changes_base else None
 
     @property
     def fresh(self) -> bool:

@@ -61,6 +61,7 @@ ALLOCATORS: Registry[Allocator] = Registry(
         "eva": "polyrank.allocators.eva:eva",
         "hetlora": "polyrank.allocators.hetlora:HetLora",
         "fedara": "polyrank.allocators.fedara:FedAra",
+        "need": "polyrank.allocators.need:Need",
     },
     group="polyrank.allocators",
     make=_made,

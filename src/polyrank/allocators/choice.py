@@ -29,7 +29,9 @@ class Evidence:
             client's slots, of the clients that trained last; see ``polyrank.allocators.needs``.
         slots: client -> module -> (r,) the numbers of these slots.
         sent: client -> module -> how many slots it sent, of the clients that trained last;
-            empty unless the allocator has clients give up slots.
+            or triples of its change; empty unless the allocator has clients give up some.
+        cuts: number of slots -> loss of the global model cut to them, on rows that nobody trains
+            on; empty unless the allocator asks for it.
 
     Raises:
         SettingsError: no clients, or one twice.
@@ -46,6 +48,7 @@ class Evidence:
     observed: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
     slots: Mapping[str, Mapping[str, Ranks]] = field(default_factory=dict)
     sent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    cuts: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = self.clients
@@ -91,6 +94,8 @@ class Choice:
             gives, -1 where it lowered them, else 0.
         slots: client -> module -> (r,) rising numbers of its slots, for an allocator that
             ``needs`` slots; None: a client of rank r has the slots 0 .. r-1.
+        errors: (n,) share of the squared norm of its change that a client need not send, for an
+            allocator with ``feedback``.
         gone: module -> (s,) slots that are given up for good: they leave the global model.
 
     Raises:
@@ -107,6 +112,7 @@ class Choice:
     pull: NDArray[np.int8] | None = None
     share: float = 1.0
     slots: Mapping[str, Mapping[str, Ranks]] | None = None
+    errors: Floats | None = None
     gone: Mapping[str, Ranks] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

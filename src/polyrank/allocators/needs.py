@@ -5,7 +5,7 @@ with ``step`` has it as its field ``needs``. Nothing here imports torch; the ten
 observer works on bring their methods along.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol
@@ -48,6 +48,11 @@ class Needs:
             itself (``polyrank.allocators.observing``). They are sent with the update, for
             ``Evidence.observed``; the factors before are those that training began with.
         prunes: clients give up slots by this rule, and ``Evidence.sent`` says how many came.
+        feedback: clients send their change of the product, cut to the rank that it needs
+            (``Choice.errors``), and what is left counts in their next one with this weight a round;
+            None where they send their factors.
+        cuts: slots of the server, rounds finished, rounds of the run -> the numbers of slots to
+            which the global model is cut, for ``Evidence.cuts``.
 
     Raises:
         SettingsError: it observes and prunes: what would be observed is given up.
@@ -60,6 +65,8 @@ class Needs:
     slots: bool = False
     observes: Observer | None = None
     prunes: Pruning | None = None
+    feedback: float | None = None
+    cuts: Callable[[int, int, int], Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
         if self.observes and self.prunes:
@@ -68,7 +75,7 @@ class Needs:
     @property
     def every_round(self) -> bool:
         """Whether it is asked after every round, unless ``ranks.refresh_every`` says otherwise."""
-        return self.observes is not None or self.prunes is not None
+        return any((self.observes, self.prunes, self.cuts))
 
     def __call__(self, chooser: "Callable[P, Choice]") -> "Declared[P]":
         """Declare what a chooser needs."""

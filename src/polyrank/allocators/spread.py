@@ -79,7 +79,8 @@ def spread(
     if limits.budget is None:
         return Spread(plain, np.any(free > upper, axis=0), np.zeros(len(unit), np.int8))
     limits.check_cost(lower, evidence.clients, "the least ranks")
-    ladder = _Ladder(unit, turn, lower, upper, limits)
+    best_first = turn[np.argsort(-scores[turn], kind="stable")]
+    ladder = _Ladder(unit, best_first, lower, upper, limits)
     ladder.climb()
     pull = np.sign((ladder.ranks - plain).sum(axis=0)).astype(np.int8)
     return Spread(ladder.ranks, ladder.capped(), pull)

@@ -4,6 +4,7 @@ What is to be done to an update on its way out has its place in ``update_from``;
 hidden of the data, in the other functions.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -66,17 +67,19 @@ def update_from(
     examples: int,
     outcome: Fitted,
     observed: Tensors,
+    shares: Mapping[str, float],
 ) -> Update:
     """Build the update: the trained extras, and those factors that the method sends.
 
     Args:
         id: of the task.
-        adapter: the trained slots of every module.
+        adapter: the trained slots of every module, or its change.
         extras: the trained tensors that are not LoRA.
         sends: the factors that go to the server.
         examples: number of training examples.
         outcome: of the training.
         observed: module -> (r,) what the allocator's observer says of each slot.
+        shares: module -> share of its change that is sent, where changes are cut.
     """
     return Update(
         id,
@@ -87,6 +90,7 @@ def update_from(
         steps=outcome.steps,
         seconds=outcome.seconds,
         observed=observed,
+        shares=shares,
     )
 
 

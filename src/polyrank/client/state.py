@@ -94,6 +94,18 @@ class ClientState:
             raise TrainingError("this run keeps no personal adapters")
         return self.store.load(client, round)
 
+    def owed(self, client: str, last: int | None) -> Adapter:
+        """Return what a client had not sent of its changes after its last round.
+
+        Raises:
+            TrainingError: nothing is kept.
+        """
+        if last is None:
+            return {}
+        if self.store is None:
+            raise TrainingError("this run keeps nothing of what clients have not sent")
+        return self.store.load_owed(client, last)
+
     def base(self, patch: Patch | None, *, keep: bool = False) -> Tensors:
         """Return what is added to the base once a client has the patch.
 

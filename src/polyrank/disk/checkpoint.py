@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -86,14 +87,26 @@ class ClientStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, client: str, round: int, adapter: Adapter, extras: Tensors) -> None:
-        """Keep a client's model of a round."""
+    def save(
+        self,
+        client: str,
+        round: int,
+        adapter: Adapter,
+        extras: Tensors,
+        owed: Adapter = MappingProxyType({}),
+    ) -> None:
+        """Keep a client's model of a round, and what it has not sent of its changes."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(self._path(client, round), join_model(adapter, extras), {})
+        tensors = join_model(adapter, extras) | flatten_adapter(owed, "owed")
+        save_tensors(self._path(client, round), tensors, {})
 
     def load(self, client: str, round: int) -> tuple[dict[str, Factors], dict[str, Tensor]]:
         """Return a client's adapter and extras of a round."""
         return split_model(load_tensors(self._path(client, round))[0])
+
+    def load_owed(self, client: str, round: int) -> dict[str, Factors]:
+        """Return what a client had not sent of its changes after a round."""
+        return unflatten_adapter(load_tensors(self._path(client, round))[0], "owed")
 
     def save_base(self, version: int, totals: Tensors) -> None:
         """Keep what has been added to the base, unless some client has kept that version."""

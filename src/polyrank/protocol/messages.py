@@ -47,6 +47,25 @@ class Download:
 
 
 @dataclass(frozen=True)
+class ChangeRule:
+    """How a client cuts its change before it sends it (``polyrank.lora.changes``).
+
+    Args:
+        error: share of the squared norm of each module's change that may be left behind.
+        feedback: what earlier changes left is added with this weight a round that has passed.
+        most: the largest rank that is sent; None for twice the slots that were trained.
+    """
+
+    error: float
+    feedback: float = 1.0
+    most: int | None = None
+
+    def largest(self, slots: int) -> int:
+        """Return the largest rank that may be sent of a module with so many slots."""
+        return 2 * slots if self.most is None else min(2 * slots, self.most)
+
+
+@dataclass(frozen=True)
 class TrainTask:
     """Train one client from a download.
 
@@ -56,6 +75,7 @@ class TrainTask:
         rate: the client's own learning rates are multiplied by it in this round.
         slots: module -> the slots (r_k,) to train; None for all of the download's.
         last: the last finished round in which the client's update was accepted.
+        change: how to cut the change that is sent; None to send the trained factors themselves.
     """
 
     id: TaskId
@@ -63,6 +83,7 @@ class TrainTask:
     rate: float
     slots: Mapping[str, Tensor] | None = None
     last: int | None = None
+    change: ChangeRule | None = None
 
 
 @dataclass(frozen=True)
@@ -183,12 +204,14 @@ class Update:
     Args:
         id: the task's.
         adapter: the trained factors of the client's slots; of these, those that leave the client.
+            Or factors of its change, cut to the rank that it needs, where that was asked for.
         extras: the trained tensors that are not LoRA.
         examples: number of training examples n_k, the usual client weight.
         loss: mean training loss over the last epoch.
         steps: optimiser steps taken.
         seconds: time spent on training alone.
         observed: module -> (r,) float32, what the allocator's observer gave for each slot.
+        shares: module -> share of the squared norm of its change that is sent, where it is cut.
     """
 
     id: TaskId
@@ -199,12 +222,13 @@ class Update:
     steps: int = 0
     seconds: float = field(default=0.0, compare=False)
     observed: Tensors = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Bytes sent."""
         sent = adapter_bytes(self.adapter) + tensors_bytes(self.extras)
-        return sent + tensors_bytes(self.observed)
+        return sent + tensors_bytes(self.observed) + 8 * len(self.shares)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from polyrank.lora.slot_mask import packed_slots, unpacked_slots
 from polyrank.protocol.counts import Confusion, Correct, CorrectTokens, Counts
 from polyrank.protocol.messages import (
     Answer,
+    ChangeRule,
     Counted,
     Download,
     EvaluateTask,
@@ -71,7 +72,7 @@ def pack(message: Message) -> bytes:
             tensors["confusion"] = value.counts
         elif isinstance(value, Correct | CorrectTokens):
             fields[name] = [type(value).__name__, value.right, value.all]
-        elif isinstance(value, Wanted):
+        elif isinstance(value, Wanted | ChangeRule):
             fields[name] = asdict(value)
         elif name == "slots" and value is not None:
             tensors |= {f"slots/{module}": own for module, own in value.items()}
@@ -143,6 +144,8 @@ def _unpacked(data: bytes) -> Message:
     if "wanted" in fields:
         wanted = fields["wanted"]
         fields["wanted"] = Wanted(**{**wanted, "criteria": tuple(wanted["criteria"])})
+    if fields.get("change") is not None:
+        fields["change"] = ChangeRule(**fields["change"])
     if header["type"] == "Counted":
         fields["counts"] = _counts(fields.get("counts"), tensors)
     message: Message = _TYPES[header["type"]](**fields)

@@ -39,10 +39,18 @@ class NotTaken(Typed):
     reason: Reason
 
 
+class CutLoss(Typed):
+    """The loss of the global model, cut to its first slots, on rows that nobody trains on."""
+
+    slots: Count
+    loss: Number
+
+
 class RoundLine(Typed):
     """One round; round 0 is the state before training.
 
-    ``steps`` are optimiser steps of all clients, ``probe_steps`` those of them that measured.
+    ``steps`` are optimiser steps of all clients, ``probe_steps`` those of them that measured;
+    ``cuts`` of the model before the round, where the allocator asks for them.
     """
 
     round: Count
@@ -55,6 +63,7 @@ class RoundLine(Typed):
     bytes: Traffic
     steps: Total
     probe_steps: Total
+    cuts: Sequence[CutLoss] | None = None
 
 
 class ExampleCounts(Typed):
@@ -95,7 +104,10 @@ class RanksLine(Typed):
 
 
 class UpdateLine(Typed):
-    """An update of a client that went into the global model."""
+    """An update of a client that went into the global model.
+
+    Where clients send changes, ``ranks`` are theirs, and ``shares`` of the squared norm they hold.
+    """
 
     event: Literal["update"] = "update"
     round: Count
@@ -105,6 +117,8 @@ class UpdateLine(Typed):
     steps: Count
     bytes: Traffic
     times_median: Number
+    ranks: RanksByModule | None = None
+    shares: Mapping[str, Number] | None = None
 
 
 class FinalLine(Typed):

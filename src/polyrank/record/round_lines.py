@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from polyrank.record.lines import NotTaken, RoundLine, Traffic, UpdateLine
+from polyrank.record.lines import CutLoss, NotTaken, RoundLine, Traffic, UpdateLine
 from polyrank.server.round_record import RoundRecord
 
 
@@ -24,6 +24,7 @@ def line_of_round(record: RoundRecord, probe: Mapping[str, int] | None) -> Round
         ),
         steps=sum(t.steps for t in turns) + cost.get("steps", 0),
         probe_steps=cost.get("steps", 0),
+        cuts=[CutLoss(slots=k, loss=loss) for k, loss in record.cuts.items()] or None,
     )
 
 
@@ -38,6 +39,8 @@ def lines_of_updates(record: RoundRecord) -> list[UpdateLine]:
             steps=t.steps,
             bytes=Traffic(up=t.up, down=t.down),
             times_median=t.times_median,
+            ranks=t.ranks or None,
+            shares=t.shares or None,
         )
         for t in record.turns
         if t.accepted

@@ -11,8 +11,17 @@ from polyrank.allocators import Choice
 from polyrank.console.progress import Watcher
 from polyrank.protocol.messages import Measured
 from polyrank.runs.stopwatch import Stopwatch
+from polyrank.server.evaluation import ServerEvaluation
 from polyrank.server.measuring import Costs, Measuring
-from polyrank.server.ranks import RankChooser, check_equal, plan_of, profiles, without_gone
+from polyrank.server.ranks import (
+    RankChooser,
+    check_equal,
+    errors_of,
+    plan_of,
+    profiles,
+    with_slots,
+    without_gone,
+)
 from polyrank.server.state import ServerState
 
 
@@ -26,6 +35,7 @@ class Chosen:
         told: client -> what is told of its ranks.
         changed: the clients whose slots are others than before.
         cost: of measuring.
+        cuts: number of slots -> loss of the global model cut to them, where that was asked for.
     """
 
     state: ServerState
@@ -33,6 +43,7 @@ class Chosen:
     told: Mapping[str, Mapping[str, Any]]
     changed: list[str]
     cost: Costs
+    cuts: Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Choosing:
         measuring: gives what lets clients measure themselves.
         watcher: is told of it.
         clock: whose time it takes.
+        judge: of the global model.
     """
 
     ranks: RankChooser
@@ -52,21 +64,42 @@ class Choosing:
     measuring: Callable[[], Measuring]
     watcher: Watcher
     clock: Stopwatch
+    judge: ServerEvaluation
 
     def choose(self, state: ServerState) -> Chosen:
         """Let clients measure what the allocator needs, and choose every client's ranks."""
         measured, cost = self._measured(state)
+        cuts = self._cuts(state)
         choice, memory = self.ranks.choose(
-            state.allocator, measured, state.round, state.observed, state.sent
+            state.allocator, measured, state.round, state.observed, state.sent, cuts
         )
         if self.aggregator is not None:
             check_equal(self.aggregator, choice)
         plan = plan_of(choice)
         changed = [client for client in plan if not _same(plan[client], state.plan.get(client))]
         planned = state.round if changed else state.planned
-        model = replace(state.model, adapter=without_gone(state.model.adapter, choice))
-        state = replace(state, model=model, plan=plan, planned=planned, allocator=memory)
-        return Chosen(state, choice, profiles(choice, measured), changed, cost)
+        adapter = without_gone(state.model.adapter, choice)
+        if self.ranks.needs.cuts:
+            adapter = with_slots(adapter, choice, self.ranks.settings.seed, state.round)
+        state = replace(
+            state,
+            model=replace(state.model, adapter=adapter),
+            plan=plan,
+            planned=planned,
+            allocator=memory,
+            errors=errors_of(choice),
+        )
+        return Chosen(state, choice, profiles(choice, measured), changed, cost, cuts)
+
+    def _cuts(self, state: ServerState) -> dict[int, float]:
+        """Judge the global model cut to its first slots, where the allocator asks for it."""
+        if self.ranks.needs.cuts is None:
+            return {}
+        slots = max(f.rank for f in state.model.adapter.values())
+        wanted = self.ranks.needs.cuts(slots, state.round, self.ranks.settings.rounds)
+        found = {k: self.judge.loss_of_cut(state, k) for k in wanted}
+        self.clock.lap("cuts")
+        return found
 
     def _measured(self, state: ServerState) -> tuple[list[Measured], Costs]:
         wanted = self.ranks.wanted_at(state.round)

@@ -95,7 +95,6 @@ class Experiment:
         for text in self.ranks.notes:
             watcher.note(text)
         equal = settings.aggregator.kind if self.aggregator.equal_ranks else None
-        self.choosing = Choosing(self.ranks, equal, self._measuring, watcher, clock)
         self.judge = ServerEvaluation(
             self.rules,
             examine,
@@ -104,6 +103,7 @@ class Experiment:
             every=settings.evaluation.every,
             after_training=settings.evaluation.global_model,
         )
+        self.choosing = Choosing(self.ranks, equal, self._measuring, watcher, clock, self.judge)
         classes = side.blueprint.classes
         drawn = side.drawn if opened.drawn is None else opened.drawn
         self.new_head = has_new_head(side.extras, classes, drawn)
@@ -141,10 +141,10 @@ class Experiment:
         while state.round < self.rules.rounds:
             number = f"{state.round + 1}/{self.rules.rounds}"
             self.watcher.stage(f"round {number}", told_at_end=True)
-            state, probed = self._refreshed(state)
+            state, probed, cuts = self._refreshed(state)
             state, record = federation.next_round(state)
             self.clock.lap("train")
-            record = self._judged(state, record)
+            record = self._judged(state, replace(record, cuts=cuts))
             line = self.ledger.keep(state, record, facts, probed)
             self.engine.commit(*self.ledger.kept)
             trackers.log(line)
@@ -170,6 +170,8 @@ class Experiment:
             optimizer=self.optimizer,
             cut=self.ranks.cut,
             observes=self.ranks.needs.observes is not None,
+            feedback=self.ranks.needs.feedback,
+            caps=self.settings.ranks.caps,
             on_turn=self.watcher.turn,
         )
 
@@ -228,14 +230,16 @@ class Experiment:
         made = load_tensors(self.head_path)[0] if self.head_path.exists() else {}
         return ServerModel(adapter, {**extras, **made})
 
-    def _refreshed(self, state: ServerState) -> tuple[ServerState, dict[str, int]]:
-        """Choose ranks again, if it is time; return also what measuring cost."""
+    def _refreshed(
+        self, state: ServerState
+    ) -> tuple[ServerState, dict[str, int], Mapping[int, float]]:
+        """Choose ranks again, if it is time; return also what measuring cost, and found."""
         if not self.ranks.due(state.round):
-            return state, {}
+            return state, {}, {}
         chosen, number = self.choosing.choose(state), state.round + 1
         lines = [RanksLine(round=number, client=c, **chosen.told[c]) for c in chosen.changed]
         self.folder.append("clients", lines)
-        return chosen.state, asdict(chosen.cost)
+        return chosen.state, asdict(chosen.cost), chosen.cuts
 
     def _facts(self, choice: Choice) -> Facts:
         side, ranges = self.side, module_ranges(self.settings, self.side.shapes).values()

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.aggregators.local_rule import LocalRule, slots_sent
-from polyrank.lora.factors import Adapter
-from polyrank.protocol.messages import Download
+from polyrank.lora.factors import Adapter, Factors, prefix
+from polyrank.protocol.messages import ChangeRule, Download
 from polyrank.server.state import ServerState
 
 
@@ -38,6 +39,18 @@ def download_for(
 def whole(model: ServerModel) -> Download:
     """Build a download of a whole model, for a client that has none of it."""
     return Download(model.adapter, model.extras, model.base.whole() if model.base else None)
+
+
+def expected_change(
+    adapter: Adapter, owned: Mapping[str, Tensor], rule: ChangeRule
+) -> dict[str, Factors]:
+    """Return factors of the names, shapes and types that a change has at its largest rank."""
+    found = {}
+    for module, own in owned.items():
+        f, slots = adapter[module], prefix(rule.largest(len(own)))
+        a = torch.empty(len(slots), f.a.shape[1], dtype=f.a.dtype)
+        found[module] = Factors(a, torch.empty(len(f.b), len(slots), dtype=f.b.dtype), slots)
+    return found
 
 
 def expected_back(adapter: Adapter, slots: Mapping[str, Tensor], rule: LocalRule) -> Adapter:

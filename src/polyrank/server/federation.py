@@ -5,23 +5,24 @@ finish the aggregated model, let the server's optimiser step towards it.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from polyrank.aggregators.aggregator import Aggregator, Fold, ServerModel
+from polyrank.aggregators.local_rule import LocalRule
 from polyrank.allocators.pruning import Cut
 from polyrank.errors import QuorumError
-from polyrank.lora.factors import Factors, revive_dead_slots, start_factors
+from polyrank.lora.factors import Adapter, Factors, revive_dead_slots, start_factors
 from polyrank.plain import one_line
 from polyrank.protocol.engine import Engine
-from polyrank.protocol.messages import TaskId, TrainTask, Update
+from polyrank.protocol.messages import ChangeRule, TaskId, TrainTask, Update
 from polyrank.seeding import derive
 from polyrank.server.asking import asked
 from polyrank.server.averaging import averaged
-from polyrank.server.downloads import download_for, expected_back
+from polyrank.server.downloads import download_for, expected_back, expected_change
 from polyrank.server.intake import Intake, Taken, is_finite
 from polyrank.server.round_record import RoundRecord, Turn
 from polyrank.server.rules import Rules
@@ -43,6 +44,9 @@ class Federation:
         optimizer: of the server; None takes the aggregated model as it is.
         cut: by which clients cut their ranks before they send them; None where they do not.
         observes: whether clients send what the allocator's observer gives.
+        feedback: the weight a round of what clients have not sent of their changes; None where
+            they send their factors.
+        caps: client -> the largest rank of a change.
         on_turn: told of each client that has answered: its name, how many have, of how many.
     """
 
@@ -54,6 +58,8 @@ class Federation:
     optimizer: ServerOptimizer | None = None
     cut: Cut | None = None
     observes: bool = False
+    feedback: float | None = None
+    caps: Mapping[str, int] = field(default_factory=dict)
     on_turn: Callable[[str, int, int], None] = lambda client, done, total: None
 
     def next_round(self, state: ServerState) -> tuple[ServerState, RoundRecord]:
@@ -104,10 +110,10 @@ class Federation:
         answers = asked(self.engine.run, tasks, self.rules.patience(len(self.roster)))
         for done, (task, answer) in enumerate(answers, start=1):
             client = task.id.client
-            expected = expected_back(state.model.adapter, state.plan[client], rule)
-            cut = {m: self.cut.rank(m, f.rank) for m, f in expected.items()} if self.cut else {}
+            expected, cut = self._expected(state, task, rule)
             turn = intake.take(task, answer, expected, self.roster[client], cut)
-            if self.cut and turn.accepted and isinstance(answer, Update):
+            keeps = self.cut is not None or self.feedback is not None
+            if keeps and turn.accepted and isinstance(answer, Update):
                 sent[client] = {m: answer.adapter[m].rank for m in expected}
             if self.observes and turn.accepted and isinstance(answer, Update):
                 observed[client] = {
@@ -115,6 +121,19 @@ class Federation:
                 }
             self.on_turn(client, done, len(cohort))
         return intake.finish(), observed, sent
+
+    def _expected(
+        self, state: ServerState, task: TrainTask, rule: LocalRule
+    ) -> tuple[Adapter, Mapping[str, Container[int]]]:
+        """Return what an update's adapter must be like, and which smaller ranks it may have."""
+        model, owned = state.model.adapter, state.plan[task.id.client]
+        if task.change:
+            change = expected_change(model, owned, task.change)
+            return change, {m: range(f.rank) for m, f in change.items()}
+        expected = expected_back(model, owned, rule)
+        if self.cut is None:
+            return expected, {}
+        return expected, {m: (self.cut.rank(m, f.rank),) for m, f in expected.items()}
 
     def _tasks(
         self, state: ServerState, cohort: Sequence[str], number: int, attempt: int
@@ -126,9 +145,16 @@ class Federation:
             current = last == number - 1 and state.planned < number - 1
             download = download_for(state, client, slots, rule, current=current)
             own = {m: slots[m] for m in download.adapter} if rule.view == "all" else None
-            yield TrainTask(id, download, rate, own, last)
+            yield TrainTask(id, download, rate, own, last, self._change_rule(state, client))
+
+    def _change_rule(self, state: ServerState, client: str) -> ChangeRule | None:
+        if self.feedback is None:
+            return None
+        return ChangeRule(state.errors[client], self.feedback, self.caps.get(client))
 
     def _fold(self, state: ServerState, cohort: Sequence[str]) -> Fold[Any]:
+        if self.feedback is not None and self.aggregator.of_changes:
+            return self.aggregator.of_changes
         if not self.aggregator.expecting:
             return self.aggregator.fold
         plans = [state.plan[c] for c in cohort]

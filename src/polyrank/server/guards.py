@@ -5,7 +5,7 @@ and whatever comes, the answer is a reason in plain words, never an exception.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TypeGuard
@@ -25,7 +25,7 @@ from polyrank.protocol.messages import (
     Update,
 )
 
-NONE: Mapping[str, int] = MappingProxyType({})
+NONE: Mapping[str, Container[int]] = MappingProxyType({})
 COUNTS = ("Confusion", "Correct", "CorrectTokens")
 LARGEST = 1e100  # of a measured number: squares and their sums over clients stay finite
 ROUNDING = 1e-9  # of ratios that should fall and sum to 1 at most
@@ -36,7 +36,7 @@ def refusal(
     task: TrainTask,
     expected: Adapter,
     most: float,
-    cut: Mapping[str, int] = NONE,
+    cut: Mapping[str, Container[int]] = NONE,
     *,
     observes: bool = False,
 ) -> str | None:
@@ -47,7 +47,7 @@ def refusal(
         task: what was sent; the update must have its extras' names, shapes and types.
         expected: has the names, shapes, types and slots that the update's adapter must have.
         most: how many training examples the client has said that it holds.
-        cut: module -> the smaller number of slots to which its client may have cut it.
+        cut: module -> the smaller numbers of slots to which its client may have cut it.
         observes: whether it must hold a number for each slot of each module.
     """
     if update.id != task.id:
@@ -61,6 +61,7 @@ def refusal(
         or _adapter_refusal(update.adapter, expected, cut)
         or _extras_refusal(update.extras, task.download.extras)
         or _observed_refusal(update.observed, expected if observes else {})
+        or _shares_refusal(update.shares, expected if task.change else {})
     )
 
 
@@ -155,24 +156,26 @@ def _cost_refusal(answer: Update | Measured) -> str | None:
     return None
 
 
-def _adapter_refusal(came: object, expected: Adapter, cut: Mapping[str, int]) -> str | None:
+def _adapter_refusal(
+    came: object, expected: Adapter, cut: Mapping[str, Container[int]]
+) -> str | None:
     if not isinstance(came, Mapping) or came.keys() != expected.keys():
         return f"modules {_names(came)}, expected {sorted(expected)}"
     for module, like in expected.items():
-        reason = _factors_refusal(came[module], like, cut.get(module))
+        reason = _factors_refusal(came[module], like, cut.get(module, ()))
         if reason:
             return f"module {module!r}{reason}"
     return None
 
 
-def _factors_refusal(came: object, like: Factors, cut: int | None) -> str | None:
+def _factors_refusal(came: object, like: Factors, cut: Container[int]) -> str | None:
     if type(came) is not Factors:
         return f": {_short(type(came))}, expected factors"
     reason = _plainness(came.slots)
     if reason or came.slots.dtype != torch.int64 or came.slots.dim() != 1:
         return f": slots: {reason or came.slots.dtype}: expected (r,) int64"
-    if came.rank == cut:
-        like = like.take(like.slots[:cut])
+    if came.rank in cut:
+        like = like.sized(like.slots[: came.rank])
     if not torch.equal(came.slots, like.slots):
         return f": slots {_short(came.slots.tolist())} are not the client's"
     if came.parametrisation != like.parametrisation:
@@ -202,6 +205,15 @@ def _observed_refusal(came: object, expected: Adapter) -> str | None:
         reason = _tensor_refusal(came[module], like)
         if reason:
             return f"observed of module {module!r}: {reason}"
+    return None
+
+
+def _shares_refusal(came: object, expected: Adapter) -> str | None:
+    if not isinstance(came, Mapping) or came.keys() != expected.keys():
+        return f"shares of modules {_names(came)}, expected {sorted(expected)}"
+    for module, share in came.items():
+        if not _is_number(share) or not 0 <= share <= 1:
+            return f"share of module {module!r} is {_short(share)}: expected a number from 0 to 1"
     return None
 
 

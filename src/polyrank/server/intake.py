@@ -11,7 +11,7 @@ training that diverges, not a defence against clients that lie within the bound.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,7 +99,7 @@ class Intake:
         answer: object,
         expected: Adapter,
         most: float,
-        cut: Mapping[str, int] = NONE,
+        cut: Mapping[str, Container[int]] = NONE,
     ) -> Turn:
         """Check one answer, and aggregate it at once, or later if it is large.
 
@@ -108,7 +108,7 @@ class Intake:
             answer: what came back.
             expected: has the names, shapes, types and slots that its adapter must have.
             most: how many training examples the client may say that it holds.
-            cut: module -> the smaller number of slots to which its client may have cut it.
+            cut: module -> the smaller numbers of slots to which its client may have cut it.
 
         Returns:
             what the guards made of it; ``finish`` may still refuse what is too large.
@@ -118,8 +118,7 @@ class Intake:
         self._turns.append(turn)
         if not turn.accepted or not isinstance(answer, Update):
             return turn
-        slots = {m: f.slots for m, f in answer.adapter.items()}
-        sent = self._size({m: self.model.adapter[m].take(s) for m, s in slots.items()}, task)
+        sent = self._size(self._start(answer.adapter, task), task)
         own = self._sizes[place] = self._size(answer.adapter, task, answer.extras)
         if self.bound and own > self.bound * sent:
             self._waiting[place] = answer, sent
@@ -156,6 +155,13 @@ class Intake:
         # sorted and laid out alike: the same to the bit, whichever way the tensors came here
         norms = [float(torch.linalg.vector_norm(aligned(t), dtype=torch.float64)) for t in tensors]
         return math.hypot(*sorted(norms)) / math.sqrt(max(1, sum(t.numel() for t in tensors)))
+
+    def _start(self, adapter: Adapter, task: TrainTask) -> Adapter:
+        """Return of the server's adapter what an update's training began with."""
+        own = {m: self.model.adapter[m] for m in adapter}
+        if task.change:
+            return own
+        return {m: f.take(adapter[m].slots) for m, f in own.items()}
 
     def _own(self, module: str, factors: Factors) -> Factors:
         return self.model.adapter[module].take(factors.slots)

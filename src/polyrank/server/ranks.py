@@ -18,7 +18,7 @@ from polyrank.allocators import (
 )
 from polyrank.allocators.by_slot import check_slots
 from polyrank.errors import SettingsError, nearest
-from polyrank.lora.factors import Adapter, prefix
+from polyrank.lora.factors import Adapter, prefix, start_factors
 from polyrank.lora.shapes import ModuleShape
 from polyrank.plain import one_line
 from polyrank.protocol.messages import NOTHING, Measured, Wanted
@@ -72,6 +72,7 @@ class RankChooser:
         round: int,
         observed: Observed | None = None,
         sent: Sent | None = None,
+        cuts: Mapping[int, float] | None = None,
     ) -> tuple[Choice, Any]:
         """Let the allocator choose every client's ranks.
 
@@ -83,6 +84,7 @@ class RankChooser:
             round: rounds finished.
             observed: what the allocator's observer gave in the last one.
             sent: how many slots clients sent in the last one, where they may give some up.
+            cuts: losses of the cut global model.
 
         Raises:
             SettingsError: slots are chosen that are not there, or by an allocator that has not
@@ -105,6 +107,7 @@ class RankChooser:
             observed=_arrays(observed, 1, np.float64),
             slots=_arrays(observed, 0, np.int64),
             sent=sent or {},
+            cuts=cuts or {},
         )
         missing = np.array([bool(measured) and c not in values for c in self.clients])
         choice, state = self.allocator.step(state, evidence, self._held_down(missing))
@@ -159,6 +162,39 @@ def plan_of(choice: Choice) -> Plan:
         client: {module: prefix(int(ranks[k])) for module, ranks in choice.ranks.items()}
         for k, client in enumerate(choice.clients)
     }
+
+
+def errors_of(choice: Choice) -> dict[str, float]:
+    """Return the share of its change that each client need not send, where changes are sent."""
+    if choice.errors is None:
+        return {}
+    return dict(zip(choice.clients, choice.errors.tolist(), strict=True))
+
+
+def with_slots(adapter: Adapter, choice: Choice, seed: int, round: int) -> Adapter:
+    """Return the server's adapter with as many slots as any client has, new ones without effect.
+
+    Args:
+        adapter: after ``round``.
+        choice: the new ranks.
+        seed: the run's root seed.
+        round: rounds finished.
+    """
+    found = dict(adapter)
+    for module, ranks in choice.ranks.items():
+        held, most = adapter[module], int(ranks.max())
+        if most < held.rank:
+            if not round and held.b[:, most:].any():
+                raise SettingsError(
+                    f"init_adapter: module {module!r} has slots beyond the {most} that the "
+                    "allocator starts with: expected start to be as large as its rank"
+                )
+            found[module] = held.take(prefix(most))
+        elif most > held.rank:
+            shape = held.a.shape[1], len(held.b)
+            fresh = start_factors(shape, most, seed, module, round).take(prefix(most)[held.rank :])
+            found[module] = held.with_slots(fresh)
+    return found
 
 
 def without_gone(adapter: Adapter, choice: Choice) -> Adapter:

@@ -1,8 +1,8 @@
 """What happened in a round, turn by turn."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from polyrank.lora.factors import Adapter
@@ -18,7 +18,9 @@ MaybeMetrics: TypeAlias = Mapping[str, float] | None
 class Turn:
     """The outcome of one client's turn in a round; ``refused`` or ``failed`` says why it was lost.
 
-    ``times_median`` is the size of its update over that of the round's median one.
+    ``times_median`` is the size of its update over that of the round's median one. Where clients
+    send changes, ``ranks`` are those of the change, by module, and ``shares`` how much of its
+    squared norm they hold.
     """
 
     client: str
@@ -31,6 +33,8 @@ class Turn:
     refused: str | None = None
     failed: str | None = None
     times_median: float | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -43,7 +47,8 @@ class RoundRecord:
     """What happened in one round; round 0 is the state before training.
 
     ``earlier`` are turns that came to nothing: of attempts that were repeated, and of clients
-    that could not be measured. What they sent and were sent counts.
+    that could not be measured. What they sent and were sent counts. ``cuts`` are the losses of the
+    cut global model, where the allocator has asked for them before the round.
     """
 
     round: int
@@ -52,6 +57,7 @@ class RoundRecord:
     test: MaybeMetrics = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     earlier: Sequence[Turn] = ()
+    cuts: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def all_turns(self) -> Sequence[Turn]:
@@ -64,7 +70,7 @@ def turn_of(
     answer: object,
     expected: Adapter,
     most: float,
-    cut: Mapping[str, int],
+    cut: Mapping[str, Container[int]],
     *,
     observes: bool = False,
 ) -> Turn:
@@ -75,7 +81,7 @@ def turn_of(
         answer: what came back.
         expected: has the names, shapes, types and slots that the update's adapter must have.
         most: how many training examples the client has said that it holds.
-        cut: module -> the smaller number of slots to which its client may have cut it.
+        cut: module -> the smaller numbers of slots to which its client may have cut it.
         observes: whether it must hold what the allocator's observer gives.
     """
     client, down = task.id.client, task.download.nbytes
@@ -87,7 +93,11 @@ def turn_of(
     if refused:
         return Turn(client, down, _sent_bytes(answer), refused=refused)
     loss = float(answer.loss) if math.isfinite(answer.loss) else None
-    return Turn(client, down, answer.nbytes, answer.examples, loss, answer.steps, answer.seconds)
+    turn = Turn(client, down, answer.nbytes, answer.examples, loss, answer.steps, answer.seconds)
+    if task.change is None:
+        return turn
+    ranks = {module: answer.adapter[module].rank for module in expected}
+    return replace(turn, ranks=ranks, shares={m: answer.shares[m] for m in expected})
 
 
 def _sent_bytes(update: Update) -> int:

@@ -1,10 +1,10 @@
 """The server's state as named tensors and a JSON header, and back."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from polyrank.aggregators.aggregator import ServerModel
@@ -15,6 +15,7 @@ from polyrank.server.state import ServerState
 
 _OBSERVED = TypeAdapter(dict[str, dict[str, tuple[list[int], list[float]]]])
 _COUNTS = TypeAdapter(tuple[int, dict[str, int], int])
+_ERRORS = TypeAdapter(dict[str, Annotated[float, Field(ge=0, lt=1)]])
 AVERAGE, MEMORY = "average/", "memory/"
 
 
@@ -36,6 +37,7 @@ def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "observed": state.observed,
         "sent": state.sent,
         "suspect": state.suspect,
+        "errors": dict(state.errors),
     }
     return tensors, header
 
@@ -57,6 +59,7 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
         _OBSERVED.validate_python(header["observed"]),
         header["sent"],
         header["suspect"],
+        _ERRORS.validate_python(header["errors"]),
     )
 
 

@@ -30,6 +30,7 @@ class ServerState:
         memory: of the server's optimiser.
         average: the exported average, if one is kept.
         allocator: the allocator's own state, as JSON holds it.
+        errors: client -> the share of its change that it need not send, where clients send changes.
         suspect: the first update that was accepted though it was far larger than the others.
     """
 
@@ -44,6 +45,7 @@ class ServerState:
     observed: Observed = field(default_factory=dict)
     sent: Sent = field(default_factory=dict)
     suspect: str | None = None
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def exported(self) -> ServerModel:

@@ -31,6 +31,12 @@ def check_combination(settings: Settings) -> None:
             f"aggregator {named!r} needs the same rank for all clients, and with allocator "
             f"{chooses!r} they cut theirs one by one"
         )
+    if needs.feedback is not None and aggregator.of_changes is None:
+        raise SettingsError(
+            f"allocator {chooses!r} has clients send changes of the product, and aggregator "
+            f"{named!r} {_without_changes(aggregator)}: expected one that makes the next model of "
+            "products, such as 'anchored'"
+        )
     if settings.init_adapter and aggregator.fresh:
         raise SettingsError(
             f"init_adapter: aggregator {named!r} starts every round with new factors; merge the "
@@ -52,6 +58,12 @@ def _without_svd(aggregator: "Aggregator") -> str:
     if aggregator.fresh or not aggregator.every_factor:
         return "has clients train or send one factor alone"
     return ""
+
+
+def _without_changes(aggregator: "Aggregator") -> str:
+    if aggregator.every_factor:
+        return "averages the factors themselves"
+    return "has clients train or send one factor alone"
 
 
 def _loses(rejoins: bool) -> str:

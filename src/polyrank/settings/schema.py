@@ -47,6 +47,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {  # where they differ from the defau
     "safe": {},
     "paper": {"server_optimizer": {"kind": "none"}, "average": 0.0},
 }
+WIDE = {"r_min": 1, "r_max": 64}  # ranks that are found by need
 CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "task_timeout", "device", "trackers"})
 NAME_BYTES = 200  # of 255 that a file name may have; a number and endings are added
 
@@ -179,7 +180,8 @@ class Settings(Strict):
     def _by_recipe(cls, given: Any) -> Any:  # noqa: ANN401 - whatever came
         """Put defaults under what is written, so that writing one out changes nothing.
 
-        Those of the recipe come before those at the fields. The options of a method that is a
+        Those of the recipe come before those at the fields, and ranks that are found by need have a
+        wider range. The options of a method that is a
         default are under that method alone, whether it is named or not.
         """
         if not isinstance(given, dict):
@@ -191,6 +193,9 @@ class Settings(Strict):
         recipe = given.get("recipe", "safe" if named == usual else "paper")
         under: dict[str, Any] = {n: d.model_dump(exclude_none=True) for n, d in methods.items()}
         under |= RECIPES.get(recipe, {}) if isinstance(recipe, str) else {}
+        ranks = given.get("ranks", {})
+        if _kind_of(given.get("allocator"), "") == "need" and isinstance(ranks, Mapping):
+            given = {**given, "ranks": {**WIDE, **ranks}}
         over = {name: _over(given[name], under[name]) for name in under if name in given}
         return {"recipe": recipe, **under, **given, **over}
 

@@ -1,0 +1,157 @@
+"""A rank by need: nobody sets one, the server's slots and each client's rank are measured.
+
+Two ranks are needed. The **server's**, R: after a round the global model is cut to its first k
+slots, which are its leading singular triples, and judged on rows that nobody trains on. R is the
+smallest k that keeps nearly all of what the slots gain, and a reserve; it grows where the
+reserve is used up, and shrinks where two measurements in a row say so. A **client's**, r_k: it
+trains all R slots, and sends the fewest singular triples of its change that hold ``1 - error`` of
+the squared norm; what is left it adds to its next change (``polyrank.lora.changes``).
+
+Ours. Relatives: PowerSGD (https://arxiv.org/abs/1905.13727) sends low-rank changes of one rank
+with error feedback; FLoCoRA (https://arxiv.org/abs/2406.14082) sends LoRA factors in few bits;
+FedARA (https://arxiv.org/abs/2501.14406) gives slots up by votes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from polyrank.allocators.choice import Choice, Evidence
+from polyrank.allocators.limits import Limits
+from polyrank.allocators.needs import Needs
+from polyrank.errors import SettingsError
+
+State: TypeAlias = dict[str, Any]  # slots, and how often in a row fewer were enough
+
+GROWTH = 1.5  # times the slots where the reserve is used up
+PATIENCE = 2  # measurements in a row that must find fewer slots enough
+GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+
+
+def enough(losses: Mapping[int, float], tolerance: float) -> int | None:
+    """Return the smallest k whose model keeps all but ``tolerance`` of what all slots gain.
+
+    ``L(k) <= L(R) + tolerance (L(0) - L(R))``, here and at every larger k.
+
+    Args:
+        losses: k -> loss of the model cut to k slots, with k = 0 and k = R, the largest.
+        tolerance: a share.
+
+    Returns:
+        None where all slots gain nothing.
+
+    Example:
+        >>> enough({0: 2.0, 2: 1.2, 4: 1.005, 8: 1.0}, 0.01), enough({0: 1.0, 4: 1.1}, 0.01)
+        (4, None)
+    """
+    whole = losses[max(losses)]
+    gain = losses[0] - whole
+    if not gain > 0:
+        return None
+    found = max(losses)
+    for k in sorted(losses, reverse=True):
+        if not losses[k] <= whole + tolerance * gain:
+            break
+        found = k
+    return max(1, found)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Measure the server's slots and each client's rank; no range and no budget need be set.
+
+    Args:
+        error: share of the squared norm of its change that a client need not send. More of it
+            means fewer bytes up, and a slower start.
+        start: slots of the server in the first round.
+        tolerance: share of what all slots gain on the judged rows that a smaller number of slots
+            may lose.
+        reserve: slots beyond those that are enough, as a share of them.
+        settled: share of the rounds after which the number of slots is not changed any more.
+        feedback: what a client has not sent counts with this weight a round in its next change; 0
+            forgets it.
+
+    Raises:
+        SettingsError: an option is out of its range.
+    """
+
+    error: float = 0.2
+    start: int = 8
+    tolerance: float = 0.005
+    reserve: float = 1.0
+    settled: float = 0.6
+    feedback: float = 1.0
+
+    needs: Needs = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("error", "tolerance"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise SettingsError(f"need: {name}: expected from 0 to below 1, got {value!r}")
+        for name in ("settled", "feedback"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise SettingsError(f"need: {name}: expected from 0 to 1, got {value!r}")
+        if self.start < 1:
+            raise SettingsError(f"need: start: expected at least 1 slot, got {self.start!r}")
+        if not 0 <= self.reserve < math.inf:
+            raise SettingsError(f"need: reserve: expected a number from 0, got {self.reserve!r}")
+        object.__setattr__(self, "needs", Needs(feedback=self.feedback, cuts=self._cuts))
+
+    def _cuts(self, slots: int, round: int, rounds: int) -> list[int]:
+        """Return the numbers of slots at which the global model is judged after a round."""
+        if not round or round > self.settled * rounds:
+            return []
+        return [0, *(k for k in GRID if slots / 8 <= k < slots), slots]
+
+    def step(self, state: State | None, evidence: Evidence, limits: Limits) -> tuple[Choice, State]:
+        """Choose the server's slots from the losses of its own cut model.
+
+        Args:
+            state: the slots and how often fewer were enough; None at the start.
+            evidence: ``cuts``, the losses; empty in a round without a measurement.
+            limits: the largest rank of each module and each client's cap; a cap is the largest
+                rank that a client trains, and sends.
+        """
+        if state is None:
+            state = {"slots": self.start, "fewer": 0}
+        elif evidence.cuts:
+            state = self._measured(state, evidence.cuts)
+        largest = max(m.r_max for m in limits.modules.values())
+        state = {**state, "slots": min(state["slots"], largest)}
+        return self._choice(state["slots"], evidence, limits), state
+
+    def _measured(self, state: State, losses: Mapping[int, float]) -> State:
+        slots = state["slots"]
+        k = enough(losses, self.tolerance)
+        if k is None:
+            return {**state, "fewer": 0}
+        goal = math.ceil(k * (1 + self.reserve))
+        if goal > slots:
+            return {"slots": max(goal, math.ceil(GROWTH * slots)), "fewer": 0}
+        if goal == slots:
+            return {**state, "fewer": 0}
+        fewer = state["fewer"] + 1
+        return {"slots": goal, "fewer": 0} if fewer >= PATIENCE else {**state, "fewer": fewer}
+
+    def _choice(self, slots: int, evidence: Evidence, limits: Limits) -> Choice:
+        _, upper = limits.bounds(evidence.clients)
+        ranks = np.minimum(slots, upper)
+        return Choice(
+            clients=evidence.clients,
+            ranks=dict(zip(limits.modules, ranks, strict=True)),
+            basis=f"the {slots} slots that the global model needs, {_sent(evidence.sent)}",
+            errors=np.full(len(evidence.clients), self.error),
+            capped=np.any(upper < slots, axis=0),
+        )
+
+
+def _sent(sent: Mapping[str, Mapping[str, int]]) -> str:
+    means: Sequence[float] = [float(np.mean([*of.values()])) for of in sent.values() if of]
+    if not means:
+        return "of which each client sends what its change needs"
+    return f"of which clients sent {min(means):.3g} to {max(means):.3g} triples"

@@ -1,0 +1,188 @@
+"""The allocator ``need``: ranks that nobody sets."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import polyrank
+from polyrank.allocators import ALLOCATORS, Evidence, Limits, ModuleRange
+from polyrank.allocators.need import Need, enough
+from polyrank.disk.checkpoint import load_tensors
+from polyrank.errors import SettingsError
+from polyrank.record.run_folder import RunFolder
+from polyrank.registry import Named
+from polyrank.runs.trained_model import read_trained
+from polyrank.settings.toml import make_settings
+from tests.small import small
+from tests.written import lines_in
+
+LIMITS = Limits({"m": ModuleRange(1, 40, 10), "n": ModuleRange(1, 5, 10)})
+LOSSES = {0: 2.0, 1: 1.5, 2: 1.2, 4: 1.02, 8: 1.004, 16: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "found"), [(0.5, 1), (0.05, 4), (0.005, 8), (0.0, 16), (0.2, 2), (0.999, 1)]
+)
+def test_enough_is_the_least_that_keeps_the_gain(tolerance, found):
+    assert enough(LOSSES, tolerance) == found
+
+
+def test_a_number_that_is_enough_by_chance_alone_is_not():
+    """At 2 slots the loss is good, at 4 it is not: noise, or a step that more slots undo."""
+    assert enough({**LOSSES, 2: 1.0}, 0.01) == 8
+
+
+@pytest.mark.parametrize("whole", [2.0, 3.0, float("nan")])
+def test_slots_that_gain_nothing_say_nothing(whole):
+    assert enough({0: 2.0, 4: 1.0, 8: whole}, 0.1) is None
+
+
+def step(need, state, cuts=(), round=1, clients="ab", limits=LIMITS):
+    evidence = Evidence([*clients], {}, round, 0, 10, cuts=dict(cuts))
+    return need.step(state, evidence, limits)
+
+
+def flat_from(k, slots):
+    """Losses that fall up to k slots, and no further."""
+    return {j: 1 + max(0, k - j) / k for j in [0, *range(1, slots), slots]}
+
+
+def test_it_starts_small_and_grows_where_the_reserve_is_used_up():
+    need, slots = Need(start=8, tolerance=0.01, reserve=0.25), []
+    choice, state = step(need, None, round=0)
+    for _ in range(5):
+        slots.append(int(choice.ranks["m"][0]))
+        choice, state = step(need, state, flat_from(20, slots[-1]))
+    assert slots == [8, 12, 18, 27, 27]  # 20 are enough, and a quarter more is 25
+
+
+def test_it_shrinks_where_two_measurements_in_a_row_say_so():
+    need = Need(start=16, tolerance=0.01, reserve=0.25)
+    _, state = step(need, None, round=0)
+    slots = []
+    for k in (4, 14, 4, 4, 4):
+        choice, state = step(need, state, flat_from(k, state["slots"]))
+        slots.append(int(choice.ranks["m"][0]))
+    assert slots == [16, 24, 24, 5, 5]
+
+
+def test_a_round_without_a_measurement_changes_nothing():
+    _, state = step(Need(), None, round=0)
+    _, later = step(Need(), {**state, "fewer": 1})
+    assert later == {**state, "fewer": 1}
+
+
+def test_modules_and_clients_hold_what_they_can():
+    limits = replace(LIMITS, caps=np.array([3, 100]))
+    choice, _ = step(Need(start=8), None, round=0, limits=limits)
+    assert {m: ranks.tolist() for m, ranks in choice.ranks.items()} == {"m": [3, 8], "n": [3, 5]}
+    assert choice.capped.tolist() == [True, True]  # module n is full at 5
+    assert choice.errors.tolist() == [0.2, 0.2]
+
+
+def test_it_measures_after_the_first_rounds_and_not_the_last():
+    need = Need(settled=0.5)
+    assert need.needs.cuts(5, 0, 10) == []
+    assert need.needs.cuts(5, 5, 10) == [0, 1, 2, 3, 4, 5]
+    assert need.needs.cuts(20, 5, 10) == [0, 3, 4, 6, 8, 12, 16, 20]
+    assert need.needs.cuts(5, 6, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"error": 1.0}, "error: expected from 0 to below 1, got 1.0"),
+        ({"tolerance": -0.1}, "tolerance: expected from 0"),
+        ({"feedback": 1.5}, "feedback: expected from 0 to 1, got 1.5"),
+        ({"settled": -1}, "settled: expected from 0 to 1"),
+        ({"start": 0}, "start: expected at least 1 slot, got 0"),
+        ({"reserve": -1.0}, "reserve: expected a number from 0"),
+    ],
+)
+def test_options_out_of_range_are_named(options, said):
+    with pytest.raises(SettingsError, match=said):
+        ALLOCATORS.build(Named("need", options))
+
+
+def by_need(**changes):
+    named = {"allocator": {"kind": "need", "start": 3}, "aggregator": "anchored", **changes}
+    plain = small(**named).model_dump(exclude={"ranks", "recipe", "server_optimizer", "average"})
+    return make_settings(plain)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("need") / "run"
+    training = {"epochs": 3, "batch_size": 16, "learning_rate": 0.02}
+    polyrank.run(by_need(rounds=6, training=training), out=folder)
+    return folder
+
+
+def test_a_run_names_no_rank_and_finds_some(run):
+    assert (by_need().ranks.r_min, by_need().ranks.r_max) == (1, 64)
+    ranks = [x["ranks"]["fc1"] for x in lines_in(run, "clients") if x["event"] == "ranks"]
+    assert ranks
+    assert max(ranks) > 3
+    updates = [x for x in lines_in(run, "clients") if x["event"] == "update"]
+    for line in updates:
+        assert all(share >= 0.8 for share in line["shares"].values())
+        assert line["shares"].keys() == line["ranks"].keys()
+    assert len({line["ranks"]["fc1"] for line in updates}) > 1
+
+
+def test_the_server_has_as_many_slots_as_it_needs_and_so_has_the_export(run):
+    _, header = load_tensors(RunFolder(run).states()[0])
+    slots = header["allocator"]["slots"]
+    model = read_trained(run, None)
+    assert model.adapter["fc1"].rank == min(slots, 16)
+
+
+def test_bytes_up_are_those_of_the_triples_that_were_sent(run):
+    """Factors of r_k triples a module, the extras, and eight bytes a share."""
+    shapes = {"fc1": (64, 16), "fc2": (16, 10)}
+    extras = 4 * (16 + 10)
+    for line in (x for x in lines_in(run, "clients") if x["event"] == "update"):
+        sent = sum(4 * r * sum(shapes[m]) for m, r in line["ranks"].items())
+        assert line["bytes"]["up"] == sent + extras + 8 * len(shapes)
+
+
+def test_cuts_of_the_model_are_in_the_records_of_the_round_that_they_are_for(run):
+    lines = lines_in(run, "rounds")
+    assert [bool(line.get("cuts")) for line in lines] == [False, False, *[True] * 3, *[False] * 2]
+    assert {"slots": 0, "loss": lines[2]["cuts"][0]["loss"]} == lines[2]["cuts"][0]
+
+
+def test_with_whole_changes_a_round_is_that_of_the_factors(tmp_path):
+    """No error, as many slots as uniform ranks have, no measurement."""
+    whole = {"kind": "need", "start": 6, "error": 0.0, "settled": 0.0}
+    uniform = {"kind": "uniform", "rank": 6}
+    models = []
+    for name, allocator in (("need", whole), ("uniform", uniform)):
+        settings = small(allocator=allocator, aggregator="anchored", rounds=2)
+        polyrank.run(settings, out=tmp_path / name)
+        models.append(read_trained(tmp_path / name, None).adapter)
+    for module, f in models[0].items():
+        other = models[1][module]
+        torch.testing.assert_close(f.b @ f.a, other.b @ other.a, atol=1e-3, rtol=1e-2)
+
+
+def test_what_a_client_has_not_sent_survives_a_round_in_which_it_was_refused(tmp_path):
+    """Its file of the last accepted round is the one that counts."""
+    settings = by_need(rounds=4, cohort_size=2)
+    polyrank.run(settings, out=tmp_path / "run")
+    trained = load_tensors(RunFolder(tmp_path / "run").states()[0])[1]["trained"]
+    for client, round in trained.items():
+        path = tmp_path / "run/checkpoint/clients" / f"{client}.{round}.safetensors"
+        assert any(name.startswith("owed/") for name in load_tensors(path)[0])
+
+
+def test_an_adapter_with_more_slots_than_the_start_is_refused(tmp_path, run):
+    polyrank.export(run, out=tmp_path / "peft")
+    settings = by_need(allocator={"kind": "need", "start": 1}, init_adapter=str(tmp_path / "peft"))
+    with pytest.raises(SettingsError, match="beyond the 1 that the allocator starts with"):
+        polyrank.run(settings, out=tmp_path / "next")
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["failed"] == 0
