@@ -21,6 +21,7 @@ import resource
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,10 @@ def document(
 
 def cells(seeds: int) -> Iterator[tuple[str, float, str, str, int]]:
     """Yield data set, concentration, head, arm and seed."""
-    for seed in range(seeds):
-        for name in ("banking77", "agnews"):
-            for concentration in (0.1, 1.0):
-                for head in ("lda", "random"):
-                    for arm in ARMS:
-                        yield name, concentration, head, arm, seed
+    for name, seed in product(("banking77", "agnews"), range(seeds)):
+        for concentration, head in product((0.1, 1.0), ("lda", "random")):
+            for arm in ARMS:
+                yield name, concentration, head, arm, seed
 
 
 def run(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
