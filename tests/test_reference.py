@@ -31,7 +31,8 @@ from tests.written import lines_in, summary_in
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-SELDOM = {  # what no run without texts, failures, slots by number and ranks by need has
+SELDOM = {  # what no run without texts, tables, failures, slots by number and ranks by need has
+    "columns",
     *("slots.MODULE", "failed", "perplexity.final", "perplexity.best", "perplexity.best_round"),
     *("texts.texts", "texts.cut", "texts.max_length"),
     *("cuts", "ranks.MODULE", "shares.MODULE"),

@@ -90,7 +90,7 @@ def test_inputs_of_two_kinds_are_refused(tmp_path):
     [
         ([], "expected at least one file, got none"),
         (["a.npz", "a.npz"], "'a.npz' is there twice"),
-        (["digits"], "expected .npz, .csv or .jsonl files, got 'digits'"),
+        (["digits"], "expected .npz, .csv, .parquet or .jsonl files, got 'digits'"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused(sources, message):

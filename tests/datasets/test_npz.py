@@ -148,3 +148,15 @@ def test_a_header_that_promises_too_much_is_refused(tmp_path):
         archive.writestr("train_x.npy", head)
     with pytest.raises(DataError, match="cannot read train_x"):
         npz(str(path))
+
+
+def test_labels_may_be_texts(tmp_path):
+    x = np.zeros((3, 2))
+    labels = np.array(["dog", "cat", "dog"])
+    np.savez(tmp_path / "t.npz", train_x=x, train_y=labels, test_x=x[:1], test_y=np.array(["owl"]))
+    data = npz(str(tmp_path / "t.npz"))
+    assert data.label_names == ("cat", "dog", "owl")
+    assert (data.train_y.tolist(), data.test_y.tolist()) == ([1, 0, 1], [2])
+    np.savez(tmp_path / "t.npz", train_x=x, train_y=labels, test_x=x[:1], test_y=np.array([1]))
+    with pytest.raises(DataError, match="expected texts in both or integers in both"):
+        npz(str(tmp_path / "t.npz"))

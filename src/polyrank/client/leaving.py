@@ -55,7 +55,7 @@ def measured_from(
 
 
 def sums_from(id: TaskId, features: Tensors) -> Measured:
-    """Build the answer that holds the sums of features for the head."""
+    """Build the answer that holds sums over rows: of features for the head, or of columns."""
     return Measured(id, {}, 0, features=features)
 
 

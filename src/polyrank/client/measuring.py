@@ -10,6 +10,7 @@ from polyrank.client.loaded_model import LoadedModel
 from polyrank.client.probing import losses_of, probe_batches, probe_training
 from polyrank.client.site import Site
 from polyrank.criteria import ClientView, needs_probe
+from polyrank.inputs.column_sums import column_sums
 from polyrank.learning.training import Fitted
 from polyrank.protocol.messages import Measured, ProbeTask
 
@@ -17,7 +18,11 @@ SPECTRA_ROWS, SPECTRA_BATCH = 512, 64
 
 
 def measure_client(model: LoadedModel, site: Site, task: ProbeTask) -> Measured:
-    """Measure what the task asks for: criteria, spectra of inputs, or sums of features."""
+    """Measure what the task asks for: criteria, spectra of inputs, or sums."""
+    if task.wanted.columns:
+        columns = torch.tensor(task.wanted.columns)
+        sums = column_sums(site.train.examples, site.train.numbers, columns)
+        return sums_from(task.id, sums.tensors)
     if task.wanted.head:
         return sums_from(task.id, _features(model, site, task))
     outcome, example_losses, token_losses = Fitted(), None, None

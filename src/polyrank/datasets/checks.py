@@ -24,6 +24,15 @@ def existing_file(path: str) -> Path:
     return found
 
 
+def existing_folder(path: str) -> Path:
+    """Return ``path`` as a Path, or raise DataError if there is no such folder."""
+    found = Path(path).expanduser()
+    if not path or not found.is_dir():
+        got = "a file" if path and found.is_file() else "nothing"
+        raise DataError(f"data folder {path!r}: expected a folder, got {got} (in {Path.cwd()})")
+    return found
+
+
 def not_utf8(path: Path) -> DataError:
     """Return the error message for a file of lines, gzipped or not, that is not UTF-8."""
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as lines:

@@ -74,13 +74,13 @@ def csv(
 
 
 def _header(path: Path) -> list[str]:
-    with closing(_rows(path)) as rows:  # rather than leave an open file to the collector
+    with closing(read_rows(path)) as rows:  # rather than leave an open file to the collector
         return next(rows, [])
 
 
 def _columns(path: Path, wanted: list[str]) -> list[list[str]]:
     """Return the values of each wanted column, without the header."""
-    rows = _rows(path)
+    rows = read_rows(path)
     header = next(rows, [])
     for name in wanted:
         if header.count(name) != 1:
@@ -106,11 +106,18 @@ def _got(name: str, header: list[str]) -> str:
     if other:
         return f"{got}: expected commas between columns, got {other[0]!r}"
     default = name in ("text", "prompt", "completion", "label")
-    return f"{got}: name it with data.{name}" if default and header else got
+    if not (default and header):
+        return got
+    table = "; for a table of numbers and categories name the column to predict with data.target"
+    return f"{got}: name it with data.{name}" + table * (name == "text")
 
 
-def _rows(path: Path) -> Generator[list[str]]:
-    """Yield the non-empty rows, header first, all of one length."""
+def read_rows(path: Path) -> Generator[list[str]]:
+    """Yield the non-empty rows of a CSV file, header first, all of one length.
+
+    Raises:
+        DataError: the file is damaged or not UTF-8, or a line has more or fewer fields.
+    """
     line, fields = 0, None
     try:
         opener = gzip.open if path.suffix.lower() == ".gz" else open

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from polyrank.datasets.columns import Columns
 from polyrank.datasets.stratified import draw
 from polyrank.seeding import numpy_stream
 
@@ -16,7 +17,8 @@ class Data:
 
     - uint8: images as they are stored, (n, height, width) or (n, height, width, channels),
       0..255. Who feeds a model divides by 255 and moves the channels to the front.
-    - float32: features, (n, ...), finite, used as they are.
+    - float32: features, (n, ...), finite, used as they are. Those of a table, (n, d), are NaN
+      where a number is missing, and a run scales the numbers.
     - object: texts, (n,) of ``str``; the empty text is a text. Or (n,) of dicts with ``prompt``
       and ``completion``, or with ``messages``, for language models.
 
@@ -30,6 +32,7 @@ class Data:
         source: where the data came from, for people to read.
         train_groups: (n,) strings, to which natural client a row belongs, or None.
         labelled: whether the source has labels; if not, all are 0 and nothing can be classified.
+        columns: of a table, what its d inputs are; None of anything else.
     """
 
     train_x: np.ndarray
@@ -40,6 +43,7 @@ class Data:
     source: str
     train_groups: np.ndarray | None = None
     labelled: bool = True
+    columns: Columns | None = None
 
     @property
     def empty_labels(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from polyrank.datasets.checks import same_kind
+from polyrank.datasets.columns import Columns, joined, placed
 from polyrank.datasets.data import Data
 from polyrank.errors import DataError
 
@@ -32,6 +33,9 @@ def concatenate(files: Mapping[str, Data]) -> Data:
                 f"list of data files: {clash}: expected different file names, got {name!r} for each"
             )
     first_path, first = next(iter(files.items()))
+    if all(data.columns for data in files.values()):
+        files = _with_common_columns(files)
+        first = files[first_path]
     for path, data in files.items():
         same_kind(first.train_x, data.train_x, f"list of data files: {first_path} and {path}")
         if data.labelled != first.labelled:
@@ -54,7 +58,20 @@ def concatenate(files: Mapping[str, Data]) -> Data:
         source=", ".join(data.source for data in parts),
         train_groups=np.repeat(names, [len(data.train_y) for data in parts]),
         labelled=first.labelled,
+        columns=first.columns,
     )
+
+
+def _with_common_columns(files: Mapping[str, Data]) -> dict[str, Data]:
+    """Give tables the same inputs: the categories of all, and a mark for every gap."""
+    tables = [(path, data.columns) for path, data in files.items() if data.columns]
+    every = joined(tables)
+
+    def alike(path: str, data: Data, own: Columns) -> Data:
+        x = (placed(part, own, every.names, path) for part in (data.train_x, data.test_x))
+        return replace(data, train_x=next(x), test_x=next(x), columns=every)
+
+    return {path: alike(path, files[path], columns) for path, columns in tables}
 
 
 def _with_common_labels(files: Mapping[str, Data]) -> list[Data]:
@@ -85,7 +102,8 @@ def _renumbered(data: Data, names: list[str]) -> Data:
 def _stem(path: str) -> str:
     """Return the file name without prefix, folder and endings: ``npz:a/b.csv.gz`` is ``b``."""
     name = Path(path).name.removeprefix("npz:").removeprefix("csv:").removeprefix("jsonl:")
-    for ending in (".gz", ".csv", ".npz", ".jsonl"):
+    name = name.removeprefix("table:")
+    for ending in (".gz", ".csv", ".npz", ".jsonl", ".parquet"):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return name

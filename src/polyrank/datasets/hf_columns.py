@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from polyrank.datasets import checks, text_forms
+from polyrank.datasets.pixels import has_colour, pixels_of
 from polyrank.errors import DataError
 
 _TEXT = ("string", "large_string")
 _IMAGE = "PIL.Image.Image"
-_COLOUR = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LAB")
-_GREY = ("L", "1", "LA")
 
 
 def only_input(features: Mapping[str, Any], taken: set[str | None], where: str) -> str:
@@ -160,9 +159,7 @@ def _pixels(image: Any) -> np.ndarray:  # noqa: ANN401
     """Return a PIL image as uint8 (height, width) or (height, width, 3)."""
     if image is None:
         raise ValueError("it is null")
-    if image.mode not in (*_COLOUR, *_GREY):
-        raise ValueError(f"expected 8 bits per colour, got mode {image.mode!r}")
-    return np.asarray(image.convert("RGB" if image.mode in _COLOUR else "L"), dtype=np.uint8)
+    return pixels_of(image, colour=has_colour(image))
 
 
 def _dtype(feature: object) -> str:

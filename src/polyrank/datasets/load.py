@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from polyrank.datasets.checks import existing_file
+from polyrank.datasets.checks import existing_file, existing_folder
 from polyrank.datasets.data import Data, with_test
 from polyrank.datasets.files import concatenate
 from polyrank.errors import DataError, UnknownNameError, nearest
@@ -18,7 +18,9 @@ DATASETS: Registry[Loader] = Registry(
         "digits": "polyrank.datasets.digits:digits",
         "npz": "polyrank.datasets.npz:npz",
         "csv": "polyrank.datasets.csv:csv",
+        "table": "polyrank.datasets.table:table",
         "jsonl": "polyrank.datasets.jsonl:jsonl",
+        "images": "polyrank.datasets.images:images",
         "hf": "polyrank.datasets.hf:hf",
     },
     group="polyrank.datasets",
@@ -31,6 +33,7 @@ _SUFFIXES = {
     ".csv.gz": "csv",
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
+    ".parquet": "table",
 }
 
 
@@ -44,10 +47,11 @@ def load(
     """Load a data set and see to it that it has a test part.
 
     Args:
-        source: ``digits``, ``npz:PATH``, ``csv:PATH``, ``jsonl:PATH``, ``hf:NAME`` or
-            ``package.module:attribute`` of one's own; a path that ends in ``.npz``, ``.csv``,
-            ``.csv.gz``, ``.jsonl`` or ``.jsonl.gz`` needs no prefix. Or a list of such files,
-            one per client.
+        source: ``digits``, ``npz:PATH``, ``csv:PATH``, ``table:PATH``, ``jsonl:PATH``,
+            ``images:FOLDER``, ``hf:NAME`` or ``package.module:attribute`` of one's own; a path
+            that ends in ``.npz``, ``.csv``, ``.csv.gz``, ``.parquet``, ``.jsonl`` or
+            ``.jsonl.gz`` needs no prefix, and a .csv file of which ``target`` is named is a
+            table. Or a list of such files, one per client.
         seed: root seed of the test part.
         test: share of the rows that become the test part if the data brings none, in [0, 1).
         options: keyword options of the loader; for a list of files, of each file's loader.
@@ -72,8 +76,7 @@ def check_source(source: str | Sequence[str], options: Mapping[str, Any]) -> Non
         DataError: an empty list, or a file twice.
     """
     for item in [source] if isinstance(source, str) else _distinct(source):
-        name, _ = _parse(item)
-        DATASETS.build(Named(name, options), item)
+        DATASETS.build(Named(kind_of(item, options), options), item)
 
 
 def check_files(source: str | Sequence[str], options: Mapping[str, Any]) -> None:
@@ -82,21 +85,25 @@ def check_files(source: str | Sequence[str], options: Mapping[str, Any]) -> None
     Raises:
         DataError: one is not.
     """
-    parsed = map(_parse, [source] if isinstance(source, str) else source)
+    sources = [source] if isinstance(source, str) else source
+    parsed = [_parse(item, options) for item in sources]
     files = [argument for kind, argument in parsed if kind in _SUFFIXES.values()]
     if files and options.get("test_path"):
         files.append(options["test_path"])
     for path in files:
         existing_file(path)
+    for kind, argument in parsed:
+        if kind == "images":
+            existing_folder(argument)
 
 
-def kind_of(source: str) -> str:
+def kind_of(source: str, options: Mapping[str, Any]) -> str:
     """Return the loader's name of a source."""
-    return _parse(source)[0]
+    return _parse(source, options)[0]
 
 
 def _load_one(source: str, options: Mapping[str, Any]) -> Data:
-    name, argument = _parse(source)
+    name, argument = _parse(source, options)
     data = DATASETS.build(Named(name, options), source)(argument)
     if not isinstance(data, Data):
         raise DataError(f"data set {source!r}: expected a Data, got {type(data).__name__}")
@@ -111,9 +118,10 @@ def _load_one(source: str, options: Mapping[str, Any]) -> Data:
 
 
 def _load_file(source: str, options: Mapping[str, Any]) -> Data:
-    name, _ = _parse(source)
-    if name not in _SUFFIXES.values():
-        raise DataError(f"list of data files: expected .npz, .csv or .jsonl files, got {source!r}")
+    if kind_of(source, options) not in _SUFFIXES.values():
+        raise DataError(
+            f"list of data files: expected .npz, .csv, .parquet or .jsonl files, got {source!r}"
+        )
     return _load_one(source, options)
 
 
@@ -126,8 +134,13 @@ def _distinct(sources: Sequence[str]) -> Sequence[str]:
     return sources
 
 
-def _parse(source: str) -> tuple[str, str]:
+def _parse(source: str, options: Mapping[str, Any]) -> tuple[str, str]:
     """Split ``npz:PATH`` into the loader's name and its argument."""
+    name, argument = _split(source)
+    return ("table" if name == "csv" and "target" in options else name), argument
+
+
+def _split(source: str) -> tuple[str, str]:
     name, _, argument = source.partition(":")
     if name in DATASETS.entries:
         return name, argument
@@ -138,7 +151,8 @@ def _parse(source: str) -> tuple[str, str]:
     if not argument:
         raise UnknownNameError(
             f"unknown data set {source!r}{nearest(name, DATASETS)}: expected digits, npz:PATH, "
-            "csv:PATH, jsonl:PATH, hf:NAME, a path that ends in .npz, .csv or .jsonl, a list of "
-            "such paths, or 'package.module:attribute' of your own"
+            "csv:PATH, table:PATH, jsonl:PATH, images:FOLDER, hf:NAME, a path that ends in .npz, "
+            ".csv, .parquet or .jsonl, a list of such paths, or 'package.module:attribute' of "
+            "your own"
         )
     return source, ""

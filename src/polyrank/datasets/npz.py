@@ -18,8 +18,8 @@ def npz(path: str) -> Data:
 
     An array ``train_groups`` (strings or integers) names the natural client of each training
     row. Inputs: see ``Data``; uint8 is kept, other numbers become float32, string arrays are
-    texts. Labels are integers from 0 on; those that occur are numbered in their order. Other
-    arrays are ignored; pickles are refused.
+    texts. Labels are texts or integers from 0 on; those that occur are numbered in their order.
+    Other arrays are ignored; pickles are refused.
 
     Raises:
         DataError: the file is missing or damaged, an array is missing, pickled, or of the
@@ -40,7 +40,7 @@ def npz(path: str) -> Data:
     if "train_groups" in arrays:
         groups = checks.group_names(arrays["train_groups"], f"{path}: train_groups")
         checks.same_length(path, train_y=train_y, train_groups=groups)
-    labels, names = checks.numbered(np.concatenate([train_y, test_y]))
+    labels, names = _labels(train_y, test_y, path)
     n = len(train_y)
     return Data(train_x, labels[:n], test_x, labels[n:], names, path, groups)
 
@@ -72,7 +72,22 @@ def _pair(arrays: dict[str, np.ndarray], part: str, path: str) -> tuple[np.ndarr
     if x.ndim and y.ndim:
         checks.same_length(path, **{f"{part}_x": x, f"{part}_y": y})
     found = checks.inputs(x, f"{path}: {part}_x")
+    if y.dtype.kind == "U" and y.ndim == 1:
+        return found, y
     return found, checks.integer_labels(y, f"{path}: {part}_y")
+
+
+def _labels(train: np.ndarray, test: np.ndarray, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Number the labels of both parts, one after the other, and name them."""
+    parts = [part for part in (train, test) if len(part)]
+    if len({part.dtype.kind == "U" for part in parts}) > 1:
+        raise DataError(
+            f"{path}: train_y and test_y: expected texts in both or integers in both, got "
+            f"{train.dtype} and {test.dtype}"
+        )
+    if parts[0].dtype.kind != "U":
+        return checks.numbered(np.concatenate(parts))
+    return checks.text_labels(np.concatenate(parts).tolist(), f"{path}: labels")
 
 
 def _listed(arrays: dict[str, np.ndarray]) -> str:

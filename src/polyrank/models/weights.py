@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from polyrank.errors import SettingsError
 from polyrank.lora.alignment import ALIGNED, aligned, all_aligned
+from polyrank.models.input_scaling import add_scaling_of
 from polyrank.models.packed import need_bitsandbytes, packed_modules
 
 _SMALL = 2**16  # bytes
@@ -22,12 +23,14 @@ def read_weights(model: nn.Module) -> dict[str, Tensor]:
 def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Make ``weights`` the model's own, without a copy if they are aligned; tied ones stay tied.
 
-    Layers whose weights are packed into 4 bits become layers that hold them so.
+    Layers whose weights are packed into 4 bits become layers that hold them so, and a model
+    scales its inputs where the weights say by what.
 
     Raises:
         SettingsError: a name is missing or unknown, or a shape differs.
     """
     make_room(model, weights)
+    add_scaling_of(model, weights)
     second = _second_names(model)
     try:
         result = model.load_state_dict(all_aligned(weights), strict=False, assign=True)

@@ -95,15 +95,17 @@ class Wanted:
         ratios: how many explained-variance ratios of each module's inputs, 0 for none.
         head: the layer whose inputs are summed up by label; "" for none.
         products: whether their products are summed up as well.
+        columns: places of the inputs of a table whose numbers are summed up; () for none.
     """
 
     criteria: tuple[str, ...] = ()
     ratios: int = 0
     head: str = ""
     products: bool = False
+    columns: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.criteria or self.ratios or self.head)
+        return bool(self.criteria or self.ratios or self.head or self.columns)
 
     @property
     def needs_model(self) -> bool:
@@ -241,7 +243,8 @@ class Measured:
         steps: optimiser steps taken.
         seconds: time spent on training.
         spectra: module -> explained-variance ratios of its inputs, falling.
-        features: sums of what the head is given, as ``head_inits.feature_sums`` packs them.
+        features: sums of what the head is given, as ``head_inits.feature_sums`` packs them, or
+            of a table's columns, those of ``inputs.column_sums``.
     """
 
     id: TaskId

@@ -143,7 +143,8 @@ def _unpacked(data: bytes) -> Message:
         fields["adapter"], fields["extras"] = split_model(tensors)
     if "wanted" in fields:
         wanted = fields["wanted"]
-        fields["wanted"] = Wanted(**{**wanted, "criteria": tuple(wanted["criteria"])})
+        lists = {name: tuple(wanted[name]) for name in ("criteria", "columns")}
+        fields["wanted"] = Wanted(**{**wanted, **lists})
     if fields.get("change") is not None:
         fields["change"] = ChangeRule(**fields["change"])
     if header["type"] == "Counted":

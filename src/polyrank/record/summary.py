@@ -69,6 +69,7 @@ class Facts(Typed):
     rank_spread: Number
     head_init: str
     label_names: Sequence[str]
+    columns: Sequence[str] | None = None
     texts: Texts | None = None
     parameters: Parameters
 

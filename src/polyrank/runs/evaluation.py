@@ -1,6 +1,7 @@
 """Evaluate a trained model on labelled data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from polyrank import datasets
 from polyrank.datasets import Data
+from polyrank.datasets.columns import placed
 from polyrank.datasets.load import kind_of
 from polyrank.disk.outside import as_written
 from polyrank.errors import DataError
@@ -47,6 +49,7 @@ def evaluate(
         refuse_own_code(settings, path, "eval", "model", *(["data"] if source is None else []))
     trained = read_trained(path, client)
     data = _own(settings) if source is None else _other(settings, source)
+    data = _in_columns(data, trained.columns)
     inputs, labels = (
         (data.test_x, data.test_y) if len(data.test_y) else (data.train_x, data.train_y)
     )
@@ -77,9 +80,17 @@ def _other(settings: Settings, source: str) -> Data:
     given = settings.data
     first = given.source if isinstance(given.source, str) else given.source[0]
     options = {}
-    if kind_of(source) == kind_of(first):
+    if kind_of(source, given.options) == kind_of(first, given.options):
         options = {n: v for n, v in given.options.items() if not n.startswith("test")}
     return datasets.load(source, seed=settings.seed, test=0.0, options=options)
+
+
+def _in_columns(data: Data, names: tuple[str, ...] | None) -> Data:
+    """Put the columns of another table in the places that the model knows."""
+    if data.columns is None or names is None:
+        return data
+    x = (placed(part, data.columns, names, data.source) for part in (data.train_x, data.test_x))
+    return replace(data, train_x=next(x), test_x=next(x))
 
 
 def _renumbered(labels: np.ndarray, data: Data, known: Sequence[str]) -> np.ndarray:

@@ -18,6 +18,7 @@ from polyrank.console.progress import Watcher
 from polyrank.disk.checkpoint import load_tensors, save_tensors
 from polyrank.disk.outside import as_written
 from polyrank.head_inits.label_skew import skew_warning
+from polyrank.lora.factors import Tensors
 from polyrank.protocol.engine import Engine
 from polyrank.protocol.messages import Profile
 from polyrank.record.lines import ExampleCounts, FinalLine, ProfileLine, RanksLine
@@ -32,6 +33,7 @@ from polyrank.runs.stopwatch import Stopwatch
 from polyrank.runs.tracking import Trackers
 from polyrank.server.evaluation import ClientEvaluation, Examine, ServerEvaluation
 from polyrank.server.federation import Federation
+from polyrank.server.input_scaling import learnt_scaling
 from polyrank.server.measuring import Costs, Measuring, ask_profiles, by_size
 from polyrank.server.ranks import RankChooser
 from polyrank.server.round_record import RoundRecord
@@ -42,6 +44,8 @@ from polyrank.server.state import ServerState
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.settings.ranges import module_ranges
 from polyrank.settings.schema import Settings
+
+MADE = ("scaling", "head")  # what clients' sums may have made of the start model
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,6 @@ class Experiment:
         classes = side.blueprint.classes
         drawn = side.drawn if opened.drawn is None else opened.drawn
         self.new_head = has_new_head(side.extras, classes, drawn)
-        self.head_path = folder.checkpoint / "head.safetensors"
         self.head = starting_head(settings, side.extras, classes, new=self.new_head)
 
     def to_the_end(self) -> Result:
@@ -183,12 +186,15 @@ class Experiment:
     def _started(self) -> tuple[ServerState, Facts]:
         """Choose ranks and save the state before the first round."""
         self.folder.cut(-1, {})
-        state, head_cost = self._with_head(ServerState(self._start_model(), {}))
+        state, scaling_cost = self._with_scaling(ServerState(self._start_model(), {}))
+        state, head_cost = self._with_head(state)
         chosen = self.choosing.choose(state)
         facts = self._facts(chosen.choice)
         self.folder.append("clients", self._profile_lines(chosen.told))
         record = self._judged(chosen.state, RoundRecord(0))
-        self.ledger.keep(chosen.state, record, facts, asdict(chosen.cost + head_cost))
+        self.ledger.keep(
+            chosen.state, record, facts, asdict(chosen.cost + head_cost + scaling_cost)
+        )
         return chosen.state, facts
 
     def _measuring(self) -> Measuring:
@@ -200,6 +206,26 @@ class Experiment:
             self.watcher.turn,
             self.ledger.failures.append,
         )
+
+    def _with_scaling(self, state: ServerState) -> tuple[ServerState, Costs]:
+        """Learn what the numbers of a table are scaled by, and keep it; return what it cost."""
+        if not self.side.numbers:
+            return state, Costs()
+        self.watcher.stage("scaling columns")
+        measuring = self._measuring()
+        made = learnt_scaling(measuring, state, self.side.numbers)
+        self.watcher.note(
+            f"{len(self.side.numbers)} columns of numbers are scaled by sums over clients: each "
+            f"sends {decimal(measuring.costs.most)} once: counts, sums and sums of squares"
+        )
+        return self._made(state, "scaling", made), measuring.costs
+
+    def _made(self, state: ServerState, what: str, tensors: Tensors) -> ServerState:
+        """Keep tensors that were made before round 1, and put them among the extras."""
+        save_tensors(self.folder.checkpoint / f"{what}.safetensors", tensors, {})
+        self.clock.lap(what)
+        extras = {**state.model.extras, **tensors}
+        return replace(state, model=replace(state.model, extras=extras))
 
     def _with_head(self, state: ServerState) -> tuple[ServerState, Costs]:
         """Make the head, if the settings say how, and keep it; return also what it cost."""
@@ -213,10 +239,7 @@ class Experiment:
             f"the head starts from sums of features ({self.head.by.name}): each client sends up to "
             f"{decimal(measuring.costs.most)} once: label counts and sums of features"
         )
-        save_tensors(self.head_path, made, {})
-        self.clock.lap("head")
-        extras = {**state.model.extras, **made}
-        return replace(state, model=replace(state.model, extras=extras)), measuring.costs
+        return self._made(state, "head", made), measuring.costs
 
     def _warn_of_skew(self) -> None:
         counts = [profile.label_counts or [] for profile in self.profiles.values()]
@@ -227,8 +250,9 @@ class Experiment:
     def _start_model(self) -> ServerModel:
         adapter = self.side.blueprint.start or first_adapter(self.settings, self.side.shapes)
         extras = first_extras(self.settings, self.side.extras)
-        made = load_tensors(self.head_path)[0] if self.head_path.exists() else {}
-        return ServerModel(adapter, {**extras, **made})
+        made = (self.folder.checkpoint / f"{what}.safetensors" for what in MADE)
+        kept = [load_tensors(path)[0] for path in made if path.exists()]
+        return ServerModel(adapter, {n: t for part in (extras, *kept) for n, t in part.items()})
 
     def _refreshed(
         self, state: ServerState
@@ -250,6 +274,7 @@ class Experiment:
             rank_spread=choice.share,
             head_init=self.head.by.name if self.head else "none",
             label_names=list(side.label_names),
+            columns=list(side.columns.names) if side.columns else None,
             texts=Texts(**side.texts) if side.texts else None,
             parameters=Parameters(base=side.base_parameters, trained=slots + extras),
         )

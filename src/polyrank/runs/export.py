@@ -126,6 +126,7 @@ def _write(
         "model": model,
         "input_shape": list(trained.input_shape),
         "classes": trained.classes,
+        **({"columns": list(trained.columns)} if trained.columns else {}),
         "weights": "model.safetensors" if merge else "base.safetensors",
     }
     settings = trained.settings

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from polyrank.client.site import Site
 from polyrank.datasets import Data
+from polyrank.datasets.columns import Columns
 from polyrank.engines.crew import Crew
 from polyrank.errors import SettingsError
 from polyrank.inputs.arrays import ExampleSet, RowView
+from polyrank.inputs.column_sums import column_sums
 from polyrank.learning.adapting import trained_parts
 from polyrank.learning.blueprint import Blueprint
 from polyrank.learning.forward import choose_device
@@ -24,6 +26,7 @@ from polyrank.lora.alignment import all_aligned
 from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
 from polyrank.lora.shapes import ModuleShape
 from polyrank.models import MODELS
+from polyrank.models.input_scaling import add_scaling, has_scaling, scaling_tensors
 from polyrank.models.packed import count_numbers
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.partitioners.splits import Splits
@@ -56,6 +59,8 @@ class ServerSide:
         extras: the extras of the base model.
         buffers: those of them that are statistics, such as batch norm's, and no parameters.
         label_names: by label.
+        columns: what the inputs are, if they are those of a table.
+        numbers: places of the inputs that are scaled by sums over the clients; () for none.
         drawn: names of a pre-trained model's weights that nothing has given a value but the seed;
             empty if the base was known already.
         texts: how many texts there are and how many were cut at ``max_length`` tokens; None
@@ -69,6 +74,8 @@ class ServerSide:
     extras: Tensors
     buffers: frozenset[str]
     label_names: Sequence[str]
+    columns: Columns | None
+    numbers: tuple[int, ...]
     drawn: Sequence[str]
     texts: Mapping[str, int] | None
     fingerprint: str
@@ -128,9 +135,11 @@ def prepare(
     classes = len(data.label_names)
     factory = MODELS.build(settings.model)
     drawn: Sequence[str] = ()
+    numbers: tuple[int, ...] = ()
     if base is None:
         model = factory.model(train.input_shape, classes, derive(settings.seed, "base"))
-        make_base(model, settings, train, torch.from_numpy(splits.public))
+        public = torch.from_numpy(splits.public)
+        numbers = make_base(model, settings, train, public, data.columns)
         drawn = _drawn(settings, model)
     else:
         model = factory.shell(train.input_shape, classes)
@@ -151,6 +160,8 @@ def prepare(
         extras=extras,
         buffers=frozenset(extras.keys() & dict(model.named_buffers()).keys()),
         label_names=data.label_names,
+        columns=data.columns,
+        numbers=numbers,
         drawn=drawn,
         texts=cut_texts(encoded, tested),
         fingerprint=fingerprint(data),
@@ -199,8 +210,20 @@ def first_extras(settings: Settings, extras: Tensors) -> Tensors:
     return place_saved(read_saved(Path(settings.init_adapter)), extras)
 
 
-def make_base(model: nn.Module, settings: Settings, train: ExampleSet, public: Tensor) -> None:
+def make_base(
+    model: nn.Module,
+    settings: Settings,
+    train: ExampleSet,
+    public: Tensor,
+    columns: Columns | None,
+) -> tuple[int, ...]:
     """Make the base what the settings say: left as it is, read from a file, or pre-trained.
+
+    A model for tables scales its inputs: as the file says, or as the public rows say on which
+    it is pre-trained.
+
+    Returns:
+        the places of the inputs by whose scaling the clients are still to be asked.
 
     Raises:
         SettingsError: the file does not fit the model, or packed weights what is to be done.
@@ -208,8 +231,17 @@ def make_base(model: nn.Module, settings: Settings, train: ExampleSet, public: T
     if settings.base != "random":
         _read_base(model, settings.base)
     check_packed(settings, model)
-    if settings.pretrain:
-        _pretrain(model, settings, train, public)
+    numbers = columns.numbers if columns and columns.scaled and not has_scaling(model) else ()
+    if columns:
+        add_scaling(model, len(columns.names))
+    if not settings.pretrain:
+        return numbers
+    if numbers and len(public):
+        sums = column_sums(train, public, torch.tensor(numbers))
+        scaling = scaling_tensors(train.input_shape[0], numbers, *sums.mean_and_deviation())
+        model.load_state_dict(scaling, strict=False)
+    _pretrain(model, settings, train, public)
+    return ()
 
 
 def _drawn(settings: Settings, model: nn.Module) -> list[str]:

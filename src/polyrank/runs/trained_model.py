@@ -27,6 +27,7 @@ from polyrank.settings.schema import Settings
 
 _SIZES = TypeAdapter(tuple[tuple[int, ...], int, int])
 _NAMES = TypeAdapter(tuple[str, ...])
+_COLUMNS = TypeAdapter(tuple[str, ...] | None)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class TrainedModel:
         classes: number of labels.
         rounds: finished rounds.
         label_names: names of the labels, (classes,).
+        columns: of a table, what the inputs are.
         change: what aggregation has added to the base, module -> (d_out, d_in).
     """
 
@@ -53,6 +55,7 @@ class TrainedModel:
     classes: int
     rounds: int
     label_names: tuple[str, ...]
+    columns: tuple[str, ...] | None = None
     change: Tensors = field(default_factory=dict)
 
     def plain_base(self) -> nn.Module:
@@ -124,6 +127,7 @@ def _read(
         extras,
         *_SIZES.validate_python((about["input_shape"], about["classes"], header["round"])),
         _NAMES.validate_python(header["facts"]["label_names"]),
+        _COLUMNS.validate_python(header["facts"].get("columns")),
         change,
     )
 

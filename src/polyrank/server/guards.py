@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.models.input_scaling import is_scaling
 from polyrank.protocol.counts import Confusion, Correct, CorrectTokens
 from polyrank.protocol.messages import (
     Counted,
@@ -23,6 +24,7 @@ from polyrank.protocol.messages import (
     TaskId,
     TrainTask,
     Update,
+    Wanted,
 )
 
 NONE: Mapping[str, Container[int]] = MappingProxyType({})
@@ -83,7 +85,7 @@ def probe_refusal(
         _cost_refusal(measured)
         or _criteria_refusal(measured.criteria, () if wanted.head else wanted.criteria)
         or _spectra_refusal(measured.spectra, [*modules] if wanted.ratios else [])
-        or _features_refusal(measured.features, head, products=wanted.products)
+        or _sums_refusal(measured.features, wanted, head)
     )
 
 
@@ -194,6 +196,8 @@ def _extras_refusal(came: object, sent: Tensors) -> str | None:
         reason = _tensor_refusal(came[name], expected)
         if reason:
             return f"extra {name!r}: {reason}"
+        if is_scaling(name) and not torch.equal(came[name], expected):
+            return f"extra {name!r}: expected what was sent, got other numbers"
     return None
 
 
@@ -263,6 +267,29 @@ def _falls(ratios: Sequence[object]) -> bool:
     numbers = [x for x in ratios if _is_number(x) and 0 <= x <= 1]
     falls = all(x + ROUNDING >= y for x, y in pairwise(numbers))
     return falls and len(numbers) == len(ratios) and sum(numbers) <= 1 + ROUNDING
+
+
+def _sums_refusal(came: object, wanted: Wanted, head: Tensor | None) -> str | None:
+    if wanted.columns:
+        return _column_sums_refusal(came, len(wanted.columns))
+    return _features_refusal(came, head, products=wanted.products)
+
+
+def _column_sums_refusal(came: object, columns: int) -> str | None:
+    kinds = {"counts": torch.int64, "sums": torch.float64, "squares": torch.float64}
+    if not isinstance(came, Mapping) or came.keys() != kinds.keys():
+        return f"sums {_names(came)}, expected {sorted(kinds)}"
+    for name, dtype in kinds.items():
+        like = torch.empty(columns, dtype=dtype, device="meta")
+        reason = _tensor_refusal(came[name], like)
+        if reason or (came[name].double().abs() > LARGEST).any():
+            return f"{name}: {reason or 'expected finite numbers'}"
+    counts, sums, squares = (came[name].double() for name in kinds)
+    if (counts < 0).any() or (counts >= 2**53).any() or (squares < 0).any():
+        return "counts and squares of columns: expected numbers from 0 up"
+    if (sums.square() > counts * squares * (1 + ROUNDING)).any():
+        return "sums of columns: larger than their squares allow"
+    return None
 
 
 def _features_refusal(came: object, head: Tensor | None, *, products: bool) -> str | None:

@@ -20,6 +20,7 @@ import torch
 from polyrank.aggregators.aggregator import Fold, ServerModel
 from polyrank.lora.alignment import aligned
 from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.models.input_scaling import is_scaling
 from polyrank.protocol.messages import TrainTask, Update
 from polyrank.server.guards import NONE
 from polyrank.server.round_record import Turn, turn_of
@@ -147,8 +148,12 @@ class Intake:
         return self.fold.finish(self._sums, self.model)
 
     def _size(self, adapter: Adapter, task: TrainTask, extras: Tensors | None = None) -> float:
-        """Root mean square of a client's factors, those that stay on the server's side too."""
-        tensors = [t for t in (extras or task.download.extras).values() if t.is_floating_point()]
+        """Root mean square of a client's factors, those that stay on the server's side too.
+
+        What scales inputs is not counted: it stays what it is, and may be large.
+        """
+        given = (extras or task.download.extras).items()
+        tensors = [t for n, t in given if t.is_floating_point() and not is_scaling(n)]
         for module, f in adapter.items():
             whole = f if f.complete else f.completed(self._own(module, f))
             tensors += whole.tensors.values()

@@ -22,7 +22,7 @@ def own_code(settings: Settings) -> list[tuple[str, str]]:
     found = [(key, name) for key, table, name in settings.named_methods if name not in table.own]
     sources = settings.data.source
     for source in [sources] if isinstance(sources, str) else sources:
-        if kind_of(source) not in DATASETS.own:
+        if kind_of(source, settings.data.options) not in DATASETS.own:
             found.append(("data", source))
     return found
 
