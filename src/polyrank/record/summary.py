@@ -110,6 +110,7 @@ class Summary(Typed):
     rank_spread: Number
     head_init: str
     label_names: Sequence[str]
+    columns: Sequence[str] | None = None
     texts: Texts | None = None
     parameters: Parameters
 
