@@ -8,6 +8,7 @@ from markdown_table import markdown_table
 from typer.models import ArgumentInfo, CommandInfo
 
 from polyrank.cli import app
+from polyrank.console.help_text import EXAMPLES
 
 
 def commands() -> str:
@@ -30,7 +31,10 @@ def _command(command: CommandInfo) -> str:
     usage = f"```text\n{_wrapped(words)}\n```"
     options = markdown_table(("argument or option", "meaning", "default"), rows) if rows else ""
     name = command_name(command)
-    return f"## polyrank {name}\n\n{inspect.getdoc(does)}\n\n{usage}\n\n{options}\n"
+    typed = "\n".join(EXAMPLES[name][1])
+    examples = f"```sh\n{typed}\n```"
+    said = [f"## polyrank {name}", inspect.getdoc(does), usage, options, examples]
+    return "\n\n".join(part for part in said if part) + "\n"
 
 
 def command_name(command: CommandInfo) -> str:

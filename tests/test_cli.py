@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from polyrank import cli
 from polyrank.console import method_list
+from polyrank.console.help_text import EXAMPLES
+from polyrank.formats import VERSION
 from polyrank.registry import Registry
 from polyrank.settings import controls
 from polyrank.settings import schema as settings
@@ -89,6 +93,9 @@ def test_json_is_the_summary_and_nothing_else(run_folder, tmp_path):
         (["run", "examples/digits.toml", "--control", "pool"], 2, "did you mean 'pooled'"),
         (["run", "--resume", "examples", "--control", "pooled"], 2, "with a settings file"),
         (["run", "--resume", "examples"], 1, "config.toml"),
+        (["run", "examples/digits.toml", "--seeds", "0;1"], 2, "whole numbers with commas"),
+        (["run", "examples/digits.toml", "--seeds", "1,1"], 2, "each once, got [1, 1]"),
+        (["run", "--resume", "examples", "--with-controls"], 2, "with a settings file"),
         (["run", "examples/digits.toml", "--out", "README.md"], 1, "empty, got a file"),
         (["plan", "none.csv"], 1, "none.csv"),
         (["export", "examples", "--global", "--out", "x"], 1, "config.toml"),
@@ -105,6 +112,25 @@ def test_bad_input_ends_with_its_code_one_message_and_nothing_left(words, code, 
     assert set(ROOT.iterdir()) | set((ROOT / "runs").glob("*")) == before
 
 
+def test_the_version_is_told():
+    assert polyrank("--version").stdout == f"polyrank {VERSION}\n"
+
+
+@pytest.mark.parametrize("command", sorted(EXAMPLES))
+def test_every_help_ends_with_examples_that_parse_and_a_page_that_is_there(command):
+    page, examples = EXAMPLES[command]
+    said = polyrank(*([command] if command else []), "--help").stdout
+    assert (ROOT / "docs" / page).is_file()
+    assert f"docs/{page}" in said
+    group = typer.main.get_command(cli.app)
+    assert {"", *group.commands} == EXAMPLES.keys()
+    for example in examples:
+        assert example in said
+        program, name, *words = shlex.split(example)
+        assert (program, name) == ("polyrank", command or "run")
+        group.commands[name].make_context(name, words).close()
+
+
 def test_a_control_is_made_of_the_settings_as_they_were_changed(run_folder, tmp_path):
     path = run_folder.parent / "small.toml"
     words = ["--control", "alone", "--set", "training.epochs=2", "--out", tmp_path / "alone"]
@@ -115,7 +141,7 @@ def test_a_control_is_made_of_the_settings_as_they_were_changed(run_folder, tmp_
     assert (wanted.name, wanted.training.epochs) == ("small-alone", 4)
 
 
-def test_the_run_folder_is_there_before_torch_is_imported(tmp_path):
+def test_the_run_folder_and_a_first_line_are_there_before_torch_is_imported(tmp_path):
     """A module that stands in for torch and fails shows what was on the disk by then."""
     (tmp_path / "torch.py").write_text("raise SystemExit(7)")
     code = (
@@ -123,8 +149,9 @@ def test_the_run_folder_is_there_before_torch_is_imported(tmp_path):
         "sys.argv = ['polyrank', 'run', 'examples/digits.toml', '--out', sys.argv[1]]\n"
         "from polyrank.cli import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "r")], cwd=ROOT)
-    assert done.returncode == 7
+    words = [sys.executable, "-c", code, str(tmp_path / "r")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (7, "data and model\n")
     assert (tmp_path / "r" / "config.toml").exists()
 
 

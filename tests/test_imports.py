@@ -120,6 +120,15 @@ def test_peft_bitsandbytes_and_nvflare_are_imported_in_one_place_each():
         assert "nvflare" not in tops, module
 
 
+def test_a_run_is_imported_without_what_only_some_runs_need():
+    """PEFT brings transformers and bitsandbytes, which take seconds."""
+    code = "import sys, polyrank.api, polyrank.runs.simulation, polyrank.cli\n"
+    code += "late = {'peft', 'transformers', 'plotly', 'bitsandbytes', 'accelerate', 'datasets'}\n"
+    code += "print(sorted(late & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
 def test_what_needs_no_torch_does_not_import_it():
     code = f"import importlib, sys\nfor m in {TORCH_FREE}: importlib.import_module(m)\n"
     code += "print(sorted({'torch', 'peft', 'transformers', 'sklearn'} & set(sys.modules)))"

@@ -45,9 +45,7 @@ def run(
     _check_methods(checked)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)
     with new_folder(path, checked) as folder:
-        from polyrank.runs.simulation import simulate
-
-        return simulate(folder, checked, watcher)
+        return _simulated(folder, checked, watcher)
 
 
 def resume(
@@ -85,19 +83,30 @@ def resume(
         )
     with folder.locked():
         _check_rounds(folder, new.rounds)
-        from polyrank.runs.experiment import Result
-        from polyrank.runs.simulation import simulate
-
         if folder.finished and (summary := folder.read_summary()).rounds == new.rounds:
             report = folder.path / "report.html"
             if watcher:
                 watcher.note(
-                    f"{folder.path}: already finished, with {new.rounds} rounds; the report is "
+                    f"{folder.path}: already finished, in round {new.rounds}; the report is "
                     f"{report}; --set rounds=N goes on to N rounds"
                 )
+            from polyrank.runs.experiment import Result
+
             return Result(folder.path, summary.as_json())
         folder.write_settings(new)
-        return simulate(folder, new, watcher)
+        return _simulated(folder, new, watcher)
+
+
+def _simulated(folder: RunFolder, settings: Settings, watcher: Watcher | None) -> "Result":
+    if watcher:
+        watcher.stage("data and model")  # importing torch and PEFT takes seconds
+    if settings.workers not in ("auto", 1):
+        from polyrank.engines.start import load_early
+
+        load_early()  # they import what this process imports, while it does
+    from polyrank.runs.simulation import simulate
+
+    return simulate(folder, settings, watcher)
 
 
 def free_folder(parent: Path, name: str) -> Path:

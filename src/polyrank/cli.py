@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
+from rich.text import Text
 
 from polyrank.causes import own_place, told
+from polyrank.console.help_text import below
 from polyrank.errors import PolyRankError, SettingsError
 from polyrank.plain import Screen, plain
 
 if TYPE_CHECKING:
     from polyrank.allocators.autorank import SpreadRule
     from polyrank.runs.experiment import Result
+    from polyrank.settings.schema import Settings
+
 
 app = typer.Typer(
     name="polyrank",
     help="Federated LoRA fine-tuning in which every client gets its own rank.",
+    epilog=below(""),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,7 +47,27 @@ Trust = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 
-@app.command()
+def _version(wanted: bool) -> None:
+    if wanted:
+        from polyrank import __version__
+
+        typer.echo(f"polyrank {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
+    """Take what belongs to no command."""
+
+
+@app.command(epilog=below("run"))
 def run(
     config: Annotated[Path | None, typer.Argument(help="Settings file (TOML).")] = None,
     settings: Set = None,
@@ -54,6 +79,13 @@ def run(
             metavar="KIND", help="Run a control of it instead: alone, pooled, or uniform."
         ),
     ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Run it once a seed, and compare; goes on if begun."),
+    ] = None,
+    with_controls: Annotated[
+        bool, typer.Option("--with-controls", help="Run its controls as well, and compare.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show the page as it grows.")] = False,
     port: Port = None,
     trust: Trust = False,
@@ -79,6 +111,14 @@ def run(
     from polyrank.settings.trust import own_code
 
     loaded = load_settings(config, settings or []) if config else None
+    if seeds is not None or with_controls:
+        if loaded is None or control or watch:
+            raise SettingsError(
+                "expected --seeds and --with-controls with a settings file, and without "
+                "--control, --resume and --watch"
+            )
+        _run_set(loaded, seeds, with_controls, out, quiet=quiet, as_json=as_json)
+        return
     if loaded and control:
         loaded = controls.control(loaded, control)
 
@@ -108,7 +148,55 @@ def run(
             typer.echo(f"report: {result.folder / 'report.html'}", err=True)
 
 
-@app.command()
+def _run_set(
+    settings: "Settings",
+    seeds: str | None,
+    with_controls: bool,
+    out: Path | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run a set of runs, print its arms, and write a page that compares them."""
+    from polyrank import api, sweep
+    from polyrank.console.progress import Shown, Silent
+    from polyrank.console.set_table import render_set
+    from polyrank.record.run_folder import RunFolder
+    from polyrank.report import write_report
+
+    console = Screen()
+    runs = sweep.planned(settings, _seeds(seeds, settings.seed), controls=with_controls)
+    out = out or api.free_folder(Path("runs"), f"{settings.name}-set")
+    try:
+        if quiet or as_json:
+            folders = sweep.run_set(runs, out, Silent())
+        else:
+            with Shown(console) as watcher:
+                folders = sweep.run_set(runs, out, watcher)
+    except KeyboardInterrupt:
+        _end(f"interrupted; the same command with --out {out} goes on", 130)
+    page = write_report(folders, out / "report.html")
+    if as_json:
+        found = {path.name: RunFolder(path).read_summary().as_json() for path in folders}
+        typer.echo(json.dumps(found))
+    elif not quiet:
+        arms: dict[str, list[Path]] = {}
+        for planned, path in zip(runs, folders, strict=True):
+            arms.setdefault(planned.arm, []).append(path)
+        render_set(arms, console)
+        console.print(Text(f"run folders: {out}\nreport: {page}"), soft_wrap=True)
+
+
+def _seeds(given: str | None, own: int) -> list[int]:
+    try:
+        return [own] if given is None else [int(part) for part in given.split(",")]
+    except ValueError as error:
+        raise SettingsError(
+            f"--seeds {given!r}: expected whole numbers with commas between them, such as 0,1,2"
+        ) from error
+
+
+@app.command(epilog=below("plan"))
 def plan(
     clients: Annotated[Path, typer.Argument(help="CSV: client, criteria, perhaps max_rank.")],
     r_min: Annotated[int, typer.Option(help="Smallest rank.")] = 4,
@@ -151,7 +239,7 @@ def plan(
             typer.echo(plain(f"written: {out}"))
 
 
-@app.command()
+@app.command(epilog=below("partition"))
 def partition(config: Config, settings: Set = None, as_json: Json = False) -> None:
     """Show how the settings split the data over clients."""
     from polyrank.planning import partition_table
@@ -165,7 +253,7 @@ def partition(config: Config, settings: Set = None, as_json: Json = False) -> No
         partition_table.print_partition(splits, data, Screen())
 
 
-@app.command()
+@app.command(epilog=below("export"))
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     out: Annotated[Path, typer.Option(help="Folder to write, new or empty.")],
@@ -188,7 +276,7 @@ def export(
     typer.echo(plain(f"written: {written}"))
 
 
-@app.command("eval")
+@app.command("eval", epilog=below("eval"))
 def evaluate(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     data: Annotated[
@@ -209,7 +297,7 @@ def evaluate(
             typer.echo(f"{name:<18} {value:.4f}" if name != "rows" else f"{name:<18} {value:.0f}")
 
 
-@app.command()
+@app.command(epilog=below("report"))
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     out: Annotated[Path | None, typer.Option(help="HTML file; else in the first run.")] = None,
@@ -220,7 +308,7 @@ def report(
     typer.echo(f"written: {write_report(runs, out or runs[0] / 'report.html')}")
 
 
-@app.command()
+@app.command(epilog=below("watch"))
 def watch(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     port: Port = None,
@@ -241,7 +329,7 @@ def watch(
             time.sleep(3600)
 
 
-@app.command("list")
+@app.command("list", epilog=below("list"))
 def list_methods() -> None:
     """List all methods, with what each does and its options."""
     from polyrank.console.method_list import print_methods

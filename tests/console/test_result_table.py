@@ -7,11 +7,13 @@ from rich.console import Console
 
 import polyrank
 from polyrank.console.result_table import render
+from polyrank.record.run_folder import RunFolder
 from polyrank.report import write_report
 from polyrank.report.clients import clients
 from polyrank.report.parts import Figure
 from polyrank.report.reading import read_run
 from tests.small import small
+from tests.written import lines_in
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,30 @@ def test_a_column_that_holds_nothing_is_not_printed(nothing_held_out):
 def test_a_run_with_scores_and_own_rows_has_all_columns(tmp_path):
     title, head, *_ = printed(polyrank.run(small(rounds=1), out=tmp_path / "run"))
     assert title == "Ranks by module; accuracy on the client's own test rows"
-    names = ["client", "examples", "labels", "score", "fc1", "fc2", "global", "own"]
+    names = ["client", "examples", "labels", "score", "fc1", "fc2", "global", "own", "why"]
     assert head.split() == names
+
+
+def test_the_last_column_says_what_moved_a_score_most_and_what_held_the_rank(tmp_path):
+    result = polyrank.run(
+        small(rounds=1, ranks={"caps": dict.fromkeys("012", 2)}), out=tmp_path / "run"
+    )
+    lines = lines_in(RunFolder(result.folder), "clients")
+    profiles = [line for line in lines if line["event"] == "profile"]
+    rows = {line.split()[0]: line for line in printed(result)[2:6]}
+    for profile in profiles:
+        moved = profile["contributions"]
+        most = max(moved, key=lambda name: abs(moved[name]))
+        sign = "+" if moved[most] > 0 else "-"
+        assert f" {sign}{most}" in rows[profile["client"]]
+        assert (", cap" in rows[profile["client"]]) == ("held by its cap" in profile["reason"])
+    assert any(", cap" in row for row in rows.values())
+
+
+def test_a_reason_that_all_clients_share_is_told_once(nothing_held_out):
+    said = [line for line in printed(nothing_held_out) if line.startswith("why: ")]
+    assert len(said) == 1
+    assert "uniform" in said[0] or "same" in said[0]
 
 
 def test_nor_is_it_in_the_report(nothing_held_out, tmp_path):

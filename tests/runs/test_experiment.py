@@ -151,7 +151,7 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(tmp_path):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()}
     again = polyrank.resume(tmp_path / "run", watcher=(notes := Notes()), trust=True)
     assert again.summary == first.summary
-    assert ["already finished, with 2 rounds" in text for text in notes.said] == [True]
+    assert ["already finished, in round 2" in text for text in notes.said] == [True]
     assert str(tmp_path / "run" / "report.html") in notes.said[0]
     with pytest.raises(SettingsError, match="rounds = 1: expected at least 2, which are finished"):
         polyrank.resume(tmp_path / "run", overrides=["rounds=1"], trust=True)
@@ -247,7 +247,7 @@ def test_settings_take_effect(tmp_path, plain, change):
 
 def test_a_run_that_fails_before_its_first_state_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
-    monkeypatch.setattr("polyrank.runs.simulation.LocalEngine", lambda *_: 1 / 0)
+    monkeypatch.setattr("polyrank.runs.simulation.LocalEngine", lambda *_, **__: 1 / 0)
     for out in ("mine", "new/run"):
         with pytest.raises(ZeroDivisionError):
             polyrank.run(small(rounds=1), out=tmp_path / out)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polyrank.allocators import spread_note
+from polyrank.console.rank_reason import short_reasons
 from polyrank.judging import Judged, judged_by, perplexity_text
 from polyrank.plain import one_line
 from polyrank.record.lines import ClientLine, FinalLine, ProfileLine
@@ -24,9 +25,12 @@ def render(folder: Path, console: Console) -> None:
     """Print the clients' table, the outcome, and where everything is, of a finished run."""
     run = RunFolder(folder)
     summary = run.read_summary()
-    title, table = _clients(run.read_clients(), summary)
+    lines = run.read_clients()
+    title, table = _clients(lines, summary)
     console.print(Text(title, style="italic"))
     console.print(table)
+    if why := _why([line for line in lines if isinstance(line, ProfileLine)]):
+        console.print(Text(why))
     outcome = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _outcome(summary):
         outcome.add_row(name, Text(one_line(value)))
@@ -53,9 +57,10 @@ def _clients(lines: Sequence[ClientLine], summary: Summary) -> tuple[str, Table]
         *([one_line(m) for m in shown] or ["mean rank"]),
         *before,
         *("global", "own"),
+        "why",
     ]
     rows: list[list[str]] = []
-    for profile in profiles[:SHOWN]:
+    for profile, why in zip(profiles[:SHOWN], _whys(profiles), strict=False):
         ranks, final = profile.ranks, finals.get(profile.client)
         judged = [final.before] * len(before) + [final.shared, final.personal] if final else []
         row = [
@@ -68,6 +73,7 @@ def _clients(lines: Sequence[ClientLine], summary: Summary) -> tuple[str, Table]
                 or [f"{mean(list(ranks.values())):.1f}" if ranks else ""]
             ),
             *(_judged(metrics) for metrics in judged or [None] * (len(before) + 2)),
+            one_line(why),
         ]
         rows.append(row)
     return title, _table(columns, rows)
@@ -83,10 +89,27 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False)
     kept = [k for k in range(len(columns)) if any(row[k] for row in rows)]
     for k in kept:
-        table.add_column(Text(columns[k]), justify="right" if k else "left")
+        left = k == 0 or columns[k] == "why"
+        table.add_column(Text(columns[k]), justify="left" if left else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(row[k]) for k in kept))
     return table
+
+
+def _whys(profiles: Sequence[ProfileLine]) -> list[str]:
+    """Return why each client got its rank; nothing where that is the same for all."""
+    whys = short_reasons(profiles)
+    return whys if len(set(whys)) > 1 else [""] * len(whys)
+
+
+def _why(profiles: Sequence[ProfileLine]) -> str:
+    """Return what stands below the table: what its last column means, or the reason of all."""
+    whys = set(short_reasons(profiles))
+    if len(whys) == 1:
+        return f"why: {only}" if (only := one_line(whys.pop())) else ""
+    if any(profile.contributions for profile in profiles):
+        return "why: the criterion that raised (+) or lowered (-) it most, and what held it"
+    return ""
 
 
 def _title(clients: int, judged: Judged | None) -> str:

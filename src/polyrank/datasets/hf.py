@@ -119,7 +119,8 @@ def _load(name: str, config: str | None, train_split: str) -> dict[str, Any]:
         if offline and isinstance(error, OSError):
             raise DataError(
                 f"hf:{name}: there is no such folder, the hub cannot be reached from here, and "
-                "nothing of that name was downloaded before: give a folder that save_to_disk wrote"
+                "nothing of that name was downloaded before: give a folder that save_to_disk "
+                f"wrote, or, where it can be reached, hf download --repo-type dataset {name}"
             ) from error
         raise DataError(
             f"hf:{name}: expected a data set of the hub or a folder of save_to_disk, got "

@@ -12,9 +12,18 @@ from typing import TypeVar
 
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.engines.crew import Crew, Performer
+from polyrank.engines.crowding import Crowding
 from polyrank.engines.pool import Pool, given_up
 from polyrank.protocol.engine import UNLIMITED, Patience
-from polyrank.protocol.messages import Answer, Counted, ExamineTask, Failure, Task
+from polyrank.protocol.messages import (
+    Answer,
+    Counted,
+    ExamineTask,
+    Failure,
+    Task,
+    TaskId,
+    Update,
+)
 from polyrank.server.asking import asked
 
 T = TypeVar("T", bound=Task | ExamineTask)
@@ -28,13 +37,17 @@ class LocalEngine:
     Args:
         crew: what all clients have, and the server.
         workers: 1 trains in this process; more start that many processes of one thread.
+        crowding: when to go on with workers after a start in this process; None for never.
     """
 
-    def __init__(self, crew: Crew, workers: int = 1) -> None:
+    def __init__(self, crew: Crew, workers: int = 1, crowding: Crowding | None = None) -> None:
         self._crew = crew
         self._store = ClientStore(crew.store) if crew.store else None
-        limit = crew.blueprint.settings.task_timeout
-        self.pool = Pool(crew.share_memory(), workers, limit) if workers > 1 else None
+        self._crowding = crowding
+        self.pool = self._pool(workers) if workers > 1 else None
+
+    def _pool(self, workers: int) -> Pool:
+        return Pool(self._crew.share_memory(), workers, self._crew.blueprint.settings.task_timeout)
 
     @cached_property
     def _performer(self) -> Performer:
@@ -46,18 +59,32 @@ class LocalEngine:
 
     def run(self, tasks: Iterable[T], patience: Patience = UNLIMITED) -> Iterator[tuple[T, Answer]]:
         """Yield each task with its answer, as answers come."""
-        if self.pool:
-            yield from self.pool.run(tasks, patience)
-            return
-        started, good = time.monotonic(), 0
-        for task in tasks:
+        started, good, given = time.monotonic(), 0, iter(tasks)
+        for place, task in enumerate(() if self.pool else given, 1):
             late = patience.seconds is not None and time.monotonic() - started > patience.seconds
             if late and good >= patience.quorum:
                 yield task, given_up(task, patience)
                 continue
-            answer = self._performer.perform(task)
+            performer, began = self._performer, time.monotonic()
+            answer = performer.perform(task)
+            seconds = time.monotonic() - began
             good += not isinstance(answer, Failure)
             yield task, answer
+            if isinstance(answer, Update) and self._crowded(answer.id, place, seconds):
+                break
+        if self.pool:
+            yield from self.pool.run(given, patience.after(time.monotonic() - started, good))
+
+    def _crowded(self, done: TaskId, place: int, seconds: float) -> bool:
+        """Start workers if they are worth it by now; return whether that was done."""
+        if self._crowding is None:
+            return False
+        self._crowding.took(seconds)
+        if not self._crowding.wanted(done, place):
+            return False
+        self.pool, self._crowding = self._pool(self._crowding.workers), None
+        del self._performer  # its model is of no use any more
+        return True
 
     def examine(self, tasks: Iterable[ExamineTask]) -> Iterator[Counted | Failure]:
         """Yield the counts of the server's own rows, in the order of the tasks."""

@@ -7,7 +7,6 @@ is repeated begins from what the first began with, and ends with the same bits.
 
 import json
 import math
-import multiprocessing
 import signal
 import struct
 import time
@@ -24,6 +23,7 @@ import torch
 from polyrank import errors
 from polyrank.causes import told
 from polyrank.engines.crew import Crew
+from polyrank.engines.start import fork_context
 from polyrank.errors import MessageError
 from polyrank.protocol.engine import UNLIMITED, Patience
 from polyrank.protocol.messages import Answer, ExamineTask, Failure, Task
@@ -133,8 +133,7 @@ class Pool:
     """
 
     def __init__(self, crew: Crew, count: int, limit: float) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__])
+        self._context = fork_context()
         self._crew = crew
         self._count = count
         self._limit = limit

@@ -9,7 +9,8 @@ from polyrank.hub import offline_where_it_cannot_be_reached
 
 NOT_REACHED = (
     "there is no such folder, the hub cannot be reached from here, and nothing of that name was "
-    "downloaded before: give a folder that save_pretrained wrote"
+    "downloaded before: give a folder that save_pretrained wrote, or, where it can be reached, "
+    "fetch it with hf download"
 )
 # said outright: left out, transformers asks the person at the terminal
 NO_CODE = {"trust_remote_code": False}

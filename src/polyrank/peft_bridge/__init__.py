@@ -1,11 +1,8 @@
-"""The only place that imports PEFT: wrap a model, read and write PEFT folders."""
+"""The only place that imports PEFT, when it is first used: wrap a model, read and write folders."""
 
 from polyrank.models.packed import quiet_bitsandbytes
-
-quiet_bitsandbytes()  # PEFT imports it where it is installed
-
-from polyrank.peft_bridge.bridge import Bridge  # noqa: E402
-from polyrank.peft_bridge.folder import (  # noqa: E402
+from polyrank.peft_bridge.bridge import Bridge
+from polyrank.peft_bridge.folder import (
     Published,
     check_adapter_folder,
     place_adapter,
@@ -15,7 +12,7 @@ from polyrank.peft_bridge.folder import (  # noqa: E402
     saved_modules,
     write_adapter,
 )
-from polyrank.peft_bridge.targets import find_extras, find_targets  # noqa: E402
+from polyrank.peft_bridge.targets import find_extras, find_targets
 
 __all__ = [
     "Bridge",
@@ -30,3 +27,5 @@ __all__ = [
     "saved_modules",
     "write_adapter",
 ]
+
+quiet_bitsandbytes()  # PEFT imports it where it is installed

@@ -8,13 +8,13 @@ adapter beside the first. Where a module has no slots, PEFT's layer calls the ba
 and holds no factors.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from polyrank.errors import AdapterError
@@ -22,6 +22,9 @@ from polyrank.lora.factors import ALL, NONE, Adapter, Factors, Part, Parts, Tens
 from polyrank.lora.shapes import ModuleShape
 from polyrank.peft_bridge.diagonal import diagonal, put_diagonal
 from polyrank.peft_bridge.targets import find_extras
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 ADAPTER = "default"
 FROZEN = "frozen"
@@ -177,6 +180,8 @@ class Bridge:
         return state
 
     def _inject(self, name: str) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+
         config = LoraConfig(r=1, lora_alpha=1, target_modules=list(self.shapes))
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
@@ -228,8 +233,9 @@ class Bridge:
 
     def _owner(self, name: str) -> tuple[nn.Module, str]:
         path, _, leaf = name.rpartition(".")
-        owner = self.model.get_submodule(path)
-        return (owner.get_base_layer() if isinstance(owner, LoraLayer) else owner), leaf
+        adapted = self.layers.get(path)
+        owner = self.model.get_submodule(path) if adapted is None else adapted.get_base_layer()
+        return owner, leaf
 
     def _extras(self) -> dict[str, Tensor]:
         found: dict[str, Any] = {

@@ -1,14 +1,15 @@
 """PEFT adapter folders: write one that stands for our adapter, read one into our scaling."""
 
+from __future__ import annotations
+
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, get_peft_model
-from peft.utils.other import get_pattern_key
 from pydantic import BaseModel, FiniteFloat
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from polyrank.disk.outside import read_object
 from polyrank.errors import AdapterError
 from polyrank.lora.factors import Adapter, Factors, Tensors, prefix
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
 WEIGHTS = "adapter_model.safetensors"
@@ -84,6 +88,8 @@ def write_adapter(
         raise AdapterError("the adapter has no slots in any module: there is nothing to export")
     if pad_rank is not None:
         present = {name: _padded(name, factors, pad_rank) for name, factors in present.items()}
+    from peft import LoraConfig, get_peft_model
+
     largest = max(factors.rank for factors in present.values())
     config = LoraConfig(
         r=largest,
@@ -259,6 +265,8 @@ def _read_config(folder: Path) -> LoraConfig:
             f"{folder}: expected a plain LoRA adapter, got peft_type {said.get('peft_type')!r}"
             + (" for Megatron" if said.get("megatron_config") else "")
         )
+    from peft import LoraConfig
+
     try:
         config = LoraConfig.from_pretrained(folder)
         _Read.model_validate(config, from_attributes=True)
@@ -276,6 +284,8 @@ def _read_config(folder: Path) -> LoraConfig:
 
 
 def _scaling_of(config: LoraConfig, name: str, pair: Mapping[str, Tensor]) -> float:
+    from peft.utils.other import get_pattern_key
+
     try:
         key = get_pattern_key(list(config.alpha_pattern), name)
     except re.error as error:

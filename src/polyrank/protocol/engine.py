@@ -21,6 +21,11 @@ class Patience:
     seconds: float | None = None
     quorum: int = 0
 
+    def after(self, seconds: float, good: int) -> "Patience":
+        """Return what is left of it, once some time has gone and some answers are in."""
+        left = None if self.seconds is None else max(0.0, self.seconds - seconds)
+        return Patience(left, self.quorum - good)
+
 
 UNLIMITED = Patience()
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from plotly.offline import get_plotlyjs
-
 from polyrank.report.markup import escape, json_in_script
 
 Link = tuple[str, str]  # the id it leads to, its text
@@ -67,6 +65,8 @@ def document(
         content: what page.js draws and offers for download, as JSON would hold it.
         variant: a file, or served and kept up to date.
     """
+    from plotly.offline import get_plotlyjs
+
     plotly, script = _script(get_plotlyjs()), _script(_page_script(variant))
     return f"""<!doctype html>
 <html lang="en">

@@ -1,6 +1,8 @@
 """Run a federation whose clients are all on this machine."""
 
 from polyrank.console.progress import Silent, Watcher
+from polyrank.engines.crew import Crew
+from polyrank.engines.crowding import crowding
 from polyrank.engines.local import LocalEngine
 from polyrank.learning.forward import choose_device
 from polyrank.record.run_folder import RunFolder
@@ -25,8 +27,7 @@ def simulate(folder: RunFolder, settings: Settings, watcher: Watcher | None = No
         opened = open_run(folder, settings, watcher)
         check_combination(settings)
         SERVER_OPTIMIZERS.build(settings.server_optimizer)
-        choose_device(settings.device)
-        watcher.stage("data and model")
+        device = choose_device(settings.device)
         cache = folder.checkpoint / "tokens"
         prepared = prepare(settings, folder.clients, opened.base, opened.start, cache)
         side = prepared.server
@@ -37,9 +38,15 @@ def simulate(folder: RunFolder, settings: Settings, watcher: Watcher | None = No
             )
         if opened.base is None:
             keep_base(folder, settings, side)
-        engine = LocalEngine(prepared.crew, settings.workers)
+        engine = _engine(prepared.crew, settings, on_cpu=device.type == "cpu")
         try:
             run = Experiment(folder, settings, side, engine, engine.examine, opened, watcher, clock)
             return run.to_the_end()
         finally:
             engine.close()
+
+
+def _engine(crew: Crew, settings: Settings, *, on_cpu: bool) -> LocalEngine:
+    if settings.workers != "auto":
+        return LocalEngine(crew, settings.workers)
+    return LocalEngine(crew, crowding=crowding(settings, len(crew.sites), on_cpu))

@@ -94,8 +94,11 @@ class Settings(Strict):
     """Root of every random stream: with the same seed a run on one machine has the same bits."""
     rounds: PositiveInt = 20
     """Rounds in all."""
-    workers: PositiveInt = 1
-    """Processes that train clients, of one thread each; the result is the same for any number."""
+    workers: PositiveInt | Literal["auto"] = "auto"
+    """Processes that train clients, of one thread each; the result is the same for any number.
+    `auto` begins with one, and goes on with one for each processor and client of a round if the
+    rest of the run is long enough to gain by it; with a GPU it stays with one.
+    """
     task_timeout: PositiveFloat = 3600.0
     """Seconds that a worker has for one task before it is replaced and another one does it again;
     an hour, so that a slow client is not taken for a dead one.

@@ -1,0 +1,52 @@
+"""What stands below the help of each command: examples as typed, and the page about it."""
+
+from collections.abc import Mapping, Sequence
+
+DIGITS = "polyrank run examples/digits.toml"
+EXAMPLES: Mapping[str, tuple[str, Sequence[str]]] = {  # command -> page, examples
+    "": ("tutorial.md", (DIGITS,)),
+    "run": (
+        "tutorial.md",
+        (
+            DIGITS,
+            f"{DIGITS} --set rounds=3 --out runs/short",
+            f"{DIGITS} --seeds 0,1,2 --with-controls",
+            "polyrank run --resume runs/digits",
+        ),
+    ),
+    "plan": (
+        "how-to/plan.md",
+        ("polyrank plan examples/clients.csv --r-min 4 --r-max 64 --budget 24",),
+    ),
+    "partition": (
+        "how-to/data.md",
+        (
+            "polyrank partition examples/digits.toml",
+            "polyrank partition examples/digits.toml --set partition=iid",
+        ),
+    ),
+    "export": (
+        "how-to/export.md",
+        (
+            "polyrank export runs/digits --global --out adapter",
+            "polyrank export runs/digits --client 3 --merge --out merged",
+        ),
+    ),
+    "eval": (
+        "how-to/export.md",
+        ("polyrank eval runs/digits", "polyrank eval runs/digits --data npz:new.npz --client 3"),
+    ),
+    "report": (
+        "how-to/controls.md",
+        ("polyrank report runs/digits runs/digits-uniform --out both.html",),
+    ),
+    "watch": ("tutorial.md", ("polyrank watch runs/digits --open",)),
+    "list": ("reference/methods.md", ("polyrank list",)),
+}
+
+
+def below(command: str) -> str:
+    """Return what stands below the help of a command; of the whole program for ``""``."""
+    page, examples = EXAMPLES[command]
+    lines = ["Examples:", *(f"  $ {example}" for example in examples)]
+    return "\n\n".join([*lines, f"Documentation: docs/{page}; make docs builds the site."])
