@@ -24,6 +24,7 @@ FLAGS = (
     "--disable-dev-shm-usage",
 )
 PATIENCE = 600  # seconds; a guard against hanging, not a bound on speed
+READY = "!document.getElementById('plotly') || document.documentElement.dataset.charts === 'done'"
 DRAWN = (
     "Object.fromEntries(Array.from(document.querySelectorAll('[data-figure]'), box =>"
     " [box.dataset.figure, box.querySelector('svg.main-svg :is(.trace, .point, .hm)') !== null]))"
@@ -95,6 +96,7 @@ class Chromium:
         self.prefer(scheme)
         self.send("Page.navigate", url=page.resolve().as_uri())
         self.until(lambda: any(e["method"] == "Page.loadEventFired" for e in self.events))
+        self.until(lambda: self.run(READY))
 
     def prefer(self, scheme: str) -> None:
         """Set what prefers-color-scheme says."""

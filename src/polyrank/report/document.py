@@ -3,12 +3,17 @@
 The content security policy names the two scripts by their hashes and allows no source
 that needs a network, so a browser runs nothing else and loads nothing. A page that a
 server keeps up to date may ask that server, and nobody else.
+
+Charts are drawn by plotly.js, of which the page holds the bundle for plain charts, packed; the
+script of the page unpacks it. https://plotly.com/javascript/, MIT licence (plotly-LICENSE.txt).
 """
 
 import base64
+import gzip
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from polyrank.report.markup import escape, json_in_script
@@ -65,9 +70,8 @@ def document(
         content: what page.js draws and offers for download, as JSON would hold it.
         variant: a file, or served and kept up to date.
     """
-    from plotly.offline import get_plotlyjs
-
-    plotly, script = _script(get_plotlyjs()), _script(_page_script(variant))
+    packed, plotly = charting()
+    script = _script(_page_script(variant))
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -92,11 +96,18 @@ def document(
 {main}</main>
 <footer><p>{variant.footer}</p></footer>
 <script type="application/json" id="content">{json_in_script(content)}</script>
-<script>{plotly}</script>
+<script type="application/octet-stream" id="plotly">{packed}</script>
 <script>{script}</script>
 </body>
 </html>
 """
+
+
+@cache
+def charting() -> tuple[str, str]:
+    """Return plotly.js twice: packed by gzip and written in base 64, and as a browser runs it."""
+    packed = files("polyrank.report").joinpath("plotly-cartesian.min.js.gz").read_bytes()
+    return base64.b64encode(packed).decode(), gzip.decompress(packed).decode()
 
 
 def _link(key: str, text: str) -> str:
