@@ -1,6 +1,8 @@
 """Run and resume federations from Python. Nothing slow is imported before it is needed."""
 
+import secrets
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +12,15 @@ from polyrank.datasets.load import check_files, check_source
 from polyrank.errors import RunFolderError, SettingsError
 from polyrank.partitioners import PARTITIONERS
 from polyrank.record.new_folder import new_folder
-from polyrank.record.run_folder import RunFolder
+from polyrank.record.run_folder import Elsewhere, RunFolder
+from polyrank.settings.federation import settings_on
 from polyrank.settings.privacy import check_epsilon
 from polyrank.settings.schema import CHANGEABLE_ON_RESUME, Settings
 from polyrank.settings.toml import changed_keys, load_settings, make_settings, override
 from polyrank.settings.trust import refuse_own_code
 
 if TYPE_CHECKING:
-    from polyrank.runs.experiment import Result
+    from polyrank.runs.result import Result
 
 
 def run(
@@ -26,6 +29,7 @@ def run(
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
+    federation: str | None = None,
 ) -> "Result":
     """Run a federation from its settings to its end.
 
@@ -35,6 +39,8 @@ def run(
             anything; by default a new one below ``runs``.
         overrides: ``"dotted.key=value"``, for a settings file or a mapping.
         watcher: is told of the progress.
+        federation: where the clients are: ``local:N`` starts N hosts on this machine, real
+            processes with TLS between them; left out, they are simulated.
 
     Raises:
         SettingsError: the settings are impossible; nothing was started, nothing is left.
@@ -43,8 +49,13 @@ def run(
     """
     checked = _checked(settings, overrides)
     _check_methods(checked)
+    if federation:
+        checked = settings_on(checked, federation)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)
     with new_folder(path, checked) as folder:
+        if federation:
+            where = Elsewhere(federation, f"{checked.name}-{secrets.token_hex(6)}")
+            return _on_federation(folder, checked, where, watcher)
         return _simulated(folder, checked, watcher)
 
 
@@ -90,10 +101,12 @@ def resume(
                     f"{folder.path}: already finished, in round {new.rounds}; the report is "
                     f"{report}; --set rounds=N goes on to N rounds"
                 )
-            from polyrank.runs.experiment import Result
+            from polyrank.runs.result import Result
 
             return Result(folder.path, summary.as_json())
         folder.write_settings(new)
+        if where := folder.elsewhere:
+            return _on_federation(folder, new, where, watcher)
         return _simulated(folder, new, watcher)
 
 
@@ -107,6 +120,21 @@ def _simulated(folder: RunFolder, settings: Settings, watcher: Watcher | None) -
     from polyrank.runs.simulation import simulate
 
     return simulate(folder, settings, watcher)
+
+
+def _on_federation(
+    folder: RunFolder, settings: Settings, where: Elsewhere, watcher: Watcher | None
+) -> "Result":
+    if find_spec("nvflare") is None:
+        raise SettingsError(
+            f"federation {where.federation!r}: expected NVFlare, which is not installed: "
+            "pip install 'polyrank[nvflare]'"
+        )
+    from polyrank.engines.nvflare.running import run_on
+    from polyrank.runs.result import Result
+
+    run_on(folder, settings, where, watcher)
+    return Result(folder.path, folder.read_summary().as_json())
 
 
 def free_folder(parent: Path, name: str) -> Path:

@@ -18,7 +18,7 @@ from polyrank.plain import Screen, plain
 
 if TYPE_CHECKING:
     from polyrank.allocators.autorank import SpreadRule
-    from polyrank.runs.experiment import Result
+    from polyrank.runs.result import Result
     from polyrank.settings.schema import Settings
 
 
@@ -86,6 +86,12 @@ def run(
     with_controls: Annotated[
         bool, typer.Option("--with-controls", help="Run its controls as well, and compare.")
     ] = False,
+    federation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE", help="local:N, N clients' hosts on this machine; else simulated."
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the page as it grows.")] = False,
     port: Port = None,
     trust: Trust = False,
@@ -97,6 +103,10 @@ def run(
         raise SettingsError("expected a settings file, with --out or not, or --resume DIR alone")
     if trust and not resume:
         raise SettingsError("expected --trust with --resume DIR; a settings file is trusted")
+    if federation and resume:
+        raise SettingsError("expected --federation with a settings file; a run folder has its own")
+    if federation and (seeds or with_controls):
+        raise SettingsError("expected --federation with one run, without --seeds, --with-controls")
     if control and resume:
         raise SettingsError("expected --control with a settings file; a run folder has its own")
     if port is not None and not watch:
@@ -124,7 +134,7 @@ def run(
 
     def perform(watcher: Watcher) -> "Result":
         if loaded:
-            return api.run(loaded, out=out, watcher=watcher)
+            return api.run(loaded, out=out, watcher=watcher, federation=federation)
         return api.resume(resume or "", overrides=settings or [], watcher=watcher, trust=trust)
 
     console = Screen()

@@ -11,7 +11,8 @@
     ├── TrainingError         a client's training failed
     ├── MessageError          bytes from the network, or from a worker, are no message
     ├── QuorumError           too few good updates came back in a round
-    └── RunFolderError        a run folder cannot be written, read or resumed
+    ├── RunFolderError        a run folder cannot be written, read or resumed
+    └── FederationError       a federation of several machines cannot be made, reached or trusted
 
 Messages say what was expected, what it got, and where.
 """
@@ -66,6 +67,10 @@ class QuorumError(PolyRankError):
 
 class RunFolderError(PolyRankError):
     """A run folder cannot be written, read or resumed."""
+
+
+class FederationError(PolyRankError):
+    """A federation of several machines cannot be made, reached or trusted."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from polyrank.record.run_folder import LOCK, RECORDS, RunFolder
 from polyrank.settings.schema import Settings
 
 BEFORE_A_STATE = frozenset(
-    {LOCK, "config.toml", "checkpoint", "trackers", "timings.jsonl"}
+    {LOCK, "config.toml", "checkpoint", "trackers", "timings.jsonl", "federation"}
     | {f"{kind}.jsonl" for kind in RECORDS}
 )
 
@@ -46,7 +46,7 @@ def new_folder(path: Path, settings: Settings) -> Iterator[RunFolder]:
             folder.write_settings(settings)
             yield folder
         except Exception:
-            if folder.last_state() is None:
+            if folder.last_state() is None and folder.elsewhere is None:
                 _clear(path)
                 (path / LOCK).unlink(missing_ok=True)
                 with suppress(OSError):  # something else was put there

@@ -9,10 +9,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from polyrank.disk.files import lock, sync_folder, write_whole
+from polyrank.disk.outside import as_written
 from polyrank.errors import RunFolderError
 from polyrank.record.lines import ClientLine, Line, RoundLine, TimingLine, client_line
 from polyrank.record.schema import parse_object
@@ -23,6 +25,20 @@ from polyrank.settings.toml import dump_settings, load_settings
 L = TypeVar("L", bound=Line)
 RECORDS = ("rounds", "clients")  # timings differ from run to run and are kept apart
 LOCK = ".lock"
+ELSEWHERE = "federation.json"
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where a run goes on whose folder is a copy.
+
+    Args:
+        federation: as it was given.
+        run: the run's name there, which no other has.
+    """
+
+    federation: str
+    run: str
 
 
 class RunFolder:
@@ -66,6 +82,23 @@ class RunFolder:
     def write_settings(self, settings: Settings) -> None:
         """Write ``config.toml``."""
         write_whole(self.path / "config.toml", dump_settings(settings).encode())
+
+    def write_elsewhere(self, where: Elsewhere) -> None:
+        """Write that the run goes on elsewhere, and where."""
+        write_whole(self.path / ELSEWHERE, json.dumps(asdict(where)).encode())
+
+    @property
+    def elsewhere(self) -> Elsewhere | None:
+        """Where the run goes on, None if it is here.
+
+        Raises:
+            RunFolderError: the file that says so is damaged.
+        """
+        path = self.path / ELSEWHERE
+        if not path.exists():
+            return None
+        with as_written(path):
+            return Elsewhere(**parse_object("".join(_texts(path)), path))
 
     def append(self, kind: str, lines: Iterable[Line]) -> None:
         """Append lines to the file of a kind, and flush them to the disk.

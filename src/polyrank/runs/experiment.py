@@ -5,8 +5,7 @@ does not matter here: they are reached through the engine that is handed in.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.filesize import decimal
@@ -29,6 +28,7 @@ from polyrank.runs.choosing import Choosing
 from polyrank.runs.ledger import Ledger
 from polyrank.runs.opening import Opened
 from polyrank.runs.preparation import ServerSide, first_adapter, first_extras
+from polyrank.runs.result import Result
 from polyrank.runs.stopwatch import Stopwatch
 from polyrank.runs.tracking import Trackers
 from polyrank.server.evaluation import ClientEvaluation, Examine, ServerEvaluation
@@ -46,19 +46,6 @@ from polyrank.settings.ranges import module_ranges
 from polyrank.settings.schema import Settings
 
 MADE = ("scaling", "head")  # what clients' sums may have made of the start model
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run.
-
-    Args:
-        folder: where everything is.
-        summary: what ``summary.json`` holds.
-    """
-
-    folder: Path
-    summary: Mapping[str, Any]
 
 
 class Experiment:

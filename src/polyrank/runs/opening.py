@@ -1,6 +1,5 @@
 """What a run folder holds of a run before it goes on: the last state, its base, its start."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +57,19 @@ def open_run(folder: RunFolder, settings: Settings, watcher: Watcher) -> Opened:
 def keep_base(folder: RunFolder, settings: Settings, side: ServerSide) -> None:
     """Keep the base, or what is new of a public one, and the adapter that the run begins with."""
     model = side.blueprint
-    header: Mapping[str, Any] = {
+    if model.start:
+        path = folder.checkpoint / "start.safetensors"
+        save_tensors(path, join_model(model.start, {}), {})
+    save_tensors(folder.checkpoint / "base.safetensors", *base_to_keep(settings, side))
+
+
+def base_to_keep(settings: Settings, side: ServerSide) -> tuple[Tensors, dict[str, Any]]:
+    """Return what ``whole_base`` makes the base of again: tensors, and what is told of them."""
+    model = side.blueprint
+    new, about = kept_part(settings, model.base, model.classes)
+    told = {
         "input_shape": model.input_shape,
         "classes": model.classes,
         "drawn": list(side.drawn),
     }
-    if model.start:
-        path = folder.checkpoint / "start.safetensors"
-        save_tensors(path, join_model(model.start, {}), {})
-    new, about = kept_part(settings, model.base, model.classes)
-    save_tensors(folder.checkpoint / "base.safetensors", new, {**header, **about})
+    return new, {**told, **about}

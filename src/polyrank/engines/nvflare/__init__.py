@@ -1,0 +1,1 @@
+"""A federation on several machines, on NVFlare; nothing else of PolyRank imports nvflare."""

@@ -1,0 +1,174 @@
+"""Make and read kits: what one host needs to take part in a federation.
+
+A kit holds the host's certificate and private key, the authority's certificate, where the server
+is, and the policies. The authority's own key stays in a folder of its own beside the kits.
+"""
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nvflare.lighter.entity import Project
+from nvflare.lighter.impl.cert import CertBuilder
+from nvflare.lighter.impl.static_file import StaticFileBuilder
+from nvflare.lighter.impl.workspace import WorkspaceBuilder
+from nvflare.lighter.provisioner import Provisioner
+
+from polyrank.disk.files import write_whole
+from polyrank.engines.nvflare.policies import AUTHORIZATION, server_resources, site_resources
+from polyrank.errors import FederationError
+
+NAME = "polyrank"  # of the project, as NVFlare calls it, and of its organisation
+ADMIN = "admin@polyrank.org"  # NVFlare wants the name of a person in this form
+AUTHORITY = "authority"
+Kind = Literal["server", "admin", "site"]
+_ABOUT = "polyrank.json"
+_LOGGER = logging.getLogger(__name__)  # NVFlare's own lines, which else are printed
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Who takes part in a federation.
+
+    Args:
+        server: the server's name or address, as sites reach it.
+        port: where it listens.
+        sites: names of the clients' hosts.
+        days: how long new certificates hold.
+    """
+
+    server: str
+    port: int
+    sites: Sequence[str]
+    days: int = 360
+
+
+@dataclass(frozen=True)
+class Kit:
+    """One host's kit.
+
+    Args:
+        path: its folder.
+        kind: what the host does.
+        name: the host's, as others know it.
+        hosts: who takes part, as it was when the kit was made.
+    """
+
+    path: Path
+    kind: Kind
+    name: str
+    hosts: Hosts
+
+    @property
+    def certificate(self) -> Path:
+        """The host's own certificate."""
+        return self.path / "startup" / ("server.crt" if self.kind == "server" else "client.crt")
+
+    @property
+    def key(self) -> Path:
+        """The host's private key."""
+        return self.certificate.with_suffix(".key")
+
+    def write_local(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write what holds for this host alone, readable by its owner only."""
+        path = self.path / "local" / name
+        write_whole(path, json.dumps(content, indent=2).encode())
+        path.chmod(0o600)
+
+
+def make_kits(hosts: Hosts, out: Path) -> list[Kit]:
+    """Make a kit for the server, one for the admin, and one for every site.
+
+    A kit that is there is left as it is; new ones are signed by the same authority.
+
+    Raises:
+        FederationError: the folder holds kits of another server.
+    """
+    wanted: list[tuple[str, Kind, str]] = [
+        ("server", "server", hosts.server),
+        ("admin", "admin", ADMIN),
+        *((site, "site", site) for site in hosts.sites),
+    ]
+    new = [entry for entry in wanted if not (out / entry[0]).exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".making-") as made:
+        state = Path(made) / NAME / "state"
+        kept = out / AUTHORITY / "cert.json"
+        if kept.exists():
+            state.mkdir(parents=True)
+            shutil.copyfile(kept, state / kept.name)
+        _provision(hosts, [name for _, kind, name in new if kind == "site"], made)
+        _keep_authority(state / kept.name, kept)
+        for folder, kind, name in new:
+            _take(Path(made) / NAME / "prod_00" / name, out / folder, kind, name, hosts)
+    return [Kit(out / folder, kind, name, hosts) for folder, kind, name in new]
+
+
+def open_kit(path: Path, kind: Kind) -> Kit:
+    """Read a kit.
+
+    Raises:
+        FederationError: it is none, or one for another kind of host.
+    """
+    try:
+        about = json.loads((path / "local" / _ABOUT).read_bytes())
+        kit = Kit(path.absolute(), about["kind"], about["name"], Hosts(**about["hosts"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FederationError(
+            f"{path}: expected a kit that polyrank provision has made: {error}"
+        ) from error
+    if kit.kind != kind:
+        raise FederationError(f"{path}: expected the kit of a {kind}, got that of a {kit.kind}")
+    return kit
+
+
+def _provision(hosts: Hosts, sites: Sequence[str], folder: str) -> None:
+    """Let NVFlare make keys, certificates and start files."""
+    project = Project(NAME, "")
+    ports = {"fed_learn_port": hosts.port, "admin_port": hosts.port}
+    project.set_server(hosts.server, NAME, ports)
+    for site in sites:
+        project.add_client(site, NAME, {})
+    project.add_admin(ADMIN, NAME, {"role": "project_admin"})
+    builders = [
+        WorkspaceBuilder(),
+        StaticFileBuilder(scheme="grpc"),
+        CertBuilder(root_valid_days=hosts.days),
+    ]
+    context = Provisioner(folder, builders).provision(project, logger=_LOGGER)
+    if context.get("build_error"):
+        raise FederationError(f"{folder}: NVFlare could not make the kits: {context.get('errors')}")
+
+
+def _keep_authority(state: Path, kept: Path) -> None:
+    """Keep the authority's certificate and key, without the keys of the hosts."""
+    if not kept.exists():
+        held = json.loads(state.read_bytes())
+        root = {name: value for name, value in held.items() if isinstance(value, str)}
+        kept.parent.mkdir(mode=0o700, exist_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(json.dumps(root))
+
+
+def _take(made: Path, folder: Path, kind: Kind, name: str, hosts: Hosts) -> None:
+    """Move a host's files to its kit, and write the policies in place of NVFlare's samples."""
+    for path in list(made.rglob("*")):
+        sample = path.suffix in (".default", ".sample", ".sh", ".txt", ".ipynb")
+        if sample and path.name != "log_config.json.default":
+            path.unlink()
+    shutil.move(made, folder)
+    folder.chmod(0o700)
+    kit = Kit(folder, kind, name, hosts)
+    about = {"kind": kind, "name": name, "hosts": {**vars(hosts), "sites": list(hosts.sites)}}
+    kit.write_local(_ABOUT, about)
+    if kind != "admin":
+        kit.write_local("authorization.json", AUTHORIZATION)
+    if kind == "site":
+        kit.write_local("resources.json", site_resources())
+    if kind == "server":
+        kit.write_local("resources.json", server_resources(str(folder.absolute() / "jobs")))

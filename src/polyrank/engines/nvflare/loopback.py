@@ -1,0 +1,81 @@
+"""A whole federation on this machine: real processes, certificates and TLS over loopback."""
+
+import contextlib
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from polyrank.client.agreement import Agreement
+from polyrank.engines.nvflare.console import Console
+from polyrank.engines.nvflare.kits import Hosts, Kit, make_kits
+from polyrank.engines.nvflare.parcels import AGREEMENT, PLACE
+from polyrank.engines.nvflare.processes import Host, stop_all
+from polyrank.errors import FederationError
+
+STARTING = 120.0  # seconds in which all hosts must be connected
+
+
+def host_of(client: str) -> str:
+    """Return the name of a client's host; NVFlare takes no numbers as names."""
+    return f"site-{client}"
+
+
+@contextlib.contextmanager
+def federation(clients: Sequence[str], keep: Path) -> Iterator[tuple[Console, list[Host]]]:
+    """Start a server and a host for each client; yield the admin's connection and the hosts.
+
+    Keys and certificates are made anew and are removed at the end; what server and clients keep
+    of a run stays.
+
+    Args:
+        clients: their names.
+        keep: folder for what is kept.
+
+    Raises:
+        FederationError: they did not all connect.
+    """
+    hosts: list[Host] = []
+    with tempfile.TemporaryDirectory(prefix="polyrank-") as folder:
+        wanted = Hosts("localhost", _free_port(), [host_of(client) for client in clients], days=2)
+        kits = {kit.name: kit for kit in make_kits(wanted, Path(folder))}
+        console = None
+        try:
+            hosts += [_server(kits["localhost"], keep)]
+            hosts += [_site(kits[host_of(client)], client, keep) for client in clients]
+            admin = next(kit for kit in kits.values() if kit.kind == "admin")
+            console = Console(admin, STARTING)
+            _wait_for(wanted.sites, console, hosts)
+            yield console, hosts
+        finally:
+            if console:
+                console.close()
+            stop_all(hosts)
+
+
+def _server(kit: Kit, keep: Path) -> Host:
+    kit.write_local(PLACE, {"runs": str((keep / "server").absolute())})
+    return Host(kit)
+
+
+def _site(kit: Kit, client: str, keep: Path) -> Host:
+    agreement = Agreement(client, str((keep / host_of(client)).absolute()))
+    agreement.write(kit.path / "local" / AGREEMENT)
+    return Host(kit)
+
+
+def _wait_for(sites: Sequence[str], console: Console, hosts: Sequence[Host]) -> None:
+    end = time.monotonic() + STARTING
+    while missing := set(sites) - console.sites().keys():
+        for host in hosts:
+            host.check()
+        if time.monotonic() > end:
+            raise FederationError(f"{', '.join(sorted(missing))}: no connection in {STARTING:g} s")
+        time.sleep(0.2)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,20 @@
+"""What an admin wants of a job, as it stands in the job's folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run, to be started or gone on with.
+
+    Args:
+        run: the run's own name, which no other has; a folder of the server is named after it.
+        settings: of the run, as a settings file holds them.
+        clients: client -> the host that it is on.
+    """
+
+    run: str
+    settings: Mapping[str, Any]
+    clients: Mapping[str, str]
