@@ -41,7 +41,7 @@ def test_tasks_come_out_as_they_went_in():
     probe = unpack(pack(ProbeTask(ID, Download(ADAPTER, EXTRAS), 0.01, Wanted(("x",), 3), 2)))
     assert (probe.wanted, probe.last) == (Wanted(("x",), 3), 2)
     assert unpack(pack(ProfileTask(ID))) == ProfileTask(ID)
-    own = EvaluateTask(ID, None)
+    own = EvaluateTask(ID, None, [0, 2])
     assert unpack(pack(own)) == own
     shared = unpack(pack(ExamineTask(ID, "test", Download(ADAPTER, {}), 2, 9)))
     assert list(shared.download.adapter) == ["block.fc"]
@@ -79,7 +79,9 @@ def test_answers_come_out_as_they_went_in():
     assert counted.counts.counts.tolist() == [[0, 1], [2, 3]]
     assert counted.loss == 0.25
     for counts in (Correct(3, 4), CorrectTokens(3, 4)):
-        assert unpack(pack(Counted(ID, counts, 0.5))) == Counted(ID, counts, 0.5)
+        counted = Counted(ID, counts, 0.5, [0.75, 1.0])
+        assert counted.nbytes == 40
+        assert unpack(pack(counted)) == counted
     for profile in (Profile(ID), Profile(ID, 5, 0, [2, 3])):
         assert unpack(pack(profile)) == profile
 

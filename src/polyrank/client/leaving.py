@@ -4,7 +4,7 @@ What is to be done to an update on its way out has its place in ``update_from``;
 hidden of the data, in the other functions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -94,11 +94,16 @@ def update_from(
     )
 
 
-def counted_from(id: TaskId, counts: Counts, loss: float, epsilon: float | None) -> Counted:
-    """Build the answer to an evaluation; without counts by label where these are private."""
-    if epsilon is not None and isinstance(counts, Confusion):
-        counts = counts.correct  # the rows of the confusion are the label counts
-    return Counted(id, counts, loss)
+def counted_from(
+    id: TaskId, counts: Counts, loss: float, epsilon: float | None, losses: Sequence[float] = ()
+) -> Counted:
+    """Build the answer to an evaluation; with losses of cut models alone, no counts by label.
+
+    Nor are there any where these are private: the rows of the confusion are the label counts.
+    """
+    if (losses or epsilon is not None) and isinstance(counts, Confusion):
+        counts = counts.correct
+    return Counted(id, counts, loss, losses)
 
 
 def label_counts(site: Site, classes: int) -> np.ndarray:

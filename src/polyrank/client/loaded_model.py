@@ -14,7 +14,7 @@ from polyrank.inputs.arrays import RowView
 from polyrank.learning.blueprint import Blueprint
 from polyrank.learning.counting import count_answers
 from polyrank.learning.training import Fitted, fit
-from polyrank.lora.factors import ALL, Adapter
+from polyrank.lora.factors import ALL, Adapter, first_slots
 from polyrank.peft_bridge import Bridge
 from polyrank.protocol.counts import Counts
 from polyrank.protocol.messages import EvaluateTask, ProbeTask, TaskId, TrainTask
@@ -95,8 +95,13 @@ class LoadedModel:
             watch=watcher.watching(self.bridge.trained_parts()) if watcher else None,
         )
 
-    def evaluate(self, task: EvaluateTask, rows: RowView) -> tuple[Counts, float]:
-        """Count the answers of a model that was sent, or of the client's own, on some rows."""
+    def evaluate(self, task: EvaluateTask, rows: RowView) -> tuple[Counts, float, list[float]]:
+        """Count the answers of a model that was sent, or of the client's own, on some rows.
+
+        Returns:
+            the counts; the sum of the losses; and that sum of the model cut to each of
+            ``task.cuts``.
+        """
         download, id = task.download, task.id
         if download is None:
             adapter, extras = self.state.own(id.client, id.round)
@@ -104,7 +109,16 @@ class LoadedModel:
         else:
             adapter, extras = download.adapter, download.extras
             change = download.base.totals if download.base else {}
+
+        def loss_of_cut(slots: int) -> float:
+            self.bridge.load(first_slots(adapter, slots), extras, change=change)
+            return self._counted(rows)[1]
+
         self.bridge.load(adapter, extras, change=change)
+        counts, loss = self._counted(rows)
+        return counts, loss, [loss_of_cut(slots) for slots in task.cuts]
+
+    def _counted(self, rows: RowView) -> tuple[Counts, float]:
         return count_answers(
             self.bridge.model,
             rows.examples,

@@ -130,5 +130,5 @@ class Trainer:
         return {m: numbers.to("cpu", torch.float32) for m, numbers in found.items()}
 
     def _evaluate(self, task: EvaluateTask, site: Site) -> Counted:
-        counts, loss = self.model.evaluate(task, site.test)
-        return counted_from(task.id, counts, loss, self.settings.probe.epsilon)
+        counts, loss, losses = self.model.evaluate(task, site.test)
+        return counted_from(task.id, counts, loss, self.settings.probe.epsilon, losses)

@@ -183,6 +183,11 @@ def prefix(rank: int) -> Tensor:
     return torch.arange(rank)
 
 
+def first_slots(adapter: Adapter, slots: int) -> Adapter:
+    """Return every module's first slots, all of one that has no more; no module for 0 slots."""
+    return {m: f.take(prefix(min(slots, f.rank))) for m, f in adapter.items()} if slots else {}
+
+
 def is_prefix(slots: Tensor) -> bool:
     """Whether increasing slot numbers are 0 .. r-1."""
     return slots.numel() == 0 or int(slots[-1]) == slots.numel() - 1

@@ -12,7 +12,9 @@ from torch import Tensor
 from polyrank.criteria import needs_probe
 from polyrank.lora.base_change import Patch
 from polyrank.lora.factors import Adapter, Tensors, adapter_bytes, tensors_bytes
-from polyrank.protocol.counts import Counts
+from polyrank.protocol.counts import Confusion, Counts
+
+ServerPart: TypeAlias = Literal["validation", "test", "cuts"]
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,12 @@ class EvaluateTask:
     Args:
         id: whose turn it is.
         download: the model; None for the client's own, as its last training left it.
+        cuts: numbers of slots; the loss of the model cut to its first so many is told, too.
     """
 
     id: TaskId
     download: Download | None
+    cuts: Sequence[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -165,14 +169,15 @@ class ExamineTask:
 
     Args:
         id: the round; its client is "".
-        part: which of the server's rows.
+        part: which of the server's rows; "cuts" are the validation rows on which a model that is
+            cut to fewer slots is judged.
         download: the model.
         start: first row of the part.
         stop: one past the last row.
     """
 
     id: TaskId
-    part: Literal["validation", "test"]
+    part: ServerPart
     download: Download
     start: int
     stop: int
@@ -269,11 +274,20 @@ class Counted:
         id: the task's.
         counts: by label, or where labels are not to be told apart of all, or of tokens.
         loss: sum of the losses over the rows.
+        losses: such a sum of each of the cut models that were asked for.
     """
 
     id: TaskId
     counts: Counts
     loss: float
+    losses: Sequence[float] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes sent: eight for each number."""
+        counts = self.counts
+        numbers = counts.counts.numel() if isinstance(counts, Confusion) else 2
+        return 8 * (numbers + 1 + len(self.losses))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from polyrank.allocators import Choice
 from polyrank.console.progress import Watcher
 from polyrank.protocol.messages import Measured
 from polyrank.runs.stopwatch import Stopwatch
-from polyrank.server.evaluation import ServerEvaluation
+from polyrank.server.cut_judge import CutJudge, CutLosses
 from polyrank.server.measuring import Costs, Measuring
 from polyrank.server.ranks import (
     RankChooser,
@@ -34,7 +34,7 @@ class Chosen:
         choice: of the allocator.
         told: client -> what is told of its ranks.
         changed: the clients whose slots are others than before.
-        cost: of measuring.
+        cost: of measuring, and of judging the cut model.
         cuts: number of slots -> loss of the global model cut to them, where that was asked for.
     """
 
@@ -56,7 +56,7 @@ class Choosing:
         measuring: gives what lets clients measure themselves.
         watcher: is told of it.
         clock: whose time it takes.
-        judge: of the global model.
+        judging: gives what judges the cut global model.
     """
 
     ranks: RankChooser
@@ -64,12 +64,13 @@ class Choosing:
     measuring: Callable[[], Measuring]
     watcher: Watcher
     clock: Stopwatch
-    judge: ServerEvaluation
+    judging: Callable[[], CutJudge]
 
     def choose(self, state: ServerState) -> Chosen:
         """Let clients measure what the allocator needs, and choose every client's ranks."""
         measured, cost = self._measured(state)
-        cuts = self._cuts(state)
+        judged = self._cuts(state)
+        cuts, cost = judged.losses, cost + judged.cost
         choice, memory = self.ranks.choose(
             state.allocator, measured, state.round, state.observed, state.sent, cuts
         )
@@ -91,13 +92,13 @@ class Choosing:
         )
         return Chosen(state, choice, profiles(choice, measured), changed, cost, cuts)
 
-    def _cuts(self, state: ServerState) -> dict[int, float]:
+    def _cuts(self, state: ServerState) -> CutLosses:
         """Judge the global model cut to its first slots, where the allocator asks for it."""
-        if self.ranks.needs.cuts is None:
-            return {}
         slots = max(f.rank for f in state.model.adapter.values())
-        wanted = self.ranks.needs.cuts(slots, state.round, self.ranks.settings.rounds)
-        found = {k: self.judge.loss_of_cut(state, k) for k in wanted}
+        wanted = self.ranks.wanted_cuts(slots, state.round)
+        if not wanted:
+            return CutLosses()
+        found = self.judging().judge(state.model, state.round, wanted)
         self.clock.lap("cuts")
         return found
 

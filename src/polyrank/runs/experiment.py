@@ -31,6 +31,7 @@ from polyrank.runs.preparation import ServerSide, first_adapter, first_extras
 from polyrank.runs.result import Result
 from polyrank.runs.stopwatch import Stopwatch
 from polyrank.runs.tracking import Trackers
+from polyrank.server.cut_judge import CutJudge
 from polyrank.server.evaluation import ClientEvaluation, Examine, ServerEvaluation
 from polyrank.server.federation import Federation
 from polyrank.server.input_scaling import learnt_scaling
@@ -94,7 +95,9 @@ class Experiment:
             every=settings.evaluation.every,
             after_training=settings.evaluation.global_model,
         )
-        self.choosing = Choosing(self.ranks, equal, self._measuring, watcher, clock, self.judge)
+        self.choosing = Choosing(
+            self.ranks, equal, self._measuring, watcher, clock, self._cut_judge
+        )
         classes = side.blueprint.classes
         drawn = side.drawn if opened.drawn is None else opened.drawn
         self.new_head = has_new_head(side.extras, classes, drawn)
@@ -124,6 +127,8 @@ class Experiment:
             self.engine, self.rules.run, self.side.blueprint.classes, self.ledger.failures.append
         )
         self.roster = by_size(self.profiles)
+        if self.ranks.judges_cuts:
+            self._cut_judge().check_rows(self.settings.allocator.kind)
         federation = self._federation()
         self.clock.lap("start")
         state, facts = resumed or self._started()
@@ -146,7 +151,9 @@ class Experiment:
         self.opened = Opened()  # not held for the whole run
         if resumed:
             with as_written(self.folder.path):
-                check_state_fits(resumed[0], self._start_model(), self.ranks.clients)
+                grows = self.ranks.needs.cuts is not None
+                start, clients = self._start_model(), self.ranks.clients
+                check_state_fits(resumed[0], start, clients, fewer=grows)
         return resumed
 
     def _federation(self) -> Federation:
@@ -213,6 +220,16 @@ class Experiment:
         self.clock.lap(what)
         extras = {**state.model.extras, **tensors}
         return replace(state, model=replace(state.model, extras=extras))
+
+    def _cut_judge(self) -> CutJudge:
+        return CutJudge(
+            self.rules,
+            self.judge.examine,
+            len(self.side.rows["cuts"]),
+            self.engine,
+            {client: self.profiles[client].test_examples or 0 for client in self.roster},
+            self.ledger.failures.append,
+        )
 
     def _with_head(self, state: ServerState) -> tuple[ServerState, Costs]:
         """Make the head, if the settings say how, and keep it; return also what it cost."""

@@ -41,11 +41,13 @@ from polyrank.runs.base import is_published
 from polyrank.runs.encoding import check_labels, check_several, cut_texts, encode
 from polyrank.runs.loading import load_split
 from polyrank.runs.packed_base import check_packed
-from polyrank.seeding import derive
+from polyrank.seeding import derive, numpy_stream
 from polyrank.server.examiner import ServerRows
 from polyrank.settings.ranges import module_ranges
 from polyrank.settings.schema import Settings
 from polyrank.settings.training import TrainingSettings
+
+MOST_FOR_CUTS = 1000  # rows on which every cut of a model is judged
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ServerSide:
 
     Args:
         blueprint: of the model.
-        rows: its own validation and test rows.
+        rows: its own validation and test rows, and the validation rows for cut models.
         shapes: the adapted modules.
         extras: the extras of the base model.
         buffers: those of them that are statistics, such as batch norm's, and no parameters.
@@ -155,6 +157,7 @@ def prepare(
         rows={
             "validation": RowView(train, torch.from_numpy(splits.validation)),
             "test": RowView(test, torch.arange(len(test))),
+            "cuts": RowView(train, torch.from_numpy(_some(splits.validation, settings.seed))),
         },
         shapes=parts.shapes,
         extras=extras,
@@ -242,6 +245,14 @@ def make_base(
         model.load_state_dict(scaling, strict=False)
     _pretrain(model, settings, train, public)
     return ()
+
+
+def _some(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Draw ``MOST_FOR_CUTS`` of sorted rows, whose first ones may all be of one label."""
+    if len(rows) <= MOST_FOR_CUTS:
+        return rows
+    rng = numpy_stream(seed, "cuts", "rows")
+    return np.sort(rng.choice(rows, MOST_FOR_CUTS, replace=False))
 
 
 def _drawn(settings: Settings, model: nn.Module) -> list[str]:

@@ -1,12 +1,11 @@
 """Evaluate models on the server's own rows, and on test rows of each client."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.errors import TrainingError
-from polyrank.lora.factors import prefix
 from polyrank.protocol.engine import Engine
 from polyrank.protocol.messages import Counted, Download, EvaluateTask, ExamineTask, Failure, TaskId
 from polyrank.server.asking import asked
@@ -53,14 +52,6 @@ class ServerEvaluation:
             self._count(state.round, "validation", self.validation_rows, download),
             self._count(state.round, "test", self.test_rows, download),
         )
-
-    def loss_of_cut(self, state: ServerState, slots: int) -> float:
-        """Return the validation loss of the global model cut to its first slots."""
-        adapter = state.model.adapter.items() if slots else ()
-        cut = {m: f.take(prefix(min(slots, f.rank))) for m, f in adapter}
-        download = whole(replace(state.model, adapter=cut))
-        found = self._count(state.round, "validation", self.validation_rows, download)
-        return float((found or {})["loss"])
 
     def _count(
         self, number: int, part: Literal["validation", "test"], rows: int, download: Download

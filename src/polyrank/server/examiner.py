@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from polyrank.causes import told
 from polyrank.inputs.arrays import RowView
 from polyrank.learning.blueprint import Blueprint
 from polyrank.learning.counting import count_answers
 from polyrank.peft_bridge import Bridge
-from polyrank.protocol.messages import Counted, ExamineTask, Failure
+from polyrank.protocol.messages import Counted, ExamineTask, Failure, ServerPart
 
-ServerRows: TypeAlias = Mapping[Literal["validation", "test"], RowView]
+ServerRows: TypeAlias = Mapping[ServerPart, RowView]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Examiner:
 
     Args:
         blueprint: of the model.
-        rows: the server's validation and test rows.
+        rows: the server's own, by part.
         bridge: to the model of this process.
     """
 

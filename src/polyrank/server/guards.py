@@ -112,13 +112,14 @@ def profile_refusal(profile: Profile, id: TaskId, classes: int) -> str | None:
     return None
 
 
-def count_refusal(counted: Counted, id: TaskId, rows: int) -> str | None:
+def count_refusal(counted: Counted, id: TaskId, rows: int, cuts: int = 0) -> str | None:
     """Return why counted answers cannot be used, or None if they can.
 
     Args:
         counted: what came back.
         id: of the task.
         rows: how many rows were to be answered.
+        cuts: of how many cut models the losses were asked for.
     """
     if counted.id != id:
         return f"answers {_short(counted.id)}, expected {id}"
@@ -137,6 +138,15 @@ def count_refusal(counted: Counted, id: TaskId, rows: int) -> str | None:
         return f"{_short(right)} right of {_short(told)}: expected whole numbers, not 0 of 0"
     if type(counts) is Correct and told != rows:
         return f"{right} right of {told} answers: expected {rows} rows"
+    return _losses_refusal([counted.loss], counted.losses, cuts)
+
+
+def _losses_refusal(whole: Sequence[float], came: object, cuts: int) -> str | None:
+    if not isinstance(came, list | tuple) or len(came) != cuts:
+        return f"losses of cut models {_short(came)}: expected {cuts} numbers"
+    for loss in (*whole, *came) if cuts else ():
+        if not _is_number(loss) or not 0 <= loss < math.inf:
+            return f"loss {_short(loss)} of a cut model: expected a finite number from 0 up"
     return None
 
 

@@ -60,6 +60,16 @@ class RankChooser:
         """Return what clients measure for the choice after a round."""
         return NOTHING if round and self.needs.once else self.wanted
 
+    def wanted_cuts(self, slots: int, round: int) -> Sequence[int]:
+        """Return to which numbers of slots the global model is cut and judged after a round."""
+        cuts = self.needs.cuts
+        return cuts(slots, round, self.settings.rounds) if cuts else ()
+
+    @property
+    def judges_cuts(self) -> bool:
+        """Whether it is cut and judged after any round of the run."""
+        return any(self.wanted_cuts(1, round) for round in range(self.settings.rounds))
+
     def due(self, round: int) -> bool:
         """Whether ranks are chosen again after a round, before the next one."""
         every = self.settings.ranks.refresh_every or (1 if self.needs.every_round else 0)

@@ -1,6 +1,7 @@
 """The server's state as named tensors and a JSON header, and back."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -63,16 +64,26 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
     )
 
 
-def check_state_fits(state: ServerState, start: ServerModel, clients: Collection[str]) -> None:
+def check_state_fits(
+    state: ServerState, start: ServerModel, clients: Collection[str], *, fewer: bool = False
+) -> None:
     """Check that a state is one of the run that starts from this model, for its clients.
+
+    Args:
+        state: as saved.
+        start: the model that the run starts from, with as many slots as it may have.
+        clients: of the run.
+        fewer: modules may have fewer slots than that.
 
     Raises:
         ValueError: it is not.
     """
     for model in (state.model, state.exported):
-        for expected, came in zip(_sizes(start), _sizes(model), strict=True):
+        like = _as_few_slots(start, model) if fewer else start
+        for expected, came in zip(_sizes(like), _sizes(model), strict=True):
             if expected != came:
                 raise ValueError(f"expected tensors of sizes {expected}, got {came}")
+    start = _as_few_slots(start, state.model) if fewer else start
     modules = start.adapter.keys()
     if set(state.plan) != set(clients) or any(of.keys() - modules for of in state.plan.values()):
         raise ValueError(f"expected slots of {len(clients)} clients in {', '.join(modules)}")
@@ -80,6 +91,15 @@ def check_state_fits(state: ServerState, start: ServerModel, clients: Collection
         for module, slots in of.items():
             if slots.dim() != 1 or not torch.isin(slots, start.adapter[module].slots).all():
                 raise ValueError(f"client {client!r}, module {module!r}: slots that are not there")
+
+
+def _as_few_slots(start: ServerModel, model: ServerModel) -> ServerModel:
+    """Return the start with as many slots as a model has in each module, at most all its own."""
+    ranks = {m: f.rank for m, f in model.adapter.items()}
+    adapter = {
+        m: f.take(prefix(min(ranks.get(m, f.rank), f.rank))) for m, f in start.adapter.items()
+    }
+    return replace(start, adapter=adapter)
 
 
 def _sizes(model: ServerModel) -> tuple[dict[str, tuple[int, ...]], ...]:
