@@ -35,7 +35,7 @@ SELDOM = {  # what no run without texts, tables, failures, slots by number and r
     "columns",
     *("slots.MODULE", "failed", "perplexity.final", "perplexity.best", "perplexity.best_round"),
     *("texts.texts", "texts.cut", "texts.max_length"),
-    *("cuts", "ranks.MODULE", "shares.MODULE"),
+    *("cuts", "seconds.cuts", "ranks.MODULE", "shares.MODULE"),
 }
 SCHEMA = {
     "`rounds.jsonl`": RoundLine,
