@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyrank.allocators import ALLOCATORS
+from polyrank.console.notebook import notebook_watcher
 from polyrank.console.progress import Watcher
+from polyrank.datasets.data import Data
+from polyrank.datasets.given import GIVEN, handed_over
 from polyrank.datasets.load import check_files, check_source
 from polyrank.errors import RunFolderError, SettingsError
 from polyrank.partitioners import PARTITIONERS
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 def run(
     settings: Settings | Mapping[str, Any] | str | Path,
     *,
+    data: object = None,
     out: str | Path | None = None,
+    overwrite: bool = False,
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
     federation: str | None = None,
@@ -35,10 +40,16 @@ def run(
 
     Args:
         settings: a settings file, a mapping such as the file would hold, or ``Settings``.
+        data: in place of ``data.source``: a data frame of pandas, with ``target`` among the
+            settings' ``data``; a ``Dataset`` of Hugging Face; a ``Dataset`` of PyTorch, whose
+            items are pairs of input and label; a pair of arrays; or a mapping from the names
+            of clients to one of these for each, which are then the clients. They are not kept.
         out: the run folder, new, empty, or left by a run that was killed before it had saved
             anything; by default a new one below ``runs``.
+        overwrite: remove the run that is in ``out``; of any other folder nothing is removed.
         overrides: ``"dotted.key=value"``, for a settings file or a mapping.
-        watcher: is told of the progress.
+        watcher: is told of the progress; by default a card shows it in a notebook, and nothing
+            elsewhere.
         federation: where the clients are: ``local:N`` starts N hosts on this machine, real
             processes with TLS between them; left out, they are simulated.
 
@@ -47,21 +58,28 @@ def run(
         PolyRankError: the run failed; the last state stays in the run folder, and without any
             nothing is left.
     """
-    checked = _checked(settings, overrides)
+    checked = _checked(settings, overrides, data)
     _check_methods(checked)
     if federation:
         checked = settings_on(checked, federation)
+    if federation and data is not None:
+        raise SettingsError(
+            f"federation {federation!r}: expected data.source, which hosts read themselves; data "
+            "that are handed over stay in this process"
+        )
+    given = None if data is None else handed_over(data, checked.data.options)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)
-    with new_folder(path, checked) as folder:
+    with new_folder(path, checked, overwrite=overwrite) as folder:
         if federation:
             where = Elsewhere(federation, f"{checked.name}-{secrets.token_hex(6)}")
             return _on_federation(folder, checked, where, watcher)
-        return _simulated(folder, checked, watcher)
+        return _simulated(folder, checked, watcher, given)
 
 
 def resume(
     path: str | Path,
     *,
+    data: object = None,
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
     trust: bool = False,
@@ -72,6 +90,7 @@ def resume(
 
     Args:
         path: the run folder.
+        data: what was handed over to the run, if it was; that it is the same is checked.
         overrides: only of rounds, workers, task_timeout, device and trackers.
         watcher: is told of the progress.
         trust: import and call what the folder's settings name beside PolyRank's own methods.
@@ -92,6 +111,7 @@ def resume(
             f"{folder.path}: {', '.join(refused)} cannot change on resume; "
             f"only {', '.join(sorted(CHANGEABLE_ON_RESUME))} can"
         )
+    given = None if data is None else handed_over(data, old.data.options)
     with folder.locked():
         _check_rounds(folder, new.rounds)
         if folder.finished and (summary := folder.read_summary()).rounds == new.rounds:
@@ -99,18 +119,21 @@ def resume(
             if watcher:
                 watcher.note(
                     f"{folder.path}: already finished, in round {new.rounds}; the report is "
-                    f"{report}; --set rounds=N goes on to N rounds"
+                    f"{report}; rounds = N goes on to N rounds"
                 )
             from polyrank.runs.result import Result
 
-            return Result(folder.path, summary.as_json())
+            return Result(folder.path, summary.as_json(), given)
         folder.write_settings(new)
         if where := folder.elsewhere:
             return _on_federation(folder, new, where, watcher)
-        return _simulated(folder, new, watcher)
+        return _simulated(folder, new, watcher, given)
 
 
-def _simulated(folder: RunFolder, settings: Settings, watcher: Watcher | None) -> "Result":
+def _simulated(
+    folder: RunFolder, settings: Settings, watcher: Watcher | None, given: Data | None
+) -> "Result":
+    watcher = watcher or notebook_watcher()
     if watcher:
         watcher.stage("data and model")  # importing torch and PEFT takes seconds
     if settings.workers not in ("auto", 1):
@@ -119,7 +142,7 @@ def _simulated(folder: RunFolder, settings: Settings, watcher: Watcher | None) -
         load_early()  # they import what this process imports, while it does
     from polyrank.runs.simulation import simulate
 
-    return simulate(folder, settings, watcher)
+    return simulate(folder, settings, watcher, given)
 
 
 def _on_federation(
@@ -158,14 +181,35 @@ def _check_rounds(folder: RunFolder, wanted: int) -> None:
 
 
 def _checked(
-    settings: Settings | Mapping[str, Any] | str | Path, overrides: Sequence[str]
+    settings: Settings | Mapping[str, Any] | str | Path, overrides: Sequence[str], data: object
 ) -> Settings:
     if isinstance(settings, str | Path):
-        return load_settings(Path(settings), overrides)
+        loaded = load_settings(Path(settings), overrides)
+        return loaded if data is None else make_settings(_with_given(loaded.model_dump(), data))
     document = settings.model_dump() if isinstance(settings, Settings) else {**settings}
     for text in overrides:
         override(document, text)
-    return make_settings(document)
+    if data is not None and not isinstance(settings, Settings):
+        _check_no_source(document)
+    return make_settings(document if data is None else _with_given(document, data))
+
+
+def _check_no_source(document: Mapping[str, Any]) -> None:
+    """Raise SettingsError if settings name data, and data are handed over beside them."""
+    named = document.get("data", {})
+    source = named.get("source") if isinstance(named, Mapping) else named
+    if source is not None:
+        raise SettingsError(
+            f"data.source = {source!r} in the settings, and data are handed over: expected one of "
+            "them"
+        )
+
+
+def _with_given(document: Mapping[str, Any], data: object) -> dict[str, Any]:
+    """Say in the settings that data were handed over, and that they name clients if they do."""
+    options = document.get("data", {})
+    clients = {} if not isinstance(data, Mapping) else {"partition": "natural"}
+    return {**clients, **document, "data": {**options, "source": GIVEN}}
 
 
 def _check_methods(settings: Settings) -> None:

@@ -11,40 +11,43 @@ from polyrank.datasets.columns import Columns, joined, placed
 from polyrank.datasets.data import Data
 from polyrank.errors import DataError
 
+LIST = "list of data files"
 
-def concatenate(files: Mapping[str, Data]) -> Data:
-    """Join the data of several files; each file is a group, named by its file name.
 
-    Groups that a file brings itself are replaced. Labels are matched by name. Test parts are
-    joined as well; a file without one adds nothing to the test part, unless no file has one.
+def concatenate(files: Mapping[str, Data], where: str = LIST) -> Data:
+    """Join the data of several clients; each is a group, of the name that it has here.
+
+    Groups that a client's data bring themselves are replaced. Labels are matched by name. Test
+    parts are joined as well; data without one add nothing to the test part, unless none has one.
 
     Args:
-        files: path -> its data.
+        files: client, or the path of its file -> its data; a path stands for the file's name.
+        where: for messages.
 
     Raises:
         DataError: two files of one name, inputs of different kinds, or some files with
             label names and some without, or some labelled and some not.
     """
-    names = [_stem(path) for path in files]
+    names = [_stem(path) if where == LIST else path for path in files]
     for name in names:
         if names.count(name) > 1:
             clash = ", ".join(path for path in files if _stem(path) == name)
             raise DataError(
-                f"list of data files: {clash}: expected different file names, got {name!r} for each"
+                f"{where}: {clash}: expected different file names, got {name!r} for each"
             )
     first_path, first = next(iter(files.items()))
     if all(data.columns for data in files.values()):
         files = _with_common_columns(files)
         first = files[first_path]
     for path, data in files.items():
-        same_kind(first.train_x, data.train_x, f"list of data files: {first_path} and {path}")
+        same_kind(first.train_x, data.train_x, f"{where}: {first_path} and {path}")
         if data.labelled != first.labelled:
             having, lacking = (first_path, path) if first.labelled else (path, first_path)
             raise DataError(
-                f"list of data files: expected labels in every file or in none, got labels in "
+                f"{where}: expected labels in all or in none, got labels in "
                 f"{having} and none in {lacking}"
             )
-    parts = _with_common_labels(files)
+    parts = _with_common_labels(files, where)
 
     def joined(part: Callable[[Data], np.ndarray]) -> np.ndarray:
         return np.concatenate([part(data) for data in parts])
@@ -74,14 +77,14 @@ def _with_common_columns(files: Mapping[str, Data]) -> dict[str, Data]:
     return {path: alike(path, files[path], columns) for path, columns in tables}
 
 
-def _with_common_labels(files: Mapping[str, Data]) -> list[Data]:
+def _with_common_labels(files: Mapping[str, Data], where: str) -> list[Data]:
     """Number the labels of all files in one way."""
     parts = list(files.values())
     numbered = [all(name.isdecimal() for name in data.label_names) for data in parts]
     if any(numbered) and not all(numbered):
         paths = list(files)
         raise DataError(
-            f"list of data files: expected all labels to be numbers or all to be names, got "
+            f"{where}: expected all labels to be numbers or all to be names, got "
             f"numbers in {paths[numbered.index(True)]} and names in {paths[numbered.index(False)]}"
         )
     different = {name for data in parts for name in data.label_names}

@@ -47,40 +47,78 @@ def hf(
     splits = _load(name, config, train_split)
     for wanted in (train_split, *([test_split] if test_split else [])):
         if wanted not in splits:
-            raise DataError(_missing(name, "split", wanted, splits))
+            raise DataError(_missing(f"hf:{name}", "split", wanted, splits))
     test_split = test_split or ("test" if "test" in splits else None)
     if test_split == train_split:
         raise DataError(f"hf:{name}: expected two splits, got {train_split!r} to train and test")
-    parts = [splits[split] for split in (train_split, test_split) if split]
+    parts = {"train": splits[train_split]} | ({"test": splits[test_split]} if test_split else {})
+    return of_splits(
+        parts,
+        f"hf:{name}",
+        input=input,
+        prompt=prompt,
+        completion=completion,
+        label=label,
+        group=group,
+    )
+
+
+def of_splits(
+    splits: Mapping[str, Any],
+    where: str,
+    *,
+    input: str | None = None,
+    prompt: str | None = None,
+    completion: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+) -> Data:
+    """Return the split ``train``, and ``test`` if there is one, as a data set.
+
+    Args:
+        splits: name -> data set of the library ``datasets``.
+        where: for messages, and the source of the data.
+        input: see ``hf``.
+        prompt: see ``hf``.
+        completion: see ``hf``.
+        label: see ``hf``.
+        group: see ``hf``.
+
+    Raises:
+        DataError: there is no split ``train``, or a column is missing or cannot be used.
+    """
+    if "train" not in splits:
+        raise DataError(_missing(where, "split", "train", splits))
+    parts = [splits[name] for name in ("train", "test") if name in splits]
     features = [part.features for part in parts]
     label = text_forms.label_column(label, features)
-    _check_columns(name, features, label, input)
-    _check_columns(name, features[:1], group)
-    columns = _input_columns(features[0], input, prompt, completion, {label, group}, f"hf:{name}")
-    _check_columns(name, features, *columns)
-    inputs = [hf_columns.column_inputs(part, columns, f"hf:{name}") for part in parts]
-    checks.same_kind(inputs[0], inputs[-1], f"hf:{name}: column {columns[0]!r}")
+    _check_columns(where, features, label, input)
+    _check_columns(where, features[:1], group)
+    columns = _input_columns(features[0], input, prompt, completion, {label, group}, where)
+    _check_columns(where, features, *columns)
+    inputs = [hf_columns.column_inputs(part, columns, where) for part in parts]
+    checks.same_kind(inputs[0], inputs[-1], f"{where}: column {columns[0]!r}")
     n = len(inputs[0])
     labels, names = text_forms.no_labels(sum(map(len, inputs)))
     if label:
-        labels, names = hf_columns.labels(parts, label, f"hf:{name}: column {label!r}")
+        labels, names = hf_columns.labels(parts, label, f"{where}: column {label!r}")
     return Data(
         train_x=inputs[0],
         train_y=labels[:n],
         test_x=inputs[1] if len(inputs) > 1 else inputs[0][:0],
         test_y=labels[n:],
         label_names=names,
-        source=f"hf:{name}",
-        train_groups=hf_columns.groups(parts[0], group, f"hf:{name}") if group else None,
+        source=where,
+        train_groups=hf_columns.groups(parts[0], group, where) if group else None,
         labelled=label is not None,
     )
 
 
-def _check_columns(name: str, parts: Iterable[Mapping[str, Any]], *columns: str | None) -> None:
+def _check_columns(where: str, parts: Iterable[Mapping[str, Any]], *columns: str | None) -> None:
     for column in filter(None, columns):
         for part in parts:
             if column not in part:
-                raise DataError(_missing(name, "column", column, part))
+                raise DataError(_missing(where, "column", column, part))
 
 
 def _input_columns(
@@ -129,5 +167,5 @@ def _load(name: str, config: str | None, train_split: str) -> dict[str, Any]:
     return dict(loaded) if isinstance(loaded, dict) else {train_split: loaded}
 
 
-def _missing(name: str, kind: str, wanted: str, there: Iterable[str]) -> str:
-    return f"hf:{name}: expected a {kind} {wanted!r}, got {', '.join(there) or 'none'}"
+def _missing(where: str, kind: str, wanted: str, there: Iterable[str]) -> str:
+    return f"{where}: expected a {kind} {wanted!r}, got {', '.join(there) or 'none'}"

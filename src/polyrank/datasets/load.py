@@ -22,6 +22,7 @@ DATASETS: Registry[Loader] = Registry(
         "jsonl": "polyrank.datasets.jsonl:jsonl",
         "images": "polyrank.datasets.images:images",
         "hf": "polyrank.datasets.hf:hf",
+        "given": "polyrank.datasets.given:given",
     },
     group="polyrank.datasets",
     make=Found.bound,

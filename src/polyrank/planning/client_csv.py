@@ -3,8 +3,9 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,18 @@ class ClientTable:
     clients: list[str]
     criteria: dict[str, Floats]
     caps: NDArray[np.int64] | None
+
+
+def clients_of_frame(table: Any) -> ClientTable:  # noqa: ANN401 - a data frame of pandas
+    """Read clients, their criteria and their largest ranks from a data frame.
+
+    The columns are those of a file, see ``read_clients``; an index named ``client`` is a column.
+
+    Raises:
+        DataError: a cell cannot be used; the message names its line, the header being line 1.
+    """
+    whole = table.reset_index() if table.index.name == CLIENT else table
+    return _read(StringIO(whole.to_csv(index=False)), Path("data frame"))
 
 
 def read_clients(path: Path) -> ClientTable:

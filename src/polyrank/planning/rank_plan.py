@@ -1,6 +1,7 @@
 """Which client should get which rank, and why, before anything is trained."""
 
 import csv
+import html
 import json
 import math
 import os
@@ -8,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -21,10 +22,11 @@ from polyrank.allocators.reasons import reasons, spread_note
 from polyrank.errors import SettingsError
 from polyrank.mcda import Normalisation
 from polyrank.plain import one_line
-from polyrank.planning.client_csv import read_clients
+from polyrank.planning.client_csv import clients_of_frame, read_clients
 
 MODULE = "all"  # a plan gives one rank per client, whatever the modules
 SHOWN = 40
+COLUMNS = ("client", "score", "rank", "reason")
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
@@ -48,6 +50,30 @@ class Planned:
         scores = [] if self.choice.scores is None else self.choice.scores.tolist()
         why = reasons(self.choice)
         return zip(self.choice.clients, scores, self.ranks.tolist(), why, strict=True)
+
+    @property
+    def frame(self) -> Any:  # noqa: ANN401 - pandas is optional
+        """A data frame of pandas with score, rank and reason of each client.
+
+        Raises:
+            SettingsError: pandas is not installed.
+        """
+        from polyrank.report.frames import data_frame
+
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in self.rows()]
+        return data_frame(rows, COLUMNS[0])
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+        cells = (
+            "".join(f"<td>{html.escape(one_line(str(value)))}</td>" for value in row)
+            for row in islice(self.rows(), SHOWN)
+        )
+        rows = "".join(f"<tr>{row}</tr>" for row in cells)
+        left_out = max(0, len(self.choice.clients) - SHOWN)
+        more = f"<caption>{left_out} more clients</caption>" if left_out else ""
+        return f"<table>{more}<tr>{head}</tr>{rows}</table>"
 
     def to_json(self) -> str:
         """Return ``criterion_weights``, ``rank_spread``, and by client ``scores`` and ``ranks``."""
@@ -75,7 +101,7 @@ class Planned:
         try:
             with part.open("x", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(("client", "score", "rank", "reason"))
+                writer.writerow(COLUMNS)
                 for client, score, rank, why in self.rows():
                     writer.writerow((_no_formula(client), score, rank, _no_formula(why)))
                 file.flush()
@@ -100,7 +126,7 @@ class Planned:
 
 
 def plan(
-    path: str | Path,
+    clients: object,
     *,
     r_min: int,
     r_max: int,
@@ -110,10 +136,11 @@ def plan(
     normalisation: Normalisation = "vector",
     spread: SpreadRule = "relative",
 ) -> Planned:
-    """Choose ranks for the clients of a CSV file with AutoRank.
+    """Choose ranks for the clients of a table with AutoRank.
 
     Args:
-        path: columns ``client``, the criteria, perhaps ``max_rank``; see ``read_clients``.
+        clients: a CSV file, or a data frame of pandas, with the columns ``client``, the criteria
+            and perhaps ``max_rank``; see ``read_clients``.
         r_min: smallest rank; a client's ``max_rank`` below it wins.
         r_max: largest rank.
         budget: the mean rank over clients, never exceeded; None for none.
@@ -130,7 +157,10 @@ def plan(
         {MODULE: ModuleRange(r_min, r_max, slot_parameters=1)},
         None if budget is None else Budget("mean_rank", budget),
     )
-    table = read_clients(Path(path))
+    if isinstance(clients, str | Path):
+        table = read_clients(Path(clients))
+    else:
+        table = clients_of_frame(clients)
     choice = autorank(
         Evidence(table.clients, table.criteria),
         Limits(limits.modules, limits.budget, table.caps),

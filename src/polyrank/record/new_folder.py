@@ -19,17 +19,25 @@ BEFORE_A_STATE = frozenset(
 )
 
 
+OF_A_RUN = BEFORE_A_STATE | {"summary.json", "report.html"}
+
+
 @contextmanager
-def new_folder(path: Path, settings: Settings) -> Iterator[RunFolder]:
+def new_folder(path: Path, settings: Settings, *, overwrite: bool = False) -> Iterator[RunFolder]:
     """Make a new run folder with the resolved settings in it, and lock it.
 
     After an error before the first state, whatever was made is removed.
+
+    Args:
+        path: of the folder.
+        settings: of the run.
+        overwrite: remove a run that is there, if nothing else is.
 
     Raises:
         RunFolderError: there is already something, another process is at work there, or the
             folder cannot be made.
     """
-    _check_free(path)
+    _check_free(path, overwrite)
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     folder = RunFolder(path)
     try:
@@ -39,7 +47,7 @@ def new_folder(path: Path, settings: Settings) -> Iterator[RunFolder]:
             f"{path}: expected a folder that can be made, got: {error.strerror}"
         ) from error
     with folder.locked():
-        _check_free(path)  # another process may have worked here just now
+        _check_free(path, overwrite)  # another process may have worked here just now
         _clear(path)
         try:
             folder.clients.mkdir(parents=True)
@@ -55,14 +63,21 @@ def new_folder(path: Path, settings: Settings) -> Iterator[RunFolder]:
             raise
 
 
-def _check_free(path: Path) -> None:
+def _check_free(path: Path, overwrite: bool) -> None:
     if not path.exists() or (path.is_dir() and (_is_empty(path) or _is_left_over(path))):
         return
     if not path.is_dir():
         raise RunFolderError(f"{path}: expected a folder, new or empty, got a file")
+    there = _names(path)
+    is_run = {LOCK, "config.toml"} <= there
+    if overwrite and is_run and there <= OF_A_RUN:
+        return
+    if overwrite:
+        other = sorted(there - OF_A_RUN)[:3] if is_run else "no run"
+        raise RunFolderError(f"{path}: expected a run and nothing else to overwrite, got {other}")
     raise RunFolderError(
         f"{path}: expected a folder, new or empty, got one with something in it; "
-        f"choose another --out, or --resume {path}"
+        "choose another, or resume the run that is there"
     )
 
 
@@ -72,8 +87,13 @@ def _is_empty(path: Path) -> bool:
 
 def _is_left_over(path: Path) -> bool:
     """Whether a run began here, nobody has put anything beside it, and no state was saved."""
-    names = {p.name for p in path.iterdir() if not (p.name[0] == "." and p.suffix == ".tmp")}
+    names = _names(path)
     return LOCK in names and names <= BEFORE_A_STATE and RunFolder(path).last_state() is None
+
+
+def _names(path: Path) -> set[str]:
+    """Return the names of what is in a folder, but for what an interrupted write left."""
+    return {p.name for p in path.iterdir() if not (p.name[0] == "." and p.suffix == ".tmp")}
 
 
 def _clear(path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from polyrank.console.progress import Watcher
+from polyrank.datasets import Data
 from polyrank.learning.forward import choose_device
 from polyrank.protocol.engine import Engine
 from polyrank.record.run_folder import RunFolder
@@ -30,7 +31,13 @@ class Examining(Engine, Protocol):
 Reach: TypeAlias = Callable[[Prepared], Examining]
 
 
-def conduct(folder: RunFolder, settings: Settings, watcher: Watcher, reach: Reach) -> Result:
+def conduct(
+    folder: RunFolder,
+    settings: Settings,
+    watcher: Watcher,
+    reach: Reach,
+    given: Data | None = None,
+) -> Result:
     """Start or go on with the run in a folder, to its end.
 
     Args:
@@ -38,6 +45,7 @@ def conduct(folder: RunFolder, settings: Settings, watcher: Watcher, reach: Reac
         settings: of the run.
         watcher: is told of the progress.
         reach: makes the engine from what both sides have.
+        given: data that were handed over in Python; None to load what the settings name.
 
     Raises:
         PolyRankError: with the reason; what was saved stays, and can be resumed.
@@ -49,7 +57,7 @@ def conduct(folder: RunFolder, settings: Settings, watcher: Watcher, reach: Reac
         SERVER_OPTIMIZERS.build(settings.server_optimizer)
         choose_device(settings.device)
         cache = folder.checkpoint / "tokens"
-        prepared = prepare(settings, folder.clients, opened.base, opened.start, cache)
+        prepared = prepare(settings, folder.clients, opened.base, opened.start, cache, given)
         side = prepared.server
         if side.texts and side.texts["cut"]:
             watcher.note(

@@ -10,6 +10,7 @@ import torch
 from polyrank import datasets
 from polyrank.datasets import Data
 from polyrank.datasets.columns import placed
+from polyrank.datasets.given import GIVEN, handed_over
 from polyrank.datasets.load import kind_of
 from polyrank.disk.outside import as_written
 from polyrank.errors import DataError
@@ -17,6 +18,7 @@ from polyrank.learning.counting import count_answers
 from polyrank.learning.forward import choose_device
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.encoding import check_labels, encode
+from polyrank.runs.loading import load_own
 from polyrank.runs.trained_model import read_trained
 from polyrank.server.metrics import metrics_of
 from polyrank.settings.schema import Settings
@@ -25,7 +27,12 @@ from polyrank.threads import one_thread
 
 
 def evaluate(
-    path: str | Path, source: str | None = None, client: str | None = None, *, trust: bool = False
+    path: str | Path,
+    source: object = None,
+    client: str | None = None,
+    *,
+    own: object = None,
+    trust: bool = False,
 ) -> dict[str, float]:
     """Return the metrics of a run's model on the run's own test rows, or on other data.
 
@@ -33,8 +40,11 @@ def evaluate(
         path: the run folder.
         source: a data set as in the settings, of which the test part counts if it brings one,
             else all rows; labels are told by their names. A file of the run's kind is read with
-            the run's options, such as its columns. None for the run's own test rows.
+            the run's options, such as its columns. Or data as ``polyrank.run`` takes them in
+            Python. None for the run's own test rows.
         client: whose model; None for the global one.
+        own: the data that were handed over to the run in Python, if they were: its own test rows
+            are among them.
         trust: import and call the model, and the data unless others are given, where the run's
             settings name code of somebody's own.
 
@@ -48,7 +58,7 @@ def evaluate(
     if not trust:
         refuse_own_code(settings, path, "eval", "model", *(["data"] if source is None else []))
     trained = read_trained(path, client)
-    data = _own(settings) if source is None else _other(settings, source)
+    data = _own(settings, own) if source is None else _other(settings, source)
     data = _in_columns(data, trained.columns)
     inputs, labels = (
         (data.test_x, data.test_y) if len(data.test_y) else (data.train_x, data.train_y)
@@ -70,19 +80,22 @@ def evaluate(
     return {"rows": float(len(examples)), **metrics_of(counts, loss)}
 
 
-def _own(settings: Settings) -> Data:
-    given = settings.data
-    return datasets.load(given.source, seed=settings.seed, test=given.test, options=given.options)
+def _own(settings: Settings, own: object) -> Data:
+    given = None if own is None else handed_over(own, settings.data.options)
+    return load_own(settings, given)
 
 
-def _other(settings: Settings, source: str) -> Data:
+def _other(settings: Settings, source: object) -> Data:
     """Load a data set as it is; what the run's options say of a test part is not meant for it."""
     given = settings.data
+    kept = {n: v for n, v in given.options.items() if not n.startswith("test")}
+    if not isinstance(source, str | Path):
+        return handed_over(source, kept)
     first = given.source if isinstance(given.source, str) else given.source[0]
-    options = {}
-    if kind_of(source, given.options) == kind_of(first, given.options):
-        options = {n: v for n, v in given.options.items() if not n.startswith("test")}
-    return datasets.load(source, seed=settings.seed, test=0.0, options=options)
+    kinds = kind_of(str(source), given.options), kind_of(first, given.options)
+    table_of_frames = kinds == ("table", GIVEN) and "target" in kept
+    options = kept if kinds[0] == kinds[1] or table_of_frames else {}
+    return datasets.load(str(source), seed=settings.seed, test=0.0, options=options)
 
 
 def _in_columns(data: Data, names: tuple[str, ...] | None) -> Data:

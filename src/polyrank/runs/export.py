@@ -72,7 +72,7 @@ def export(
         refuse_own_code(RunFolder.open(path).settings, path, command, "model")
     trained = read_trained(path, client)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunFolderError(f"{out}: there is something already; choose another --out")
+        raise RunFolderError(f"{out}: there is something already; choose another folder")
     part = out.absolute().with_name(f".{out.absolute().name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -114,6 +114,7 @@ def prepare(
     base: Tensors | None = None,
     start: Adapter | None = None,
     cache: Path | None = None,
+    given: Data | None = None,
 ) -> Prepared:
     """Load the data, make the frozen base, and give each side what is its own.
 
@@ -123,12 +124,13 @@ def prepare(
         base: the frozen base if it is known already, as it is on resume.
         start: what became of ``init_adapter``, if it is known already.
         cache: folder for tokenised texts, or None.
+        given: data that were handed over in Python.
 
     Raises:
         SettingsError: the settings do not fit the data or the model.
         DataError: the data cannot be used.
     """
-    data, splits = load_split(settings)
+    data, splits = load_split(settings, given)
     encoded = encode(settings, data.train_x, data.train_y, cache)
     tested = encode(settings, data.test_x, data.test_y, cache)
     train, test = encoded.examples, tested.examples

@@ -76,16 +76,16 @@ def override(document: dict[str, Any], text: str) -> None:
     """
     dotted, equals, given = text.partition("=")
     if not equals or not dotted.strip():
-        raise SettingsError(f"--set {text!r}: expected key=value, such as training.epochs=3")
+        raise SettingsError(f"setting {text!r}: expected key=value, such as training.epochs=3")
     try:
         value = tomllib.loads(f"value = {given}")["value"]
     except RecursionError as error:
-        raise SettingsError(f"--set {dotted.strip()!r}: {_TOO_DEEP}") from error
+        raise SettingsError(f"setting {dotted.strip()!r}: {_TOO_DEEP}") from error
     except tomllib.TOMLDecodeError as error:
         value = given.strip()
         if value[:1] in ("[", "{"):
             raise SettingsError(
-                f"--set {text!r}: not valid TOML: texts in lists and tables need quotes, and all "
+                f"setting {text!r}: not valid TOML: texts in lists and tables need quotes, and all "
                 """of it other quotes around it, such as --set 'criteria=["label_count"]'"""
             ) from error
     *tables, last = [part.strip() for part in dotted.split(".")]
@@ -95,7 +95,7 @@ def override(document: dict[str, Any], text: str) -> None:
         if isinstance(inner, str | list):
             inner = place[table] = {"source" if table == "data" else "kind": inner}
         if not isinstance(inner, dict):
-            raise SettingsError(f"--set {text!r}: {table!r} is {inner!r}, not a table")
+            raise SettingsError(f"setting {text!r}: {table!r} is {inner!r}, not a table")
         place = inner
     place[last] = value
 
