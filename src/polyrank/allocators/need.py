@@ -66,6 +66,11 @@ def enough(losses: Mapping[int, float], tolerance: float) -> int | None:
     return max(1, found)
 
 
+def places(slots: int) -> list[int]:
+    """Return the numbers of slots at which a model with so many is cut and judged."""
+    return [0, *(k for k in GRID if slots / 8 <= k < slots), slots]
+
+
 @dataclass(frozen=True)
 class Need:
     """Measure the server's slots and each client's rank; no range and no budget need be set.
@@ -126,9 +131,7 @@ class Need:
 
     def _cuts(self, slots: int, round: int, rounds: int) -> list[int]:
         """Return the numbers of slots at which the global model is judged after a round."""
-        if not round or round > self.settled * rounds:
-            return []
-        return [0, *(k for k in GRID if slots / 8 <= k < slots), slots]
+        return [] if not round or round > self.settled * rounds else places(slots)
 
     def step(self, state: State | None, evidence: Evidence, limits: Limits) -> tuple[Choice, State]:
         """Choose the server's slots from the losses of its own cut model.

@@ -1,6 +1,6 @@
 """What a finished run prints: how good, at what cost, and who got which rank; 80 columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,13 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from polyrank.allocators import spread_note
+from polyrank.console.need_table import EXPLAINED, curves_table, need_rows
 from polyrank.console.rank_reason import short_reasons
 from polyrank.judging import Judged, judged_by, perplexity_text
 from polyrank.plain import one_line
-from polyrank.record.lines import ClientLine, FinalLine, ProfileLine
+from polyrank.record.lines import ClientLine, FinalLine, ProfileLine, UpdateLine
 from polyrank.record.outcome import mean
 from polyrank.record.run_folder import RunFolder
 from polyrank.record.schema import Metrics
+from polyrank.record.sent import last_sent, least_share, percent_held
 from polyrank.record.summary import Summary
 
 SHOWN = 20
@@ -29,10 +31,13 @@ def render(folder: Path, console: Console) -> None:
     title, table = _clients(lines, summary)
     console.print(Text(title, style="italic"))
     console.print(table)
-    if why := _why([line for line in lines if isinstance(line, ProfileLine)]):
+    sent = last_sent(lines)
+    if why := _why([line for line in lines if isinstance(line, ProfileLine)], by_need=bool(sent)):
         console.print(Text(why))
+    if sent and (curves := curves_table(run.read_rounds(), summary)):
+        console.print(curves)
     outcome = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in _outcome(summary):
+    for name, value in _outcome(summary, sent):
         outcome.add_row(name, Text(one_line(value)))
     console.print(outcome)
     if note := spread_note(1.0 if summary.rank_spread is None else summary.rank_spread):
@@ -46,7 +51,8 @@ def _clients(lines: Sequence[ClientLine], summary: Summary) -> tuple[str, Table]
     modules = list(profiles[0].ranks) if profiles else []
     shown = modules if len(modules) <= 4 else []
     several = len(summary.label_names) > 1  # texts for a language model may have none
-    title = _title(len(profiles), summary.judged if finals else None)
+    sent = last_sent(lines)
+    title = _title(len(profiles), summary.judged if finals else None, by_need=bool(sent))
     # a classifier's head is new: it knew nothing before
     before = ["before"] if summary.judged == "perplexity" else []
     columns = [
@@ -55,13 +61,16 @@ def _clients(lines: Sequence[ClientLine], summary: Summary) -> tuple[str, Table]
         *(["labels"] if several else []),
         "score",
         *([one_line(m) for m in shown] or ["mean rank"]),
+        "holds",
         *before,
         *("global", "own"),
         "why",
     ]
     rows: list[list[str]] = []
-    for profile, why in zip(profiles[:SHOWN], _whys(profiles), strict=False):
-        ranks, final = profile.ranks, finals.get(profile.client)
+    whys = _whys(profiles, by_need=bool(sent))
+    for profile, why in zip(profiles[:SHOWN], whys, strict=False):
+        final, update = finals.get(profile.client), sent.get(profile.client)
+        ranks = ((update.ranks if update else {}) if sent else profile.ranks) or {}
         judged = [final.before] * len(before) + [final.shared, final.personal] if final else []
         row = [
             one_line(profile.client),
@@ -72,6 +81,7 @@ def _clients(lines: Sequence[ClientLine], summary: Summary) -> tuple[str, Table]
                 [str(ranks.get(m, "")) for m in shown]
                 or [f"{mean(list(ranks.values())):.1f}" if ranks else ""]
             ),
+            percent_held(least_share(update)) if update else "",
             *(_judged(metrics) for metrics in judged or [None] * (len(before) + 2)),
             one_line(why),
         ]
@@ -96,14 +106,17 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _whys(profiles: Sequence[ProfileLine]) -> list[str]:
+def _whys(profiles: Sequence[ProfileLine], *, by_need: bool) -> list[str]:
     """Return why each client got its rank; nothing where that is the same for all."""
     whys = short_reasons(profiles)
-    return whys if len(set(whys)) > 1 else [""] * len(whys)
+    scored = any(profile.contributions for profile in profiles)
+    return whys if len(set(whys)) > 1 and (scored or not by_need) else [""] * len(whys)
 
 
-def _why(profiles: Sequence[ProfileLine]) -> str:
+def _why(profiles: Sequence[ProfileLine], *, by_need: bool) -> str:
     """Return what stands below the table: what its last column means, or the reason of all."""
+    if by_need:
+        return EXPLAINED
     whys = set(short_reasons(profiles))
     if len(whys) == 1:
         return f"why: {only}" if (only := one_line(whys.pop())) else ""
@@ -112,10 +125,10 @@ def _why(profiles: Sequence[ProfileLine]) -> str:
     return ""
 
 
-def _title(clients: int, judged: Judged | None) -> str:
+def _title(clients: int, judged: Judged | None, *, by_need: bool) -> str:
     more = f"; the first {SHOWN} of {clients}" if clients > SHOWN else ""
     rows = f"; {judged} on the client's own test rows" if judged else ""
-    return f"Ranks by module{rows}{more}"
+    return f"Ranks {'sent ' if by_need else ''}by module{rows}{more}"
 
 
 def _judged(metrics: Metrics | None) -> str:
@@ -132,10 +145,13 @@ def _only_personal(summary: Summary) -> bool:
     return summary.worst_client is None and summary.personal is not None
 
 
-def _outcome(summary: Summary) -> list[tuple[str, str]]:
+def _outcome(summary: Summary, by_need: Mapping[str, UpdateLine]) -> list[tuple[str, str]]:
     sent = summary.bytes
     rows = [_personal(summary)] if _only_personal(summary) else _of_the_global_model(summary)
-    rows.append(("mean rank", f"{summary.mean_rank or 0:.2f} ({summary.allocator})"))
+    if by_need:
+        rows += need_rows(by_need, summary)
+    else:
+        rows.append(("mean rank", f"{summary.mean_rank or 0:.2f} ({summary.allocator})"))
     rows.append(("sent", f"{decimal(sent.up)} up, {decimal(sent.down)} down"))
     if summary.refused or summary.failed:
         rows.append(("lost", f"{summary.refused} refused, {summary.failed} failed updates"))

@@ -1,16 +1,19 @@
 """The lines of ``rounds.jsonl``, ``clients.jsonl`` and ``timings.jsonl``, typed."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from polyrank.errors import RunFolderError
 from polyrank.record.schema import (
     Count,
     Metrics,
     Number,
+    Part,
     RanksByModule,
     Reason,
     SlotNumbers,
@@ -46,6 +49,15 @@ class CutLoss(Typed):
     loss: Number
 
 
+def _rising(curve: Sequence[CutLoss]) -> Sequence[CutLoss]:
+    if any(one.slots >= next.slots for one, next in pairwise(curve)):
+        raise PydanticCustomError("rising", "expected numbers of slots that rise")
+    return curve
+
+
+Curve = Annotated[Sequence[CutLoss], AfterValidator(_rising)]
+
+
 class RoundLine(Typed):
     """One round; round 0 is the state before training.
 
@@ -63,7 +75,7 @@ class RoundLine(Typed):
     bytes: Traffic
     steps: Total
     probe_steps: Total
-    cuts: Sequence[CutLoss] | None = None
+    cuts: Curve | None = None
 
 
 class ExampleCounts(Typed):
@@ -118,7 +130,13 @@ class UpdateLine(Typed):
     bytes: Traffic
     times_median: Number
     ranks: RanksByModule | None = None
-    shares: Mapping[str, Number] | None = None
+    shares: Mapping[str, Part] | None = None
+
+    @model_validator(mode="after")
+    def _of_the_same_modules(self) -> "UpdateLine":
+        if (self.ranks or {}).keys() != (self.shares or {}).keys():
+            raise PydanticCustomError("modules", "expected shares of the modules that have ranks")
+        return self
 
 
 class FinalLine(Typed):

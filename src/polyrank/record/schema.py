@@ -61,6 +61,7 @@ Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Total = Annotated[int, Field(ge=0)]  # of counts
 Reason = Annotated[str, BeforeValidator(_printable)]
 Number = Annotated[int | float | None, BeforeValidator(_number)]
+Part = Annotated[float, Field(ge=0, le=1)]  # of a whole
 Metrics = Annotated[Mapping[str, Number], AfterValidator(_judgeable)]
 RanksByModule = Mapping[str, Count]  # module -> rank
 SlotNumbers = Mapping[str, Sequence[Count]]  # module -> numbers of its slots

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from polyrank.errors import RunFolderError
 from polyrank.formats import FORMAT, check_format, versions
 from polyrank.judging import Judged, judged_by
-from polyrank.record.lines import ClientLine, FinalLine, ProfileLine, RoundLine, Traffic
+from polyrank.record.lines import ClientLine, Curve, FinalLine, ProfileLine, RoundLine, Traffic
 from polyrank.record.outcome import Outcome, outcome_of
 from polyrank.record.schema import Count, Metrics, Number, RanksByModule, Total, Typed
 from polyrank.settings.schema import Settings
@@ -62,6 +62,17 @@ class Parameters(Typed):
     trained: Count
 
 
+class Truncation(Typed):
+    """What the exported model loses where it is cut to its first slots.
+
+    ``loss`` is a mean over ``rows``, held back by the server or by clients.
+    """
+
+    curve: Curve
+    rows: Count
+    held_by: Literal["server", "clients"]
+
+
 class Facts(Typed):
     """What a summary tells that the lines of a run do not hold."""
 
@@ -72,6 +83,7 @@ class Facts(Typed):
     columns: Sequence[str] | None = None
     texts: Texts | None = None
     parameters: Parameters
+    truncation: Truncation | None = None
 
 
 class Summary(Typed):
@@ -113,6 +125,7 @@ class Summary(Typed):
     columns: Sequence[str] | None = None
     texts: Texts | None = None
     parameters: Parameters
+    truncation: Truncation | None = None
 
     @classmethod
     def read(cls, value: object, where: Path | str) -> Self:

@@ -26,6 +26,7 @@ from polyrank.record.lines import (
 )
 from polyrank.record.outcome import Outcome, outcome_of
 from polyrank.record.schema import RanksByModule, parse_object
+from polyrank.record.sent import last_sent
 from polyrank.record.summary import Summary
 
 L = TypeVar("L", bound=Line)
@@ -65,6 +66,11 @@ class Run:
     def updates(self) -> list[UpdateLine]:
         """The updates that were taken, by round."""
         return sorted(self._of(UpdateLine), key=lambda line: (line.round, natural_key(line.client)))
+
+    @cached_property
+    def sent(self) -> dict[str, UpdateLine]:
+        """Each client's last update, where clients send changes cut to the rank they need."""
+        return last_sent(self.clients)
 
     @cached_property
     def finals(self) -> list[FinalLine]:

@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.allocators import Choice
+from polyrank.allocators.need import places
 from polyrank.console.progress import Watcher
 from polyrank.disk.checkpoint import load_tensors, save_tensors
 from polyrank.disk.outside import as_written
@@ -20,9 +21,9 @@ from polyrank.head_inits.label_skew import skew_warning
 from polyrank.lora.factors import Tensors
 from polyrank.protocol.engine import Engine
 from polyrank.protocol.messages import Profile
-from polyrank.record.lines import ExampleCounts, FinalLine, ProfileLine, RanksLine
+from polyrank.record.lines import CutLoss, ExampleCounts, FinalLine, ProfileLine, RanksLine
 from polyrank.record.run_folder import RunFolder
-from polyrank.record.summary import Facts, Parameters, Texts, summarize
+from polyrank.record.summary import Facts, Parameters, Texts, Truncation, summarize
 from polyrank.report import write_report
 from polyrank.runs.choosing import Choosing
 from polyrank.runs.ledger import Ledger
@@ -136,11 +137,14 @@ class Experiment:
         while state.round < self.rules.rounds:
             number = f"{state.round + 1}/{self.rules.rounds}"
             self.watcher.stage(f"round {number}", told_at_end=True)
-            state, probed, cuts = self._refreshed(state)
+            state, cost, cuts = self._refreshed(state)
             state, record = federation.next_round(state)
             self.clock.lap("train")
             record = self._judged(state, replace(record, cuts=cuts))
-            line = self.ledger.keep(state, record, facts, probed)
+            if state.round == self.rules.rounds and self.ranks.needs.cuts:
+                facts, more = self._truncated(state, facts)
+                cost += more
+            line = self.ledger.keep(state, record, facts, asdict(cost))
             self.engine.commit(*self.ledger.kept)
             trackers.log(line)
         self._finish(state)
@@ -258,16 +262,24 @@ class Experiment:
         kept = [load_tensors(path)[0] for path in made if path.exists()]
         return ServerModel(adapter, {n: t for part in (extras, *kept) for n, t in part.items()})
 
-    def _refreshed(
-        self, state: ServerState
-    ) -> tuple[ServerState, dict[str, int], Mapping[int, float]]:
+    def _refreshed(self, state: ServerState) -> tuple[ServerState, Costs, Mapping[int, float]]:
         """Choose ranks again, if it is time; return also what measuring cost, and found."""
         if not self.ranks.due(state.round):
-            return state, {}, {}
+            return state, Costs(), {}
         chosen, number = self.choosing.choose(state), state.round + 1
         lines = [RanksLine(round=number, client=c, **chosen.told[c]) for c in chosen.changed]
         self.folder.append("clients", lines)
-        return chosen.state, asdict(chosen.cost), chosen.cuts
+        return chosen.state, chosen.cost, chosen.cuts
+
+    def _truncated(self, state: ServerState, facts: Facts) -> tuple[Facts, Costs]:
+        """Judge the exported model cut to fewer slots; return the facts with it, and its cost."""
+        judge, model = self._cut_judge(), state.exported
+        most = max(f.rank for f in model.adapter.values())
+        found = judge.judge(model, state.round, places(most) if judge.able else [])
+        self.clock.lap("cuts")
+        curve = [CutLoss(slots=slots, loss=loss) for slots, loss in found.losses.items()]
+        told = Truncation(curve=curve, rows=found.rows, held_by=found.held_by)
+        return facts.model_copy(update={"truncation": told if curve else None}), found.cost
 
     def _facts(self, choice: Choice) -> Facts:
         side, ranges = self.side, module_ranges(self.settings, self.side.shapes).values()

@@ -10,6 +10,7 @@ from polyrank.judging import judged_by, perplexity_text
 from polyrank.plain import one_line
 from polyrank.record.lines import FinalLine
 from polyrank.record.summary import Summary
+from polyrank.record.truncation import in_words
 from polyrank.settings.schema import Settings
 
 _LOAD = {
@@ -63,6 +64,7 @@ def model_card(
         + _table(
             [("module", "rank"), *((_text(m), str(r)) for m, r in ranks.items())], header=True
         ),
+        *_truncation(summary, client),
         "## Metrics\n\n" + _metrics(summary, client) + _own(final),
         "## Limits\n\nThe metrics hold for data like the run's own. The card says nothing of the "
         "base model's licence or of what its training data held; check both before you publish.",
@@ -101,6 +103,21 @@ def _placeless(source: str) -> str:
         return Path(source).name
     kind, _, place = source.partition(":")
     return f"{kind}:{Path(place).name}" if Path(place).is_absolute() else source
+
+
+def _truncation(summary: Summary | None, client: str | None) -> list[str]:
+    """Write what the global model loses where it is cut to its first slots, if that is known."""
+    found = summary.truncation if summary else None
+    if found is None or client is not None:
+        return []
+    rows = [("slots", "loss")]
+    rows += [(str(c.slots), "" if c.loss is None else f"{c.loss:.4f}") for c in found.curve]
+    whose = {"server": "validation rows", "clients": "test rows of clients"}[found.held_by]
+    return [
+        "## How many slots it needs\n\n"
+        f"The mean loss of this model cut to its first slots, on {found.rows} {whose}. "
+        f"{in_words(found.curve)}\n\n{_table(rows, header=True)}"
+    ]
 
 
 def _metrics(summary: Summary | None, client: str | None) -> str:

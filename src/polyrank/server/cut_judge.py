@@ -6,6 +6,7 @@ sent the whole model once and tells a sum of losses for every cut.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.errors import SettingsError, TrainingError
@@ -37,7 +38,7 @@ class CutLosses:
 
     losses: Mapping[int, float] = field(default_factory=dict)
     rows: int = 0
-    held_by: str = "server"
+    held_by: Literal["server", "clients"] = "server"
     cost: Costs = field(default_factory=Costs)
 
 
@@ -61,13 +62,18 @@ class CutJudge:
     client_rows: Mapping[str, int]
     on_failure: Callable[[Turn], None] = lambda turn: None
 
+    @property
+    def able(self) -> bool:
+        """Whether anybody has rows to judge on."""
+        return self.rows > 0 or any(self.client_rows.values())
+
     def check_rows(self, allocator: str) -> None:
         """Check that anybody has rows to judge on.
 
         Raises:
             SettingsError: nobody has.
         """
-        if not self.rows and not any(self.client_rows.values()):
+        if not self.able:
             raise SettingsError(
                 f"allocator {allocator!r} reads off the losses of the cut global model how many "
                 "slots it needs, on rows that nobody trains on: expected data.validation above 0, "
