@@ -32,6 +32,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "ranks": EVERY_2,
         "criteria": LOSSES,
     },
+    "eight bits": {"aggregator": "rbla", "compression": "int8"},
+    "eight bits of one factor in each round": {"aggregator": "rolora", "compression": "int8"},
     "ranks cut by the clients": {"aggregator": "rolora", "allocator": PRUNED},
     "ranks cut, fresh factors": {"aggregator": "flora", "allocator": PRUNED},
 }

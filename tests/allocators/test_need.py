@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import polyrank
+from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS, Budget, Evidence, Limits, ModuleRange
 from polyrank.allocators.need import Need, enough
 from polyrank.disk.checkpoint import load_tensors
@@ -18,6 +19,11 @@ from polyrank.runs.trained_model import read_trained
 from polyrank.settings.toml import make_settings
 from tests.small import small
 from tests.written import lines_in
+
+
+def takes_changes(aggregator):
+    return AGGREGATORS.build(Named(aggregator, {})).of_changes is not None
+
 
 LIMITS = Limits({"m": ModuleRange(1, 40, 10), "n": ModuleRange(1, 5, 10)})
 LOSSES = {0: 2.0, 1: 1.5, 2: 1.2, 4: 1.02, 8: 1.004, 16: 1.0}
@@ -229,3 +235,21 @@ def test_a_budget_raises_what_need_not_be_sent_until_it_is_met_and_no_further():
 
 def round_down(number: float) -> int:
     return int(number + 1e-9)
+
+
+@pytest.mark.parametrize("aggregator", [n for n in AGGREGATORS if takes_changes(n)])
+def test_changes_travel_in_eight_bits_at_nearly_the_same_loss(tmp_path, aggregator):
+    """A byte a number and four a scale, under every aggregator that takes changes."""
+    losses = []
+    for compression in ("none", "int8"):
+        folder = tmp_path / compression
+        settled = {"kind": "need", "start": 3, "settled": 0.0}
+        settings = by_need(aggregator=aggregator, compression=compression, allocator=settled)
+        polyrank.run(settings, out=folder)
+        losses.append(lines_in(folder, "rounds")[-1]["test"]["loss"])
+    shapes, extras = {"fc1": (64, 16), "fc2": (16, 10)}, 4 * (16 + 10)
+    for line in (x for x in lines_in(folder, "clients") if x["event"] == "update"):
+        sent = sum(r * (sum(shapes[m]) + 2 * 4) for m, r in line["ranks"].items())
+        assert line["bytes"]["up"] == sent + extras + 8 * len(shapes)
+    assert losses[1] != losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)

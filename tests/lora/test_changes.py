@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyrank.lora.changes import cut_change
+from polyrank.lora.changes import cut_change, with_rounding
 from polyrank.lora.factors import Factors, prefix
+from polyrank.lora.int8 import packed
 
 D_IN, D_OUT = 9, 7
 
@@ -101,3 +102,15 @@ def test_with_feedback_the_sum_of_what_is_sent_reaches_the_sum_of_the_changes():
             total += dense(cut.sent)
         missed = np.linalg.norm(total / 20 - change(before, after))
         assert (missed < 0.15 * np.linalg.norm(change(before, after))) == close
+
+
+def test_what_rounding_loses_of_what_is_sent_is_left_too():
+    """Sent in eight bits, and left: together they are the change; the next cut counts it."""
+    before, after = draw(3, 0), draw(3, 1)
+    cut = cut_change(before, after, error=0.2, most=9)
+    came = packed({"fc": cut.sent}, {}).opened()[0]["fc"]
+    assert np.abs(dense(came) - dense(cut.sent)).max() > 1e-3
+    left = with_rounding(cut.left, cut.sent, came)
+    np.testing.assert_allclose(dense(came) + dense(left), change(before, after), atol=1e-5)
+    more = cut_change(before, before, (left, 1.0), error=0.0, most=9)
+    np.testing.assert_allclose(dense(more.sent), dense(left), atol=1e-5)

@@ -2,6 +2,7 @@ import torch
 
 from polyrank.lora.base_change import Patch
 from polyrank.lora.factors import B, Factors, prefix
+from polyrank.lora.int8 import packed
 from polyrank.protocol.counts import Confusion, Correct, CorrectTokens
 from polyrank.protocol.messages import (
     Counted,
@@ -90,3 +91,29 @@ def test_slices_of_larger_tensors_do_not_drag_the_rest_along():
     whole = Factors(torch.randn(1000, 100), torch.randn(100, 1000), prefix(1000))
     few = Download({"fc": Factors(whole.a[:2], whole.b[:, :2], prefix(2))}, {})
     assert len(pack(TrainTask(ID, few, 0.1))) < 4 * 2 * 200 + 1000
+
+
+def test_eight_bits_a_number_come_out_as_they_went_in_and_are_as_few_on_the_wire():
+    """The header has less than 1,500 bytes."""
+    factors = Factors(torch.randn(8, 784), torch.randn(200, 8), prefix(8))
+    extras = {"head": torch.randn(10, 200), "bias": torch.randn(10)}
+    small = packed({"fc": factors}, extras)
+    download = Download(small.adapter, small.extras, None, small.scales)
+    update = Update(ID, small.adapter, small.extras, 5.0, 1.0, scales=small.scales)
+    bits = 8 * (784 + 200) + 10 * 200 + 4 * (8 + 8 + 10 + 10)
+    assert download.nbytes == update.nbytes == bits
+    task = TrainTask(ID, download, 0.1, compression="int8")
+    for message, whole, few in (
+        (task, TrainTask(ID, Download({"fc": factors}, extras), 0.1), download),
+        (update, Update(ID, {"fc": factors}, extras, 5.0, 1.0), update),
+    ):
+        assert bits < len(pack(message)) < bits + 1500
+        assert len(pack(whole)) > 3.5 * len(pack(message))
+        came = unpack(pack(message))
+        came = came if isinstance(came, Update) else came.download
+        assert came.nbytes == few.nbytes
+        assert came.scales.keys() == small.scales.keys()
+        assert all(torch.equal(came.scales[n], t) for n, t in small.scales.items())
+        assert torch.equal(came.adapter["fc"].b, small.adapter["fc"].b)
+        assert torch.equal(came.extras["head"], small.extras["head"])
+    assert unpack(pack(task)).compression == "int8"

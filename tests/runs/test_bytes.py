@@ -8,6 +8,7 @@ import polyrank
 from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import Needs, choose_slots
 from tests.small import small
+from tests.written import lines_in
 
 MODULES = {"fc1": (64, 16), "fc2": (16, 10)}  # d_in, d_out
 EXTRAS = 16 + 10
@@ -67,29 +68,62 @@ def down(name, number, client, d_in, d_out, cohorts, ranks):
     return own
 
 
-# FLoRIST's bytes depend on the numbers: tests/aggregators/test_florist.py
-@pytest.mark.parametrize("name", [n for n in AGGREGATORS if n != "florist"])
-def test_bytes_are_those_of_the_table_both_ways(tmp_path, name):
+def travelled(folder, name, compression):
+    """Run a method; return what its updates say of themselves, and the last round's test loss."""
     allocator = {"kind": "ratio", "ratios": [RANKS[c] / SLOTS for c in RANKS]}
     if name == "fedavg":
         allocator = {"kind": "uniform"}
+    changes = {"rounds": ROUNDS, "cohort_size": COHORT, "allocator": allocator}
+    settings = small(aggregator=name, compression=compression, **changes)
+    polyrank.run(settings, out=folder)
+    lines = lines_in(folder, "clients")
     ranks = dict.fromkeys(RANKS, SLOTS) if name == "fedavg" else RANKS
-    settings = small(aggregator=name, rounds=ROUNDS, cohort_size=COHORT, allocator=allocator)
-    polyrank.run(settings, out=tmp_path / "run")
-    lines = [json.loads(x) for x in (tmp_path / "run/clients.jsonl").read_text().splitlines()]
     profiles = {x["client"]: x["ranks"] for x in lines if x["event"] == "profile"}
     assert all(set(of.values()) == {ranks[c]} for c, of in profiles.items())
+    assert not any(x.get("refused") or x.get("failed") for x in lines)
     updates = [x for x in lines if x["event"] == "update"]
-    cohorts = {n: {u["client"] for u in updates if u["round"] == n} for n in range(1, ROUNDS + 1)}
-    assert any(len(cohorts[n] - cohorts[n - 1]) for n in range(2, ROUNDS + 1))  # some missed one
-    for u in updates:
-        number, client = u["round"], u["client"]
-        sizes = MODULES.values()
-        given = sum(
-            SLOTS * both(*s) if name == "fedavg" else up(name, number, client, *s) for s in sizes
-        )
-        taken = sum(down(name, number, client, *s, cohorts, ranks) for s in sizes)
-        assert u["bytes"] == {"up": 4 * (given + EXTRAS), "down": 4 * (taken + EXTRAS)}
+    return updates, lines_in(folder, "rounds")[-1]["test"]["loss"]
+
+
+# FLoRIST's bytes depend on the numbers: tests/aggregators/test_florist.py
+@pytest.mark.parametrize("name", [n for n in AGGREGATORS if n != "florist"])
+def test_bytes_are_those_of_the_table_both_ways_in_four_bytes_a_number_or_in_one(tmp_path, name):
+    """In eight bits one byte, and four for the scale of a row of a or column of b.
+
+    What goes into a client's base has four bytes either way. Losses are nearly the same.
+    """
+    ranks = dict.fromkeys(RANKS, SLOTS) if name == "fedavg" else RANKS
+    losses = []
+    for compression, number, scale in (("none", 4, 0), ("int8", 1, 4)):
+        updates, loss = travelled(tmp_path / compression, name, compression)
+        losses.append(loss)
+        rounds = range(1, ROUNDS + 1)
+        cohorts = {n: {u["client"] for u in updates if u["round"] == n} for n in rounds}
+        assert any(len(cohorts[n] - cohorts[n - 1]) for n in rounds[1:])  # some missed one
+        for u in updates:
+            number_of, client = u["round"], u["client"]
+            given = taken = 4 * EXTRAS
+            for d_in, d_out in MODULES.values():
+                size = number * d_in + scale, number * d_out + scale
+                given += (
+                    SLOTS * both(*size) if name == "fedavg" else up(name, number_of, client, *size)
+                )
+                whole = down(name, number_of, client, d_in, d_out, cohorts, ranks)
+                base = into_base(name, whole, ranks[client], d_in, d_out)
+                if base is None:
+                    taken += down(name, number_of, client, *size, cohorts, ranks)
+                else:
+                    taken += 4 * base + (ranks[client] * both(*size) if name == "fedex" else 0)
+            assert u["bytes"] == {"up": given, "down": taken}, compression
+    assert losses[1] != losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def into_base(name, numbers, rank, d_in, d_out):
+    """Of the numbers that are sent, those that go into the base; None where nothing does."""
+    if name not in ("flora", "fedex"):
+        return None
+    return numbers - (rank * both(d_in, d_out) if name == "fedex" else 0)
 
 
 @pytest.mark.parametrize("name", ["rbla", "zero_padding", "replication", "hetlora"])

@@ -136,9 +136,11 @@ def test_killed_while_slots_are_given_up_it_ends_with_the_same_bits(tmp_path):
     assert contents(tmp_path / "run", but=("config.toml",)) == whole
 
 
-def test_killed_while_changes_are_owed_it_ends_with_the_same_bits(tmp_path):
+@pytest.mark.parametrize("compression", ["none", "int8"])
+def test_killed_while_changes_are_owed_it_ends_with_the_same_bits(tmp_path, compression):
     """Ranks by need: what clients have not sent, and a server that has changed its slots."""
-    settings = of_kind("all slots in view", allocator={"kind": "need", "start": 2}, rounds=5)
+    need = {"allocator": {"kind": "need", "start": 2}, "compression": compression}
+    settings = of_kind("all slots in view", **need, rounds=5)
     polyrank.run(settings, out=tmp_path / "whole")
     with pytest.raises(Killed):
         polyrank.run(settings, out=tmp_path / "run", watcher=Killer(rounds=3))

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polyrank.lora.factors import Factors, prefix
+from polyrank.lora.factors import B, Factors, prefix
+from polyrank.lora.int8 import packed
 from polyrank.protocol.counts import Confusion
 from polyrank.protocol.messages import (
     ChangeRule,
@@ -183,3 +184,69 @@ def test_every_row_is_to_be_answered_once():
     assert count_refusal(counted, id, 4) is None
     assert "expected 3 rows" in count_refusal(counted, id, 3)
     assert "expected 5 rows" in count_refusal(counted, id, 5)
+
+
+HEAD = {"bias": torch.zeros(4), "head": torch.ones(3, 4)}
+SENT = packed({"fc": good()}, HEAD)
+SMALL = replace(
+    TASK, download=Download(SENT.adapter, SENT.extras, None, SENT.scales), compression="int8"
+)
+ROUNDED = replace(UPDATE, adapter=SENT.adapter, extras=SENT.extras, scales=SENT.scales)
+B_SCALES = SENT.scales["adapter/fc/b"]
+
+
+def scaled(**changes):
+    named = {"a": "adapter/fc/a", "b": "adapter/fc/b", "head": "extras/head", "more": "more"}
+    return {"scales": {**SENT.scales, **{named[k]: t for k, t in changes.items()}}}
+
+
+def without(name):
+    return {"scales": {n: t for n, t in SENT.scales.items() if n != name}}
+
+
+def test_an_update_in_eight_bits_passes_with_as_few_slots_as_it_may_have():
+    assert refusal(ROUNDED, SMALL, EXPECTED, 9) is None
+    less = packed({"fc": slots(2)}, HEAD)
+    update = replace(UPDATE, adapter=less.adapter, extras=less.extras, scales=less.scales)
+    assert refusal(update, SMALL, {"fc": slots(6)}, 9, {"fc": range(6)}) is None
+    half = packed({"fc": good().only(B)}, HEAD)
+    update = replace(UPDATE, adapter=half.adapter, extras=half.extras, scales=half.scales)
+    assert refusal(update, SMALL, {"fc": good().only(B)}, 9) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (scaled(b=torch.tensor([1.0, float("nan")])), "scales of 'adapter/fc/b': 1 of 2 numbers"),
+        (scaled(b=torch.tensor([1.0, float("inf")])), "scales of 'adapter/fc/b': 1 of 2 numbers"),
+        (scaled(b=torch.tensor([1.0, -1e-9])), "expected numbers from 0 up"),
+        (scaled(b=torch.tensor([1.0, 3e38])), "times 128 are finite"),
+        (scaled(a=torch.ones(3)), r"scales of 'adapter/fc/a': shape \(3,\)"),
+        (scaled(a=torch.ones(2).double()), "scales of 'adapter/fc/a': .*float64"),
+        (scaled(a=[1.0, 1.0]), "expected a plain tensor"),
+        (scaled(head=torch.ones(4)), r"scales of 'extras/head': shape \(4,\)"),
+        (scaled(more=torch.ones(2)), r"scales of \['adapter/fc/a'.*, expected"),
+        (without("adapter/fc/b"), r"scales of .*, expected \['adapter/fc/a', 'adapter/fc/b'"),
+        (without("extras/head"), "expected .*'extras/head'"),
+        ({"scales": [1.0]}, "scales of <class 'list'>"),
+        ({"scales": {}}, r"scales of \[\], expected"),
+        ({"adapter": {"fc": good()}}, "factor a: .*float32, expected .*int8"),
+        (
+            {"adapter": {"fc": Factors(good().a.char(), good().b.short(), prefix(2))}},
+            "factor b: .*int16, expected .*int8",
+        ),
+        (
+            {"adapter": {"fc": Factors(torch.ones(2, 4).char(), good().b.char(), prefix(2))}},
+            r"factor a: shape \(2, 4\)",
+        ),
+        ({"extras": HEAD}, "extra 'head': .*float32, expected .*int8"),
+    ],
+)
+def test_bad_numbers_in_eight_bits_are_refused_with_the_reason(change, said):
+    assert re.search(said, refusal(replace(ROUNDED, **change), SMALL, EXPECTED, 9))
+
+
+def test_eight_bits_that_nobody_asked_for_are_refused():
+    assert "int8, expected" in refusal(ROUNDED, TASK, EXPECTED, 9)
+    scales = {"adapter/fc/b": B_SCALES}
+    assert "expected []" in refusal(replace(UPDATE, scales=scales), TASK, EXPECTED, 9)

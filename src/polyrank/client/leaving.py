@@ -4,15 +4,16 @@ What is to be done to an update on its way out has its place in ``update_from``;
 hidden of the data, in the other functions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from polyrank.client.parcel import Parcel
 from polyrank.client.site import Site
 from polyrank.criteria import ClientView, measure, noisy_counts, noisy_view
 from polyrank.learning.training import Fitted
-from polyrank.lora.factors import Adapter, Parts, Tensors
+from polyrank.lora.factors import Tensors
 from polyrank.protocol.counts import Confusion, Counts
 from polyrank.protocol.messages import Counted, Measured, Profile, TaskId, Update, Wanted
 
@@ -61,36 +62,31 @@ def sums_from(id: TaskId, features: Tensors) -> Measured:
 
 def update_from(
     id: TaskId,
-    adapter: Adapter,
-    extras: Tensors,
-    sends: Parts,
+    parcel: Parcel,
     examples: int,
     outcome: Fitted,
     observed: Tensors,
-    shares: Mapping[str, float],
 ) -> Update:
     """Build the update: the trained extras, and those factors that the method sends.
 
     Args:
         id: of the task.
-        adapter: the trained slots of every module, or its change.
-        extras: the trained tensors that are not LoRA.
-        sends: the factors that go to the server.
+        parcel: what of the training is sent.
         examples: number of training examples.
         outcome: of the training.
         observed: module -> (r,) what the allocator's observer says of each slot.
-        shares: module -> share of its change that is sent, where changes are cut.
     """
     return Update(
         id,
-        {module: factors.only(sends) for module, factors in adapter.items()},
-        extras,
+        parcel.sent.adapter,
+        parcel.sent.extras,
         examples=examples,
         loss=outcome.epoch_losses[-1],
         steps=outcome.steps,
         seconds=outcome.seconds,
         observed=observed,
-        shares=shares,
+        shares=parcel.shares,
+        scales=parcel.sent.scales,
     )
 
 

@@ -47,18 +47,18 @@ class LoadedModel:
         probing = isinstance(task, ProbeTask)
         round = task.id.round + probing
         rule = self.aggregator.local(round)
-        came = task.download
-        adapter = self.state.completed(came.adapter, rule, task.id.client, round, task.last)
+        sent, extras = task.download.opened()
+        adapter = self.state.completed(sent, rule, task.id.client, round, task.last)
         frozen: Adapter = {}
         if isinstance(task, TrainTask) and task.slots is not None:
             frozen = {m: f.without(task.slots[m]) for m, f in adapter.items()}
             adapter = {m: f.take(task.slots[m]) for m, f in adapter.items()}
         self.bridge.load(
             adapter,
-            came.extras,
+            extras,
             frozen=frozen,
             trains=ALL if probing else rule.trains,
-            change=self.state.base(came.base, keep=not probing),
+            change=self.state.base(task.download.base, keep=not probing),
         )
         return rule
 
@@ -107,7 +107,7 @@ class LoadedModel:
             adapter, extras = self.state.own(id.client, id.round)
             change = self.state.own_base(id.round - 1) if self.aggregator.changes_base else {}
         else:
-            adapter, extras = download.adapter, download.extras
+            adapter, extras = download.opened()
             change = download.base.totals if download.base else {}
 
         def loss_of_cut(slots: int) -> float:

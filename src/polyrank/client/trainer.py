@@ -16,11 +16,11 @@ from polyrank.causes import told
 from polyrank.client.leaving import counted_from, profile_from, update_from
 from polyrank.client.loaded_model import LoadedModel
 from polyrank.client.measuring import measure_client
+from polyrank.client.parcel import Parcel, owes, parcel_of
 from polyrank.client.site import Site
 from polyrank.learning.blueprint import Blueprint
 from polyrank.learning.training import Fitted
-from polyrank.lora.changes import CutChange, cut_change
-from polyrank.lora.factors import Adapter
+from polyrank.lora.factors import Adapter, Tensors
 from polyrank.peft_bridge import Bridge
 from polyrank.protocol.messages import (
     Answer,
@@ -90,34 +90,18 @@ class Trainer:
         observed = self._observed(adapter, outcome)
         if self.cut:
             adapter = self.cut.apply(bridge.loaded, adapter)
-        cuts = self._cuts(task, adapter)
+        parcel = self._parcel(task, adapter, extras)
         if store:
-            owed = {m: cut.left for m, cut in cuts.items()}
-            store.save(task.id.client, task.id.round, bridge.with_frozen(adapter), extras, owed)
-        if task.change:
-            adapter = {m: cut.sent for m, cut in cuts.items()}
-        shares = {m: cut.share for m, cut in cuts.items()}
-        sends = self.model.aggregator.local(task.id.round).sends
-        examples = len(site.train)
-        return update_from(task.id, adapter, extras, sends, examples, outcome, observed, shares)
+            whole = bridge.with_frozen(adapter)
+            store.save(task.id.client, task.id.round, whole, extras, parcel.owed)
+        return update_from(task.id, parcel, len(site.train), outcome, observed)
 
-    def _cuts(self, task: TrainTask, after: Adapter) -> dict[str, CutChange]:
-        """Cut each module's change as the task says, with what the last rounds have left."""
-        rule, before = task.change, self.model.bridge.loaded
-        if rule is None:
-            return {}
-        owed = self.model.state.owed(task.id.client, task.last)
-        weight = rule.feedback ** (task.id.round - (task.last or 0))
-        return {
-            m: cut_change(
-                before[m],
-                f,
-                (owed[m], weight) if m in owed and weight else None,
-                error=rule.error,
-                most=rule.largest(f.rank),
-            )
-            for m, f in after.items()
-        }
+    def _parcel(self, task: TrainTask, adapter: Adapter, extras: Tensors) -> Parcel:
+        """Choose what is sent, with what the last rounds have left."""
+        aggregator, state = self.model.aggregator, self.model.state
+        sends, keeps = aggregator.local(task.id.round).sends, aggregator.keeps_slots
+        owed = state.owed(task.id.client, task.last) if owes(task, keeps) else {}
+        return parcel_of(task, sends, self.model.bridge.loaded, adapter, extras, owed, keeps)
 
     def _observed(self, adapter: Adapter, outcome: Fitted) -> dict[str, Tensor]:
         """Return what the allocator's observer says of each slot, float32 (r,) on the CPU."""

@@ -87,6 +87,22 @@ def cut_change(
     )
 
 
+def with_rounding(left: Factors, sent: Factors, came: Factors) -> Factors:
+    """Add to what is left what rounding loses of the triples that are sent.
+
+    ``b a - b̂ â = (b - b̂) a + b̂ (a - â)``, twice as many pairs as were sent; the next cut makes
+    them fewer again.
+
+    Args:
+        left: of the change.
+        sent: before rounding.
+        came: after it, ``b̂`` and ``â``.
+    """
+    b = torch.cat([left.b, sent.b - came.b, came.b], dim=1)
+    a = torch.cat([left.a, sent.a, sent.a - came.a])
+    return Factors(a, b, prefix(len(a)))
+
+
 def _columns(product: Product) -> int:
     columns: int = product[0].shape[1]
     return min(columns, len(product[0]), product[-1].shape[1])

@@ -1,9 +1,10 @@
-"""The size of an adapted module, and the two forms that its update can have."""
+"""The size of an adapted module, the forms that its update can have, and travel in."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Parametrisation: TypeAlias = Literal["lora", "svd"]
+Compression: TypeAlias = Literal["none", "int8"]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from torch import Tensor
 from polyrank.criteria import needs_probe
 from polyrank.lora.base_change import Patch
 from polyrank.lora.factors import Adapter, Tensors, adapter_bytes, tensors_bytes
+from polyrank.lora.int8 import Packed
+from polyrank.lora.shapes import Compression
 from polyrank.protocol.counts import Confusion, Counts
 
 ServerPart: TypeAlias = Literal["validation", "test", "cuts"]
@@ -35,17 +37,24 @@ class Download:
         adapter: the slots that the client works with; a factor that it has already is not there.
         extras: tensors that are not LoRA.
         base: what the client's base lacks, if the method changes the base.
+        scales: of what is in eight bits (``polyrank.lora.int8``).
     """
 
     adapter: Adapter
     extras: Tensors
     base: Patch | None = None
+    scales: Tensors = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Bytes sent."""
         base = self.base.nbytes if self.base else 0
-        return adapter_bytes(self.adapter) + tensors_bytes(self.extras) + base
+        sent = adapter_bytes(self.adapter) + tensors_bytes(self.extras)
+        return sent + tensors_bytes(self.scales) + base
+
+    def opened(self) -> tuple[Adapter, Tensors]:
+        """Return the adapter and the extras in full."""
+        return Packed(self.adapter, self.extras, self.scales).opened()
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class TrainTask:
         slots: module -> the slots (r_k,) to train; None for all of the download's.
         last: the last finished round in which the client's update was accepted.
         change: how to cut the change that is sent; None to send the trained factors themselves.
+        compression: how the update is to travel.
     """
 
     id: TaskId
@@ -86,6 +96,7 @@ class TrainTask:
     slots: Mapping[str, Tensor] | None = None
     last: int | None = None
     change: ChangeRule | None = None
+    compression: Compression = "none"
 
 
 @dataclass(frozen=True)
@@ -219,6 +230,7 @@ class Update:
         seconds: time spent on training alone.
         observed: module -> (r,) float32, what the allocator's observer gave for each slot.
         shares: module -> share of the squared norm of its change that is sent, where it is cut.
+        scales: of what is in eight bits (``polyrank.lora.int8``): a difference to what was sent.
     """
 
     id: TaskId
@@ -230,12 +242,14 @@ class Update:
     seconds: float = field(default=0.0, compare=False)
     observed: Tensors = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
+    scales: Tensors = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Bytes sent."""
         sent = adapter_bytes(self.adapter) + tensors_bytes(self.extras)
-        return sent + tensors_bytes(self.observed) + 8 * len(self.shares)
+        numbers = tensors_bytes(self.scales) + tensors_bytes(self.observed)
+        return sent + numbers + 8 * len(self.shares)
 
 
 @dataclass(frozen=True)

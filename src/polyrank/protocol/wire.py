@@ -54,6 +54,7 @@ _TYPES = {
 _COUNTS = {t.__name__: t for t in (Correct, CorrectTokens)}
 
 NAMED = frozenset({"features", "observed"})  # fields that are tensors by name
+SCALES = "scales/"
 
 
 def pack(message: Message) -> bytes:
@@ -68,6 +69,7 @@ def pack(message: Message) -> bytes:
             fields[name] = [value.base.since, value.base.version] if value.base else []
             tensors |= join_model(value.adapter, value.extras)
             tensors |= flatten_patch(value.base) if value.base else {}
+            tensors |= {SCALES + key: scale for key, scale in value.scales.items()}
         elif isinstance(value, Confusion):
             tensors["confusion"] = value.counts
         elif isinstance(value, Correct | CorrectTokens):
@@ -80,10 +82,11 @@ def pack(message: Message) -> bytes:
         elif name in NAMED:
             tensors |= {f"{name}/{key}": tensor for key, tensor in value.items()}
             fields[name] = list(value)
-        elif name not in ("adapter", "extras"):
+        elif name not in ("adapter", "extras", "scales"):
             fields[name] = value
     if isinstance(message, Update):
         tensors |= join_model(message.adapter, message.extras)
+        tensors |= {SCALES + key: scale for key, scale in message.scales.items()}
     header = {
         "format": str(FORMAT),
         "polyrank": VERSION,
@@ -131,16 +134,18 @@ def _unpacked(data: bytes) -> Message:
         {n: unpacked_slots(t) if _is_slots(n) else t for n, t in load(data).items()}
     )
     fields["id"] = TaskId(**fields["id"])
+    scales = {n.removeprefix(SCALES): t for n, t in tensors.items() if n.startswith(SCALES)}
     if fields.get("download") is not None:
         versions = fields["download"]
         patch = unflatten_patch(tensors, *versions) if versions else None
-        fields["download"] = Download(*split_model(tensors), patch)
+        fields["download"] = Download(*split_model(tensors), patch, scales)
     if fields.get("slots") is not None:
         fields["slots"] = {module: tensors[f"slots/{module}"] for module in fields["slots"]}
     for name in NAMED & fields.keys():
         fields[name] = {key: tensors[f"{name}/{key}"] for key in fields[name]}
     if header["type"] == "Update":
         fields["adapter"], fields["extras"] = split_model(tensors)
+        fields["scales"] = scales
     if "wanted" in fields:
         wanted = fields["wanted"]
         lists = {name: tuple(wanted[name]) for name in ("criteria", "columns")}

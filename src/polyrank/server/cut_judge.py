@@ -113,7 +113,8 @@ class CutJudge:
 
     def _asked(self, model: ServerModel, round: int, cuts: Sequence[int]) -> CutLosses:
         most = max((f.rank for f in model.adapter.values()), default=0)
-        fewer, download, cost = [k for k in cuts if k < most], whole(model), Costs()
+        download = whole(model, self.rules.compression)
+        fewer, cost = [k for k in cuts if k < most], Costs()
         tasks = [
             EvaluateTask(TaskId(self.rules.run, round, client), download, fewer)
             for client in self._drawn(round)

@@ -8,6 +8,8 @@ from torch import Tensor
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.aggregators.local_rule import LocalRule, slots_sent
 from polyrank.lora.factors import Adapter, Factors, prefix
+from polyrank.lora.int8 import packed
+from polyrank.lora.shapes import Compression
 from polyrank.protocol.messages import ChangeRule, Download
 from polyrank.server.state import ServerState
 
@@ -19,6 +21,7 @@ def download_for(
     rule: LocalRule,
     *,
     current: bool,
+    compression: Compression = "none",
 ) -> Download:
     """Build a client's download: its slots of the global model, and what its base lacks.
 
@@ -28,17 +31,26 @@ def download_for(
         slots: module -> the slots (r,) that it works with.
         rule: of the round; says which factors are sent.
         current: the client took part in the round before, with these slots.
+        compression: how factors and extras travel; what its base lacks travels as it is.
     """
     adapter = slots_sent(state.model.adapter, slots, rule, current=current)
     # who trained in a round has the base of the round before
     since = max(0, state.trained.get(client, 1) - 1)
     base = state.model.base.patch(since) if state.model.base else None
-    return Download(adapter, state.model.extras, base)
+    return _travelling(Download(adapter, state.model.extras, base), compression)
 
 
-def whole(model: ServerModel) -> Download:
+def whole(model: ServerModel, compression: Compression = "none") -> Download:
     """Build a download of a whole model, for a client that has none of it."""
-    return Download(model.adapter, model.extras, model.base.whole() if model.base else None)
+    base = model.base.whole() if model.base else None
+    return _travelling(Download(model.adapter, model.extras, base), compression)
+
+
+def _travelling(download: Download, compression: Compression) -> Download:
+    if compression == "none":
+        return download
+    small = packed(download.adapter, download.extras)
+    return Download(small.adapter, small.extras, download.base, small.scales)
 
 
 def expected_change(

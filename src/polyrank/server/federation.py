@@ -143,9 +143,11 @@ class Federation:
             id = TaskId(self.rules.run, number, client, attempt)
             slots, last = state.plan[client], state.trained.get(client)
             current = last == number - 1 and state.planned < number - 1
-            download = download_for(state, client, slots, rule, current=current)
+            small = self.rules.compression
+            download = download_for(state, client, slots, rule, current=current, compression=small)
             own = {m: slots[m] for m in download.adapter} if rule.view == "all" else None
-            yield TrainTask(id, download, rate, own, last, self._change_rule(state, client))
+            change = self._change_rule(state, client)
+            yield TrainTask(id, download, rate, own, last, change, small)
 
     def _change_rule(self, state: ServerState, client: str) -> ChangeRule | None:
         if self.feedback is None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.lora.int8 import extra_name, factor_name, packed_parts
 from polyrank.models.input_scaling import is_scaling
 from polyrank.protocol.counts import Confusion, Correct, CorrectTokens
 from polyrank.protocol.messages import (
@@ -58,12 +59,14 @@ def refusal(
         return f"{_short(update.examples)} examples: expected a number above 0, at most {most:g}"
     if not _is_number(update.loss):
         return f"loss {_short(update.loss)}: expected a number"
+    small = task.compression == "int8"
     return (
         _cost_refusal(update)
-        or _adapter_refusal(update.adapter, expected, cut)
+        or _adapter_refusal(update.adapter, expected, cut, small=small)
         or _extras_refusal(update.extras, task.download.extras)
         or _observed_refusal(update.observed, expected if observes else {})
         or _shares_refusal(update.shares, expected if task.change else {})
+        or _scales_refusal(update.scales, _scales_like(update, task, expected) if small else {})
     )
 
 
@@ -169,18 +172,20 @@ def _cost_refusal(answer: Update | Measured) -> str | None:
 
 
 def _adapter_refusal(
-    came: object, expected: Adapter, cut: Mapping[str, Container[int]]
+    came: object, expected: Adapter, cut: Mapping[str, Container[int]], *, small: bool
 ) -> str | None:
     if not isinstance(came, Mapping) or came.keys() != expected.keys():
         return f"modules {_names(came)}, expected {sorted(expected)}"
     for module, like in expected.items():
-        reason = _factors_refusal(came[module], like, cut.get(module, ()))
+        reason = _factors_refusal(came[module], like, cut.get(module, ()), small=small)
         if reason:
             return f"module {module!r}{reason}"
     return None
 
 
-def _factors_refusal(came: object, like: Factors, cut: Container[int]) -> str | None:
+def _factors_refusal(
+    came: object, like: Factors, cut: Container[int], *, small: bool
+) -> str | None:
     if type(came) is not Factors:
         return f": {_short(type(came))}, expected factors"
     reason = _plainness(came.slots)
@@ -192,10 +197,37 @@ def _factors_refusal(came: object, like: Factors, cut: Container[int]) -> str | 
         return f": slots {_short(came.slots.tolist())} are not the client's"
     if came.parametrisation != like.parametrisation:
         return f": factors in form {came.parametrisation!r}, expected {like.parametrisation!r}"
+    packed = packed_parts(like) if small else ()
     for part, expected in like.tensors.items():
+        if part in packed:
+            expected = torch.empty(expected.shape, dtype=torch.int8, device="meta")
         reason = _tensor_refusal(came.tensors[part], expected)
         if reason:
             return f", factor {part.value}: {reason}"
+    return None
+
+
+def _scales_like(update: Update, task: TrainTask, expected: Adapter) -> dict[str, Tensor]:
+    """Return scales of the names, shapes and types that good factors and extras must have."""
+    given = task.download.scales
+    likes = {n: given[n] for n in map(extra_name, update.extras) if n in given}
+    for module, like in expected.items():
+        rank = update.adapter[module].rank
+        for part in packed_parts(like):
+            dtype = like.tensors[part].dtype
+            likes[factor_name(module, part)] = torch.empty(rank, dtype=dtype, device="meta")
+    return likes
+
+
+def _scales_refusal(came: object, likes: Tensors) -> str | None:
+    if not isinstance(came, Mapping) or came.keys() != likes.keys():
+        return f"scales of {_names(came)}, expected {sorted(likes)}"
+    for name, like in likes.items():
+        reason = _tensor_refusal(came[name], like)
+        if reason:
+            return f"scales of {name!r}: {reason}"
+        if (came[name] < 0).any() or not torch.isfinite(came[name] * 128).all():
+            return f"scales of {name!r}: expected numbers from 0 up that times 128 are finite"
     return None
 
 

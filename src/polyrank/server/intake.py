@@ -23,6 +23,7 @@ from polyrank.lora.factors import Adapter, Factors, Tensors
 from polyrank.models.input_scaling import is_scaling
 from polyrank.protocol.messages import TrainTask, Update
 from polyrank.server.guards import NONE
+from polyrank.server.opening import opened
 from polyrank.server.round_record import Turn, turn_of
 
 SUSPECT = 10.0  # times the median; far above what honest updates reach, which share a start
@@ -119,8 +120,9 @@ class Intake:
         self._turns.append(turn)
         if not turn.accepted or not isinstance(answer, Update):
             return turn
-        sent = self._size(self._start(answer.adapter, task), task)
-        own = self._sizes[place] = self._size(answer.adapter, task, answer.extras)
+        answer = opened(answer, task, self.model)
+        sent = self._size(self._start(answer.adapter, task), task.download.opened()[1])
+        own = self._sizes[place] = self._size(answer.adapter, answer.extras)
         if self.bound and own > self.bound * sent:
             self._waiting[place] = answer, sent
         else:
@@ -147,13 +149,12 @@ class Intake:
             return self.model
         return self.fold.finish(self._sums, self.model)
 
-    def _size(self, adapter: Adapter, task: TrainTask, extras: Tensors | None = None) -> float:
+    def _size(self, adapter: Adapter, extras: Tensors) -> float:
         """Root mean square of a client's factors, those that stay on the server's side too.
 
         What scales inputs is not counted: it stays what it is, and may be large.
         """
-        given = (extras or task.download.extras).items()
-        tensors = [t for n, t in given if t.is_floating_point() and not is_scaling(n)]
+        tensors = [t for n, t in extras.items() if t.is_floating_point() and not is_scaling(n)]
         for module, f in adapter.items():
             whole = f if f.complete else f.completed(self._own(module, f))
             tensors += whole.tensors.values()

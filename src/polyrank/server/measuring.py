@@ -154,4 +154,5 @@ class Measuring:
             return Download({}, {})
         slots = {module: prefix(r) for module, r in ranks.items()}
         rule = replace(self.aggregator.local(state.round + 1), view="own")
-        return download_for(state, client, slots, rule, current=False)
+        small = self.rules.compression
+        return download_for(state, client, slots, rule, current=False, compression=small)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from polyrank.lora.shapes import Compression
 from polyrank.protocol.engine import Patience
 from polyrank.seeding import numpy_stream
 from polyrank.settings.schema import Settings
@@ -24,6 +25,7 @@ class Rules:
         norm_bound: how many times as large as the others' an update may be; 0 for any size.
         seconds: after which a round with enough answers waits for no more; None for ever.
         average: weight of the past in the exported average; 0 for none.
+        compression: how factors travel, both ways.
     """
 
     run: str
@@ -36,6 +38,7 @@ class Rules:
     norm_bound: float = 0.0
     seconds: float | None = None
     average: float = 0.0
+    compression: Compression = "none"
 
     def draw(self, roster: Sequence[str], number: int, attempt: int) -> list[str]:
         """Return the clients of one attempt at round ``number``, in the order of the roster."""
@@ -66,6 +69,7 @@ def rules_of(settings: Settings) -> Rules:
         norm_bound=settings.norm_bound,
         seconds=settings.round_timeout,
         average=settings.average,
+        compression=settings.compression,
     )
 
 

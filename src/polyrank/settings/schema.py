@@ -22,6 +22,7 @@ from polyrank.allocators import ALLOCATORS
 from polyrank.criteria import CRITERIA
 from polyrank.errors import SettingsError
 from polyrank.head_inits import HEAD_INITS
+from polyrank.lora.shapes import Compression
 from polyrank.models import MODELS
 from polyrank.partitioners import PARTITIONERS
 from polyrank.registry import Registry
@@ -127,6 +128,10 @@ class Settings(Strict):
     """What each client tells of its data before round 1: how many examples it has to train on and
     to test on, and how many of each label, with noise if `probe.epsilon` asks for it. Without
     `examples`, models are not evaluated on the clients' own test rows.
+    """
+    compression: Compression = "none"
+    """How factors and heads travel, both ways: `none`, as they are, or `int8`, in eight bits with
+    one scale a slot. What rounding loses of an update a client adds to its next one.
     """
     base: str = "random"
     """Frozen weights: `random`, as the model is built, or a safetensors file of its state."""
