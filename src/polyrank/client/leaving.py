@@ -1,7 +1,7 @@
 """Build every message that leaves a client; nothing else leaves it.
 
-What is to be done to an update on its way out has its place in ``update_from``; what is to be
-hidden of the data, in the other functions.
+What is to be done to an update on its way out has its place in ``client.outgoing``; what is to be
+hidden of the data, in the functions here.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from polyrank.client.parcel import Parcel
+from polyrank.client.outgoing import Outgoing
 from polyrank.client.site import Site
 from polyrank.criteria import ClientView, measure, noisy_counts, noisy_view
 from polyrank.learning.training import Fitted
@@ -62,7 +62,7 @@ def sums_from(id: TaskId, features: Tensors) -> Measured:
 
 def update_from(
     id: TaskId,
-    parcel: Parcel,
+    leaves: Outgoing,
     examples: int,
     outcome: Fitted,
     observed: Tensors,
@@ -71,22 +71,22 @@ def update_from(
 
     Args:
         id: of the task.
-        parcel: what of the training is sent.
+        leaves: what of the training is sent.
         examples: number of training examples.
         outcome: of the training.
         observed: module -> (r,) what the allocator's observer says of each slot.
     """
     return Update(
         id,
-        parcel.sent.adapter,
-        parcel.sent.extras,
+        leaves.sent.adapter,
+        leaves.sent.extras,
         examples=examples,
         loss=outcome.epoch_losses[-1],
         steps=outcome.steps,
         seconds=outcome.seconds,
         observed=observed,
-        shares=parcel.shares,
-        scales=parcel.sent.scales,
+        shares=leaves.shares,
+        scales=leaves.sent.scales,
     )
 
 

@@ -16,7 +16,7 @@ from polyrank.causes import told
 from polyrank.client.leaving import counted_from, profile_from, update_from
 from polyrank.client.loaded_model import LoadedModel
 from polyrank.client.measuring import measure_client
-from polyrank.client.parcel import Parcel, owes, parcel_of
+from polyrank.client.outgoing import Outgoing, outgoing, owes
 from polyrank.client.site import Site
 from polyrank.learning.blueprint import Blueprint
 from polyrank.learning.training import Fitted
@@ -90,18 +90,18 @@ class Trainer:
         observed = self._observed(adapter, outcome)
         if self.cut:
             adapter = self.cut.apply(bridge.loaded, adapter)
-        parcel = self._parcel(task, adapter, extras)
+        leaves = self._outgoing(task, adapter, extras)
         if store:
             whole = bridge.with_frozen(adapter)
-            store.save(task.id.client, task.id.round, whole, extras, parcel.owed)
-        return update_from(task.id, parcel, len(site.train), outcome, observed)
+            store.save(task.id.client, task.id.round, whole, extras, leaves.owed)
+        return update_from(task.id, leaves, len(site.train), outcome, observed)
 
-    def _parcel(self, task: TrainTask, adapter: Adapter, extras: Tensors) -> Parcel:
+    def _outgoing(self, task: TrainTask, adapter: Adapter, extras: Tensors) -> Outgoing:
         """Choose what is sent, with what the last rounds have left."""
         aggregator, state = self.model.aggregator, self.model.state
         sends, keeps = aggregator.local(task.id.round).sends, aggregator.keeps_slots
         owed = state.owed(task.id.client, task.last) if owes(task, keeps) else {}
-        return parcel_of(task, sends, self.model.bridge.loaded, adapter, extras, owed, keeps)
+        return outgoing(task, sends, self.model.bridge.loaded, adapter, extras, owed, keeps)
 
     def _observed(self, adapter: Adapter, outcome: Fitted) -> dict[str, Tensor]:
         """Return what the allocator's observer says of each slot, float32 (r,) on the CPU."""

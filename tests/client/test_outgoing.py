@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polyrank.aggregators.aggregator import ServerModel
-from polyrank.client.parcel import owes, parcel_of
+from polyrank.client.outgoing import outgoing, owes
 from polyrank.lora.factors import ALL, A, B, Factors
 from polyrank.lora.int8 import packed
 from polyrank.protocol.messages import ChangeRule, Download, TaskId, TrainTask, Update
@@ -40,20 +40,20 @@ def after(size=0.01, step=STEP):
 EXTRAS = {n: t + 0.01 for n, t in BEGAN.items()}
 
 
-def arrives(parcel, task=TASK):
-    """What the server makes of a parcel."""
-    sent = parcel.sent
+def arrives(out, task=TASK):
+    """What the server makes of what is sent."""
+    sent = out.sent
     update = Update(task.id, sent.adapter, sent.extras, 5, 1.0, scales=sent.scales)
     return opened(update, task, MODEL)
 
 
-def parcel(task=TASK, sends=ALL, trained=None, owed=None, keeps_slots=True):
-    return parcel_of(task, sends, BEFORE, trained or after(), EXTRAS, owed or {}, keeps_slots)
+def leaving(task=TASK, sends=ALL, trained=None, owed=None, keeps_slots=True):
+    return outgoing(task, sends, BEFORE, trained or after(), EXTRAS, owed or {}, keeps_slots)
 
 
 def test_the_server_learns_the_step_and_not_the_rounding_on_the_way_down():
     """The download is off by up to a hundredth of a slot's largest, the step by that of itself."""
-    came = arrives(parcel())
+    came = arrives(leaving())
     off = (came.adapter["fc"].a - MODEL.adapter["fc"].a - 0.01 * STEP.a).abs().max()
     assert off < 0.01 * STEP.a.abs().max() / 200
     assert (BEFORE["fc"].a - MODEL.adapter["fc"].a).abs().max() > 5 * off
@@ -66,7 +66,7 @@ def test_what_rounding_loses_is_owed_and_sent_the_next_time():
     for feedback in (True, False):
         owed, total = {}, torch.zeros(3, 9)
         for _ in range(20):
-            made = parcel(owed=owed if feedback else {})
+            made = leaving(owed=owed if feedback else {})
             owed = made.owed
             total += made.sent.opened()[0]["fc"].a
         off = (total - 20 * 0.01 * STEP.a).abs().max() / (0.01 * STEP.a.abs().max())
@@ -74,7 +74,7 @@ def test_what_rounding_loses_is_owed_and_sent_the_next_time():
 
 
 def test_slots_that_do_not_stay_what_they_are_are_owed_nothing():
-    assert parcel(keeps_slots=False).owed == {}
+    assert leaving(keeps_slots=False).owed == {}
     assert not owes(TASK, keeps_slots=False)
     assert owes(TASK, keeps_slots=True)
     assert not owes(replace(TASK, compression="none"), keeps_slots=True)
@@ -86,14 +86,14 @@ def test_what_is_owed_goes_by_the_number_of_the_slot():
     owed = replace(owed, slots=torch.tensor([2, 5]))
     two = SLOTS[1:]
     still = after(0.0, draw(two, 1))
-    sent = parcel(trained=still, owed={"fc": owed}).sent.opened()[0]["fc"]
+    sent = leaving(trained=still, owed={"fc": owed}).sent.opened()[0]["fc"]
     torch.testing.assert_close(sent.a, torch.tensor([[1.0], [0.0]]).expand(2, 9))
 
 
 def test_what_is_owed_of_a_factor_that_rests_waits_for_its_turn():
     """As RoLoRA's clients send b and a in turn; nothing is owed of what is never sent."""
-    first = parcel(sends=B)
-    second = parcel(sends=A, owed=first.owed)
+    first = leaving(sends=B)
+    second = leaving(sends=A, owed=first.owed)
     assert first.owed["fc"].b.any()
     assert not first.owed["fc"].a.any()
     assert torch.equal(second.owed["fc"].b, first.owed["fc"].b)
@@ -104,20 +104,20 @@ def test_what_is_owed_of_a_factor_that_rests_waits_for_its_turn():
 def test_a_change_and_what_is_owed_of_it_are_together_what_was_trained(error):
     """Cut and rounded: what arrives and what is left make up the change of the product."""
     task, trained = replace(TASK, change=ChangeRule(error)), after(0.3)
-    made = parcel(task=task, trained=trained)
+    made = leaving(task=task, trained=trained)
     came, left = made.sent.opened()[0]["fc"], made.owed["fc"]
     new, old = trained["fc"], BEFORE["fc"]
     whole = new.b @ new.a - old.b @ old.a
     assert came.rank < 6 or not error
     torch.testing.assert_close(came.b @ came.a + left.b @ left.a, whole, atol=1e-5, rtol=0)
-    again = parcel(task=replace(task, last=1), trained=BEFORE, owed=made.owed)
+    again = leaving(task=replace(task, last=1), trained=BEFORE, owed=made.owed)
     assert again.sent.adapter["fc"].rank > 0
 
 
 def test_without_compression_the_trained_numbers_themselves_are_sent():
     task = TrainTask(TASK.id, Download(MODEL.adapter, MODEL.extras), 0.1)
-    made, trained = parcel(task=task), after()
-    sent = parcel_of(task, A, BEFORE, trained, EXTRAS, {}, True).sent
+    made, trained = leaving(task=task), after()
+    sent = outgoing(task, A, BEFORE, trained, EXTRAS, {}, True).sent
     assert sent.scales == {}
     assert sent.adapter["fc"].a is trained["fc"].a
     assert sent.adapter["fc"].b.shape == (0, 3)

@@ -16,7 +16,7 @@ from polyrank.protocol.messages import TrainTask
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Outgoing:
     """What a training comes to.
 
     Args:
@@ -35,7 +35,7 @@ def owes(task: TrainTask, keeps_slots: bool) -> bool:
     return task.change is not None or (task.compression == "int8" and keeps_slots)
 
 
-def parcel_of(
+def outgoing(
     task: TrainTask,
     sends: Parts,
     before: Adapter,
@@ -43,7 +43,7 @@ def parcel_of(
     extras: Tensors,
     owed: Adapter,
     keeps_slots: bool,
-) -> Parcel:
+) -> Outgoing:
     """Choose what is sent.
 
     Args:
@@ -61,20 +61,20 @@ def parcel_of(
     left: Adapter = {m: cut.left for m, cut in cuts.items()}
     shares = {m: cut.share for m, cut in cuts.items()}
     if task.compression == "none":
-        return Parcel(Packed(adapter, extras), left, shares)
+        return Outgoing(Packed(adapter, extras), left, shares)
     began = task.download.opened()[1]
     moved = {n: t - began[n] if is_packed(t) else t for n, t in extras.items()}
     if task.change:
         sent = packed(adapter, moved)
         came, _ = sent.opened()
         left = {m: with_rounding(left[m], f, came[m]) for m, f in adapter.items()}
-        return Parcel(sent, left, shares)
+        return Outgoing(sent, left, shares)
     kept = {m: _kept(before[m].take(f.slots), owed.get(m)) for m, f in adapter.items()}
     steps = {m: _difference(f, before[m].take(f.slots), kept[m]) for m, f in adapter.items()}
     sent = packed(steps, moved)
     came, _ = sent.opened()
     lost = {m: _lost(f, came[m], kept[m]) for m, f in steps.items()} if keeps_slots else {}
-    return Parcel(sent, lost)
+    return Outgoing(sent, lost)
 
 
 def _cuts(task: TrainTask, before: Adapter, after: Adapter, owed: Adapter) -> dict[str, CutChange]:
