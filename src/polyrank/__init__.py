@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from polyrank.runs.evaluation import evaluate
     from polyrank.runs.export import export
     from polyrank.runs.exported_base import load_base
+    from polyrank.runs.pushing import push
     from polyrank.settings.controls import control
     from polyrank.settings.toml import load_settings, make_settings
 
@@ -42,6 +43,7 @@ __all__ = [
     "mcda",
     "partitioners",
     "plan",
+    "push",
     "resume",
     "run",
     "write_report",
@@ -59,6 +61,7 @@ _FROM = {
     "load_settings": "polyrank.settings.toml",
     "make_settings": "polyrank.settings.toml",
     "plan": "polyrank.planning.rank_plan",
+    "push": "polyrank.runs.pushing",
     "resume": "polyrank.api",
     "run": "polyrank.api",
     "write_report": "polyrank.report.page",

@@ -273,17 +273,47 @@ def export(
     pad_rank: Annotated[
         int | None, typer.Option(help="One rank for all modules, zero slots added, for vLLM.")
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--license", metavar="NAME", help="Its licence, for the card: apache-2.0."),
+    ] = None,
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub", metavar="OWNER/NAME", help="Send it to the Hugging Face hub."
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Make the new repository public.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent to the hub; send nothing.")
+    ] = False,
     trust: Trust = False,
 ) -> None:
     """Write a trained adapter as a PEFT folder, or merged into its base."""
     if whole == (client is not None):
         raise SettingsError("expected either --client ID or --global")
+    if (public or dry_run) and not repo:
+        raise SettingsError("expected --push-to-hub OWNER/NAME with --public and --dry-run")
     from polyrank.runs import export as exporting
+    from polyrank.runs import pushing
 
+    if repo:
+        pushing.check_repo(repo)
     written = exporting.export(
-        run_folder, out, client=client, merge=merge, pad_rank=pad_rank, trust=trust
+        run_folder,
+        out,
+        client=client,
+        merge=merge,
+        pad_rank=pad_rank,
+        licence=licence,
+        trust=trust,
     )
     typer.echo(plain(f"written: {written}"))
+    if repo:
+        pushed = pushing.push(written, repo, private=not public, dry_run=dry_run)
+        typer.echo(plain(str(pushed)))
 
 
 @app.command("eval", epilog=below("eval"))

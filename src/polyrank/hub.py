@@ -33,6 +33,13 @@ def offline_where_it_cannot_be_reached(name: str) -> Iterator[bool]:
         constants.HF_HUB_OFFLINE = before
 
 
+def can_be_reached() -> bool:
+    """Tell whether the hub answers."""
+    from huggingface_hub import constants
+
+    return _answers(constants.ENDPOINT)
+
+
 def _answers(address: str) -> bool:
     """Return whether the hub answers; behind a proxy that is left to the hub's library."""
     url = urlsplit(address)

@@ -1,6 +1,9 @@
 """What a run on a pre-trained model leaves: no copy of the model, and an adapter for it."""
 
+import json
+import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,9 @@ from polyrank.record.run_folder import RunFolder
 from polyrank.runs.evaluation import evaluate
 from polyrank.runs.export import export
 from polyrank.runs.exported_base import load_base
+from polyrank.runs.model_card import model_card
 from polyrank.runs.trained_model import read_trained
+from tests.commands import command
 from tests.texts import model_path, needs_demo, text_settings
 from tests.written import lines_in, summary_in
 
@@ -123,7 +128,117 @@ def test_load_base_gives_the_model_for_peft_from_where_it_is_here(run, expected,
     base = load_base(tmp_path / "out", base=model_path())
     loaded = PeftModel.from_pretrained(base, tmp_path / "out")
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
-    assert 'load_base("out", base="model")' in (tmp_path / "out" / "README.md").read_text()
+
+
+def of_card(folder):
+    """Return what the head of a model card says, and its lines of Python."""
+    card = (folder / "README.md").read_text()
+    _, head, rest = card.split("---\n", 2)
+    said = dict(line.split(": ", 1) for line in head.splitlines())
+    return said, rest.partition("```python\n")[2].partition("\n```")[0]
+
+
+def loaded_by_card(folder, monkeypatch):
+    """Do what the card says, beside the folder; polyrank is not needed for it."""
+    _, lines = of_card(folder)
+    assert "polyrank" not in lines
+    monkeypatch.chdir(folder.parent)
+    names = {}
+    exec(lines, names)
+    return names["model"]
+
+
+def test_a_published_model_needs_peft_alone_and_has_the_right_labels(
+    run, expected, tmp_path, monkeypatch
+):
+    """With the name that a model on the hub would have; here it is a folder."""
+    export(run, tmp_path / "out", licence="apache-2.0")
+    (tmp_path / "somebody").mkdir()
+    (tmp_path / "somebody" / "bert").symlink_to(model_path())
+    path = tmp_path / "out" / "adapter_config.json"
+    about = json.loads(path.read_text())
+    assert about["task_type"] == "SEQ_CLS"
+    path.write_text(json.dumps({**about, "base_model_name_or_path": "somebody/bert"}))
+    settings = RunFolder.open(run).settings
+    named = settings.model.model_copy(update={"name": "somebody/bert"})
+    hub = settings.model_copy(update={"model": named})
+    card = model_card(
+        hub,
+        {},
+        1,
+        client=None,
+        merged=False,
+        summary=None,
+        folder="out",
+        published=True,
+        labels=("card", "exchange", "<pin>"),
+        licence="apache-2.0",
+    )
+    (tmp_path / "out" / "README.md").write_text(card)
+    head, lines = of_card(tmp_path / "out")
+    assert head == {
+        "library_name": "peft",
+        "base_model": '"somebody/bert"',
+        "base_model_relation": "adapter",
+        "pipeline_tag": "text-classification",
+        "license": "apache-2.0",
+        "tags": "[lora, federated-learning, polyrank]",
+    }
+    assert lines.startswith("from peft import AutoPeftModelForSequenceClassification")
+    assert "| 1 | exchange |\n| 2 | &lt;pin&gt; |" in card
+    loaded = loaded_by_card(tmp_path / "out", monkeypatch)
+    assert loaded.config.num_labels == 3
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_from_a_folder_needs_that_folder_and_peft(run, expected, tmp_path, monkeypatch):
+    export(run, tmp_path / "out")
+    (tmp_path / "model").symlink_to(model_path())
+    head, _ = of_card(tmp_path / "out")
+    assert "base_model" not in head
+    assert "license" not in head
+    loaded = loaded_by_card(tmp_path / "out", monkeypatch)
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_merged_model_needs_transformers_alone(run, expected, tmp_path, monkeypatch):
+    export(run, tmp_path / "out", merge=True)
+    head, lines = of_card(tmp_path / "out")
+    assert head["library_name"] == "transformers"
+    assert "peft" not in lines
+    loaded = loaded_by_card(tmp_path / "out", monkeypatch)
+    torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(run, tmp_path, monkeypatch):
+    def asked(*_):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", asked)
+    words = f"export {run} --global --out {tmp_path / 'out'} --push-to-hub me/cards --dry-run"
+    said = command(f"polyrank {words}", 0).splitlines()
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert said[1].startswith("would send ")
+    assert said[1].endswith(" to me/cards (private if it is new):")
+    assert [line.split()[0] for line in said[2:]] == files
+    pushed = polyrank.push(tmp_path / "out", "me/cards", private=False, dry_run=True)
+    assert sum(pushed.files.values()) == sum(p.stat().st_size for p in (tmp_path / "out").iterdir())
+    assert (pushed.address, pushed.private) == (None, False)
+
+
+def test_what_cannot_be_sent_is_answered_before_anything_is_written(run, tmp_path, monkeypatch):
+    words = f"polyrank export {run} --global --out {tmp_path / 'out'}"
+    for more in ("--push-to-hub cards", "--dry-run", "--license 'Apache 2'"):
+        command(f"{words} {more}", 2)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(AdapterError, match="expected a folder of 'polyrank export'"):
+        polyrank.push(tmp_path, "me/cards")
+    export(run, tmp_path / "out")
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(RunFolderError, match="the Hugging Face hub cannot be reached from here"):
+        polyrank.push(tmp_path / "out", "me/cards")
 
 
 def check_it_tells_nothing_of_this_machine(folder, *places):

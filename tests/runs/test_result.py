@@ -59,6 +59,7 @@ def test_the_card_is_small_and_names_are_texts(result):
 
 def test_it_evaluates_and_exports(result, tmp_path):
     assert result.evaluate()["accuracy"] == result.summary["accuracy"]["final"]
+    assert result.evaluate()["rows"] == round(0.2 * len(WINE))
     assert result.evaluate(WINE)["rows"] == len(WINE)
     assert result.evaluate(client="south")["rows"] == result.evaluate()["rows"]
     whole = polyrank.load_base(result.export(tmp_path / "whole", merge=True))

@@ -76,8 +76,16 @@ def describe(
         shell = hf_shell(classes=len(labels), name=name, task=task)
         config.architectures = [type(shell).__name__]
         config.save_pretrained(folder)
+    write_preparation(folder, name=name, task=task)
+
+
+def write_preparation(
+    folder: Path, *, name: str, task: HfTask = "sequence-classification", **_: object
+) -> None:
+    """Write the tokeniser, or of a model for images the preprocessor."""
+    with loading(name) as transformers:
         if task == "image-classification":
-            said, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+            said, _more = transformers.ImageProcessingMixin.get_image_processor_dict(name)
             (folder / "preprocessor_config.json").write_text(json.dumps(said, indent=2), "utf-8")
         else:
             transformers.AutoTokenizer.from_pretrained(name, **NO_CODE).save_pretrained(folder)
@@ -89,7 +97,15 @@ def drawn_weights(model: Any) -> frozenset[str]:  # noqa: ANN401 - it carries wh
 
 
 @pretrained(
-    Pretrained(hf_shell, head_modules, new_modules, drawn_weights, describe, encode_for_model)
+    Pretrained(
+        hf_shell,
+        head_modules,
+        new_modules,
+        drawn_weights,
+        describe,
+        write_preparation,
+        encode_for_model,
+    )
 )
 def hf(
     *,

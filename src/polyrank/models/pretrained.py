@@ -25,6 +25,7 @@ class Pretrained:
         drawn: names the weights of a model just built that did not come with it; without options.
         describe: writes what transformers needs beside the weights into a folder, given the
             names of the labels.
+        prepare: writes the tokeniser or preprocessor alone into a folder.
         encode: turns inputs (n, ...) and labels (n,) of a data set into examples, with a
             folder where the work may be kept.
     """
@@ -34,6 +35,7 @@ class Pretrained:
     extras: Callable[["nn.Module"], Sequence[str]]
     drawn: Callable[["nn.Module"], Collection[str]]
     describe: Callable[..., None]
+    prepare: Callable[..., None]
     encode: Callable[["np.ndarray", "np.ndarray", Path | None, Mapping[str, Any]], "Encoded"]
 
 

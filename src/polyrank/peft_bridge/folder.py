@@ -41,10 +41,12 @@ class Published:
     Args:
         name: of the model, for ``from_pretrained``; None where it has none for everybody.
         saved: modules that were trained in full and are written beside LoRA.
+        task: PEFT's name of what it does, by which its auto classes load it; None for others.
     """
 
     name: str | None
     saved: Sequence[str]
+    task: str | None = None
 
 
 def saved_modules(adapter: Adapter, extras: Tensors) -> list[str] | None:
@@ -116,6 +118,7 @@ def write_adapter(
         wrapped.peft_config["default"].base_model_name_or_path = (
             published.name if published else None
         )
+        wrapped.peft_config["default"].task_type = published.task if published else None
         wrapped.save_pretrained(folder, save_embedding_layers=False)
 
 

@@ -25,9 +25,11 @@ from polyrank.record.lines import ClientLine, FinalLine
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.base import is_published
 from polyrank.runs.exported_base import HERE
-from polyrank.runs.model_card import model_card
+from polyrank.runs.model_card import check_licence, model_card
 from polyrank.runs.trained_model import TrainedModel, read_trained
 from polyrank.settings.trust import refuse_own_code
+
+_PEFT_TASKS = {"sequence-classification": "SEQ_CLS", "causal-lm": "CAUSAL_LM"}
 
 
 def export(
@@ -37,13 +39,14 @@ def export(
     client: str | None = None,
     merge: bool = False,
     pad_rank: int | None = None,
+    licence: str | None = None,
     trust: bool = False,
 ) -> Path:
     """Write a trained model so that it can be used without PolyRank's run folder.
 
     The base of a pre-trained model that was used as it was published, and to which aggregation
     has added nothing, is not written: PEFT puts the adapter, with the modules trained in full,
-    on the model of that name. Merged, the folder is one that transformers loads.
+    on the model of that name. Its tokeniser is. Merged, the folder is one that transformers loads.
 
     Without ``merge``: a PEFT adapter folder, with the base in ``base.safetensors`` and
     ``base.json``; ``PeftModel.from_pretrained(load_base(out), out)`` gives the logits of the
@@ -56,6 +59,7 @@ def export(
         client: whose model; None for the global one.
         merge: merge the adapter into the base; weights of 4 bits become float32 first.
         pad_rank: pad all modules with zero slots to this one rank, as vLLM wants it.
+        licence: of the model, for its card, as the Hugging Face hub names it: ``apache-2.0``.
         trust: import and call the model where the run's settings name one of somebody's own.
 
     Raises:
@@ -64,6 +68,7 @@ def export(
             model is code of somebody's own and ``trust`` is not given.
     """
     path, out = Path(path), Path(out)
+    check_licence(licence)
     if merge and pad_rank is not None:
         raise SettingsError("a merged export has no ranks to pad: give merge or pad_rank")
     if not trust:
@@ -90,6 +95,9 @@ def export(
                 final=_final_of(run.read_clients(), client),
                 folder=out.absolute().name,
                 base=about.get("folder"),
+                published=about["weights"] is None,
+                labels=trained.label_names,
+                licence=licence,
             )
         write_whole(part / "README.md", card.encode())
         _open_to_others(part)
@@ -140,7 +148,10 @@ def _write(
         saved = saved_modules(trained.adapter, trained.extras) if as_published else None
         if saved is not None:
             about["weights"] = None
-        published = None if saved is None else Published(_name_for_all(model["name"]), saved)
+        published = None
+        if saved is not None:
+            task = _PEFT_TASKS.get(str(model.get("task", "sequence-classification")))
+            published = Published(_name_for_all(model["name"]), saved, task)
         write_adapter(part, base, trained.adapter, settings.adapter.scaling, pad_rank, published)
     if about["weights"]:
         content = {n: t.contiguous() for n, t in weights.items()}
@@ -148,8 +159,10 @@ def _write(
         if about_model:
             about_model.describe(part, trained.label_names, **settings.model.options)
             model["name"] = HERE
-    elif Path(model["name"]).is_dir():
-        about["folder"] = Path(model.pop("name")).absolute().name
+    elif about_model:
+        about_model.prepare(part, **settings.model.options)
+        if Path(model["name"]).is_dir():
+            about["folder"] = Path(model.pop("name")).absolute().name
     write_whole(part / "base.json", json.dumps(about, indent=2).encode())
     return about
 

@@ -6,21 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from polyrank.errors import SettingsError
 from polyrank.judging import judged_by, perplexity_text
 from polyrank.plain import one_line
 from polyrank.record.lines import FinalLine
 from polyrank.record.summary import Summary
 from polyrank.record.truncation import in_words
+from polyrank.runs.loading_snippet import snippet
 from polyrank.settings.schema import Settings
 
-_LOAD = {
-    True: """from polyrank import load_base
-
-model = load_base({loaded})  # a torch module with the adapter merged in""",
-    False: """from peft import PeftModel
-from polyrank import load_base
-
-model = PeftModel.from_pretrained(load_base({loaded}), {folder})""",
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}")  # as the hub names them, such as apache-2.0
+_PIPELINES = {
+    "sequence-classification": "text-classification",
+    "causal-lm": "text-generation",
+    "image-classification": "image-classification",
 }
 
 
@@ -35,6 +34,9 @@ def model_card(
     final: FinalLine | None = None,
     folder: str = "FOLDER",
     base: str | None = None,
+    published: bool = False,
+    labels: Sequence[str] = (),
+    licence: str | None = None,
 ) -> str:
     """Write the README of an exported model as Markdown.
 
@@ -48,17 +50,27 @@ def model_card(
         final: the client's own line of ``clients.jsonl``, if it has rows to be tested on.
         folder: the name of the exported one.
         base: the name of the folder that has to be at hand for the base, if there is one.
+        published: the base is a pre-trained model as it was published, and is not written.
+        labels: names of the labels, in the order of the logits.
+        licence: of the model, as the hub names it.
     """
-    named = json.dumps(folder)
-    loaded = f"{named}, base={json.dumps(base)}" if base else named
+    lines = snippet(
+        settings,
+        folder,
+        merged=merged,
+        published=published,
+        base=base,
+        classes=len(labels),
+    )
     whose = f"of client {_code(client)}" if client is not None else "(global)"
-    front = ["---", "library_name: peft", "tags: [lora, federated-learning, polyrank]", "---"]
+    front = _front(settings, merged=merged, base=base, licence=licence)
     parts = [
         "\n".join(front),
         f"# {_text(settings.name)}: federated LoRA adapter {whose}",
         f"Trained with PolyRank for {rounds} rounds: ranks by {_code(settings.allocator.kind)}, "
         f"aggregated with {_code(settings.aggregator.kind)}, seed {settings.seed}.",
-        "## Use\n\n```python\n" + _LOAD[merged].format(folder=named, loaded=loaded) + "\n```",
+        f"## Use\n\n```python\n{lines}\n```",
+        *_labels(labels),
         "## Training\n\n" + _table(_training(settings)),
         "## Ranks\n\n"
         + _table(
@@ -66,10 +78,45 @@ def model_card(
         ),
         *_truncation(summary, client),
         "## Metrics\n\n" + _metrics(summary, client) + _own(final),
-        "## Limits\n\nThe metrics hold for data like the run's own. The card says nothing of the "
-        "base model's licence or of what its training data held; check both before you publish.",
+        f"## Limits\n\nThe metrics hold for data like the run's own. {_of_licence(licence)} and "
+        "nothing of what the base model's training data held; check both before you publish.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def check_licence(licence: str | None) -> None:
+    """Raise SettingsError unless this can be the name of a licence on the hub."""
+    if licence is not None and not _LICENCE.fullmatch(licence):
+        raise SettingsError(
+            f"license: expected a name as the hub has it, such as apache-2.0, got {licence!r}"
+        )
+
+
+def _front(settings: Settings, *, merged: bool, base: str | None, licence: str | None) -> list[str]:
+    """Return the head of the card that the hub reads."""
+    hf, name = settings.model.kind == "hf", settings.model.options.get("name")
+    lines = ["---", f"library_name: {('transformers' if hf else 'polyrank') if merged else 'peft'}"]
+    if hf and base is None and not Path(str(name)).is_dir():
+        lines.append(f"base_model: {json.dumps(name)}")
+        lines.append(f"base_model_relation: {'finetune' if merged else 'adapter'}")
+    if hf:
+        task = str(settings.model.options.get("task", "sequence-classification"))
+        lines.append(f"pipeline_tag: {_PIPELINES[task]}")
+    if licence:
+        lines.append(f"license: {licence}")
+    return [*lines, "tags: [lora, federated-learning, polyrank]", "---"]
+
+
+def _labels(labels: Sequence[str]) -> list[str]:
+    if len(labels) < 2:
+        return []
+    rows = [("logit", "label"), *((str(k), _text(name)) for k, name in enumerate(labels))]
+    return ["## Labels\n\n" + _table(rows, header=True)]
+
+
+def _of_licence(licence: str | None) -> str:
+    given = f"This model's licence is {licence}. " if licence else ""
+    return f"{given}The card says nothing of the base model's licence"
 
 
 def _training(settings: Settings) -> list[tuple[str, object]]:

@@ -75,11 +75,20 @@ class Result:
         client: str | None = None,
         merge: bool = False,
         pad_rank: int | None = None,
+        licence: str | None = None,
     ) -> Path:
         """Write the trained model so that it stands alone: see ``polyrank.export``."""
         from polyrank.runs.export import export
 
-        return export(self.folder, out, client=client, merge=merge, pad_rank=pad_rank, trust=True)
+        return export(
+            self.folder,
+            out,
+            client=client,
+            merge=merge,
+            pad_rank=pad_rank,
+            licence=licence,
+            trust=True,
+        )
 
     def _repr_html_(self) -> str:
         """Return a small card for notebooks."""

@@ -110,8 +110,8 @@ class Settings(Strict):
     """
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where clients train; `auto` takes a GPU if torch sees one. Only on `cpu` bits repeat."""
-    trackers: list[Literal["tensorboard"]] = Field(default=[])
-    """Experiment trackers to log to; needs `polyrank[track]`."""
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default=[])
+    """Experiment trackers to log to; TensorBoard needs `polyrank[track]`, others their packages."""
     cohort_size: PositiveInt | None = None
     """Clients drawn in each round; all if neither this nor the fraction is given."""
     cohort_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
