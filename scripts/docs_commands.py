@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from markdown_table import markdown_table
+from typer import Context
 from typer.models import ArgumentInfo, CommandInfo
 
 from polyrank.cli import app
@@ -21,6 +22,8 @@ def _command(command: CommandInfo) -> str:
     assert does is not None
     words, rows = [f"polyrank {command_name(command)}"], []
     for parameter in inspect.signature(does).parameters.values():
+        if parameter.annotation is Context:
+            continue
         shown, required = _shown(parameter)
         many = "..." if "list[" in str(parameter.annotation) and not shown.endswith("...") else ""
         words.append(f"{shown}{many}" if required else f"[{shown}]{many}")

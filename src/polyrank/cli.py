@@ -208,7 +208,10 @@ def _seeds(given: str | None, own: int) -> list[int]:
 
 @app.command(epilog=below("plan"))
 def plan(
-    clients: Annotated[Path, typer.Argument(help="CSV: client, criteria, perhaps max_rank.")],
+    context: typer.Context,
+    clients: Annotated[
+        Path, typer.Argument(help="CSV: client, criteria, perhaps max_rank; or a run folder.")
+    ],
     r_min: Annotated[int, typer.Option(help="Smallest rank.")] = 4,
     r_max: Annotated[int, typer.Option(help="Largest rank.")] = 64,
     budget: Annotated[float | None, typer.Option(help="Mean rank, never exceeded.")] = None,
@@ -227,7 +230,13 @@ def plan(
         Path | None, typer.Option(help="CSV to write: client, score, rank, reason.")
     ] = None,
 ) -> None:
-    """Choose ranks for the clients of a CSV file, and say why, before anything is trained."""
+    """Choose ranks for the clients of a CSV file, and say why, before anything is trained.
+
+    Of a run folder whose ranks were found by need, say what ranks a next run needs.
+    """
+    if clients.is_dir():
+        _plan_next(context, clients, quiet=quiet, as_json=as_json)
+        return
     from polyrank.planning import rank_plan
 
     planned = rank_plan.plan(
@@ -247,6 +256,22 @@ def plan(
         planned.render(Screen())
         if out:
             typer.echo(plain(f"written: {out}"))
+
+
+def _plan_next(context: typer.Context, folder: Path, *, quiet: bool, as_json: bool) -> None:
+    """Say what ranks a run after the one in a folder needs; no option says anything of that."""
+    from polyrank.planning.next_ranks import next_ranks
+
+    for name in context.params.keys() - {"clients", "quiet", "as_json"}:
+        source = context.get_parameter_source(name)
+        if source and source.name != "DEFAULT":
+            option = name.replace("_", "-")
+            raise SettingsError(f"--{option}: expected with a CSV file, got it with a run folder")
+    found = next_ranks(folder)
+    if as_json:
+        typer.echo(plain(found.to_json()))
+    elif not quiet:
+        found.render(Screen())
 
 
 @app.command(epilog=below("partition"))

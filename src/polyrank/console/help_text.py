@@ -16,7 +16,10 @@ EXAMPLES: Mapping[str, tuple[str, Sequence[str]]] = {  # command -> page, exampl
     ),
     "plan": (
         "how-to/plan.md",
-        ("polyrank plan examples/clients.csv --r-min 4 --r-max 64 --budget 24",),
+        (
+            "polyrank plan examples/clients.csv --r-min 4 --r-max 64 --budget 24",
+            "polyrank plan runs/digits",
+        ),
     ),
     "partition": (
         "how-to/data.md",
