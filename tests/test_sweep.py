@@ -20,7 +20,7 @@ def test_a_set_is_one_run_a_seed_with_its_controls_and_goes_on_where_it_stopped(
     assert folders == {f"{arm}-seed-{seed}" for arm in arms for seed in (3, 4)}
     of = config.load_settings(path, ["seed=4"])
     assert config.load_settings(out / "small-seed-4" / "config.toml").seed == 4
-    wanted = controls.control(of, "alone").model_copy(update={"name": "small-alone-seed-4"})
+    wanted = controls.control(of, "alone")
     assert config.load_settings(out / "small-alone-seed-4" / "config.toml") == wanted
     assert (out / "report.html").exists()
     finals = [

@@ -26,6 +26,11 @@ class Planned:
     arm: str
     settings: Settings
 
+    @property
+    def folder(self) -> str:
+        """The name of its folder within that of the set."""
+        return f"{self.settings.name}-seed-{self.seed}"
+
 
 def planned(settings: Settings, seeds: Sequence[int], *, controls: bool) -> list[Planned]:
     """Return the runs of a set, seed by seed: the settings' own, then its controls.
@@ -47,17 +52,16 @@ def run_set(runs: Sequence[Planned], out: str | Path, watcher: Watcher | None = 
     """
     watcher = watcher or Silent()
     for number, run in enumerate(runs, 1):
-        watcher.note(f"run {number} of {len(runs)}: {run.settings.name}")
-        _finish(Path(out) / run.settings.name, run.settings, watcher)
-    return [Path(out) / run.settings.name for run in runs]
+        watcher.note(f"run {number} of {len(runs)}: {run.folder}")
+        _finish(Path(out) / run.folder, run.settings, watcher)
+    return [Path(out) / run.folder for run in runs]
 
 
 def _of_seed(settings: Settings, seed: int, controls: bool) -> Iterator[Planned]:
     own = settings.model_copy(update={"seed": seed})
     for arm in ("", *(CONTROLS if controls else ())):
         made = control(own, arm) if arm else own
-        named = made.model_copy(update={"name": f"{made.name}-seed-{seed}"})
-        yield Planned(seed, arm or settings.name, named)
+        yield Planned(seed, arm or settings.name, made)
 
 
 def _finish(path: Path, settings: Settings, watcher: Watcher) -> None:

@@ -505,7 +505,8 @@ def test_a_starting_page_becomes_the_report(browser, folder, tmp_path, said):
         folder.rename(empty)
         browser.until(lambda: "1 round recorded" in browser.run(LEAD))
         assert browser.run("document.querySelectorAll('nav a').length") == 5
-        assert all(browser.run(DRAWN).values())
+        browser.run("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        browser.until(lambda: all(browser.run(DRAWN).values()))
         assert browser.complaints() == []
 
 

@@ -32,7 +32,7 @@ def test_runs_of_one_seed_and_other_settings_are_not_seeds_of_one_arm(run):
     runs += [run(settings=FAST, seed=1), run(settings=SLOW, shift=-0.2, seed=1)]
     rows = sheets(runs)[1]["arms"].rows
     assert [row[1] for row in rows] == [2, 2]
-    assert all(row[2].endswith(" ± 0.0") for row in rows)
+    assert all(row[2].cell.endswith(" ± 0.0") for row in rows)
 
 
 def test_an_arm_is_named_by_what_differs(run):
@@ -75,7 +75,7 @@ def test_the_same_seed_with_the_same_settings_counts_once_and_is_told(run):
     section, parts = sheets(runs)
     assert parts["arms"].rows[0][1] == 2
     # x and x + 1 points: a standard deviation of 1 / sqrt(2)
-    assert parts["arms"].rows[0][2].endswith(" ± 0.7")
+    assert parts["arms"].rows[0][2].cell.endswith(" ± 0.7")
     assert "2 runs repeat the settings and the seed of another; a seed counts once." in section.lead
     assert len(parts["runs"].rows) == 4
     assert len({row[0] for row in parts["runs"].rows}) == 4

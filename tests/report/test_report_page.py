@@ -121,7 +121,9 @@ def test_texts_of_a_run_cannot_become_markup_or_end_the_script(make_run):
     for runs in ([run], [run, run]):
         page = Page(build(runs))
         assert len(page.all("script")) == 3
-        assert {tag for tag, _ in page.elements} <= {tag for tag, _ in safe.elements} | {"h4"}
+        assert {tag for tag, _ in page.elements} <= (
+            {tag for tag, _ in safe.elements} | {"h4", "wbr"}
+        )
         assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
         assert {row[0] for row in page.content["data"]["run0-ranks"]["rows"]} == set(EVIL)
         assert EVIL[0] in "".join(page.text)
@@ -173,6 +175,11 @@ def test_several_runs_are_compared_by_arm_with_their_spread(make_run):
     arms = {row[0]: row for row in page.content["data"]["arms"]["rows"]}
     assert set(arms) == {"ranked", "uniform"}
     assert arms["ranked"][1:3] == [3, "94.4 % ± 1.0"]
+    assert "The same in all: Aggregator rank_wise_mean, Rounds 20" in "".join(page.text)
+    assert "ranked is ahead of uniform: 94.4 % against 84.4 %, +10.0 points ± 0.0 points" in (
+        "".join(page.text)
+    )
+    assert "-10.0 points" in page.text
     names = [row[0] for row in page.content["data"]["runs"]["rows"]]
     assert names[:2] == ["ranked, seed 0", "ranked, seed 1"]
     assert len([a for a in page.all("details") if a.get("class") == "run"]) == 6

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from polyrank.report import Run, words
-from polyrank.report.charts import modules_axis, names_axis
+from polyrank.report.charts import modules_axis, names_axis, round_axis
 from polyrank.report.clients import clients, label_names
+from polyrank.report.facts import facts
 from polyrank.report.headline import headline
 from polyrank.report.outcome import outcome
 from polyrank.report.parts import Figure, Note
@@ -211,7 +212,7 @@ def test_modules_are_drawn_only_where_they_differ():
     same = run(clients=(profile("a", score=1, ranks={"m": 4, "n": 4}),))
     differ = run(clients=(profile("a", score=1, ranks={"m": 4, "n": 8}),))
     assert [part.key for part in ranks(same).parts] == ["ranks", "clients"]
-    assert [part.key for part in ranks(differ).parts] == ["ranks", "modules", "clients"]
+    assert [part.key for part in ranks(differ).parts] == ["ranks", "clients", "modules"]
 
 
 def test_a_run_without_scores_says_so():
@@ -241,3 +242,89 @@ def test_one_client_is_not_compared_with_itself():
         "2 clients with 4 to 8 training examples. On average 37.5 % of a client's examples"
         " would have to change their label for it to look like all clients together."
     )
+
+
+def test_columns_show_counts_whole_and_as_many_digits_as_tell_numbers_apart():
+    whole = words.telling([10.0, 1297.0, None])
+    assert [whole(v) for v in (10.0, 1297.0, None)] == ["10", "1,297", words.NOTHING]
+    three = words.telling([0.5, 0.61])
+    assert [three(v) for v in (0.5, 0.61, 0.0)] == ["0.500", "0.610", "0"]
+    five = words.telling([2.00251, 2.00249])
+    assert five(2.00251) != five(2.00249)
+    same = words.telling([1 / 3, 1 / 3 + 1e-12])
+    assert same(1 / 3) == "0.333333"  # beyond six digits they are alike
+
+
+def test_rounds_have_marks_at_whole_numbers_of_which_there_are_few():
+    assert [round_axis(last)["dtick"] for last in (1, 4, 10, 11, 40, 60, 1000)] == [
+        1, 1, 1, 2, 5, 10, 100,
+    ]  # fmt: skip
+    assert round_axis(4)["tickmode"] == "linear"
+
+
+def test_a_head_that_was_made_first_is_in_the_first_sentence():
+    rounds = (a_round(round=0, test={"accuracy": 0.84}), a_round(round=1, test={"accuracy": 0.87}))
+    summary = a_summary(head_init="lda")
+    assert outcome(run(rounds=rounds, summary=summary)).lead == (
+        "Accuracy rose from 84.0 % before training, with its head made (lda), to 87.0 % in 1 round."
+    )
+
+
+def test_the_three_that_are_served_worst_are_shown_with_their_rows_and_the_spread():
+    """0.2, 0.4, 0.6, 0.8: a mean of 0.5, and a standard deviation of the root of 0.05."""
+    finals = [
+        about_client({"event": "final", "client": c, "global": {"accuracy": a}})
+        for c, a in zip("abcd", (0.8, 0.2, 0.6, 0.4), strict=True)
+    ]
+    profiles = [
+        profile(c, examples={"train": 10 * n, "test": n}, label_counts=[n, 0, 1])
+        for n, c in enumerate("abcd", 1)
+    ]
+    rounds = (a_round(round=0, test={"accuracy": 0.1}), a_round(round=1, test={"accuracy": 0.5}))
+    parts = outcome(run(rounds=rounds, clients=[*profiles, *finals])).parts
+    (said,) = (part.text for part in parts if isinstance(part, Note) and "Between" in part.text)
+    assert said.endswith("from 20.0 % to 80.0 %, with a standard deviation of 22.4 points.")
+    (worst,) = (part for part in parts if getattr(part, "key", "") == "worst")
+    assert worst.rows == [
+        ["b", 0.2, None, 2, 20, 2],
+        ["d", 0.4, None, 4, 40, 2],
+        ["c", 0.6, None, 3, 30, 2],
+    ]
+
+
+def test_what_a_run_was_stands_in_one_line():
+    settings = (
+        'seed = 3\ndata = {source = "csv:/home/x/y.csv"}\n[partition]\nkind = "iid"\n'
+        '[model]\nkind = "hf"\nname = "org/bert"\n'
+    )
+    two = (profile("a", ranks={"m": 1}), profile("b", ranks={"m": 1}))
+    shown = facts(
+        run(settings=settings, clients=two, rounds=(a_round(round=4),), date="2026-01-31")
+    )
+    assert shown == (
+        "unfinished run · y.csv · iid · 2 clients · 4 rounds · org/bert · seed 3 · 2026-01-31"
+    )
+    ended = a_summary(allocator="autorank", aggregator="rbla")
+    assert facts(run(summary=ended)) == ("ranks by autorank · aggregated by rbla · PolyRank 0.1.0")
+
+
+def test_the_deciding_value_stands_beside_the_reason_in_the_table_of_clients():
+    two = [
+        profile(
+            c,
+            score=score,
+            ranks={"m": rank},
+            reason=f"reason {c}",
+            criteria={"label_count": labels, "sample_count": rows},
+            contributions={"label_count": 0.1, "sample_count": -0.4},
+        )
+        for c, score, rank, labels, rows in (("a", 0.2, 4, 3.0, 1200.0), ("b", 0.9, 8, 5.0, 90.0))
+    ]
+    (sheet,) = (part for part in ranks(run(clients=two)).parts if part.key == "clients")
+    pairs = [zip(sheet.columns, row, strict=True) for row in sheet.rows]
+    shown = [[column.text(cell) for column, cell in of] for of in pairs]
+    assert [column.title for column in sheet.columns][:5] == [
+        "Client", "Rank", "Why", "Decided by", "Score",
+    ]  # fmt: skip
+    assert shown[1][:5] == ["a", "4", "reason a", "Sample count 1,200", "0.200"]
+    assert shown[1][-2:] == ["3", "1,200"]

@@ -280,17 +280,17 @@ def test_the_report_shows_alone_by_its_personal_models(folders):
     titles = [column.title for column in sheet.columns]
     rows = {row[0]: dict(zip(titles, row, strict=True)) for row in sheet.rows}
     assert set(rows) == {"mine", "mine-alone", "mine-pooled", "mine-uniform"}
-    of_global = [*titles[5:9], "Global model on clients' own rows"]
+    of_global = [*titles[5:9], "Global model, own rows"]
     assert of_global[0] == "Accuracy"
     assert [rows["mine-alone"][title] for title in of_global] == [None] * 5
     assert None not in [rows["mine"][title] for title in of_global]
     for name, kind in (("mine", "run"), ("mine-alone", "alone")):
         finals = events(folders[kind], "final").values()
         own = np.mean([f["personal"]["accuracy"] for f in finals])
-        assert rows[name]["Personal adapters on these"] == pytest.approx(own)
+        assert rows[name]["Personal adapters, own rows"] == pytest.approx(own)
     finals = events(folders["run"], "final").values()
     shared = np.mean([f["global"]["accuracy"] for f in finals])
-    assert rows["mine"]["Global model on clients' own rows"] == pytest.approx(shared)
+    assert rows["mine"]["Global model, own rows"] == pytest.approx(shared)
     assert "mine-alone" not in section.lead
     prices = [p for p in section.parts if getattr(p, "key", "") == "price"]
     assert [len(p.data.rows) for p in prices] == [3]

@@ -88,7 +88,8 @@ def _own_name(group: Sequence[Run]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def _seed(run: Run) -> str:
+def seed_of(run: Run) -> str:
+    """Return the seed of a run, or that it is not known."""
     ended = run.summary.seed if run.summary else None
     return str(ended) if ended is not None else _settings(run).get("seed", "unknown")
 
@@ -96,7 +97,7 @@ def _seed(run: Run) -> str:
 def _by_seed(group: Sequence[Run]) -> dict[str, Run]:
     kept: dict[str, Run] = {}
     for run in group:
-        seed = _seed(run)
+        seed = seed_of(run)
         if seed not in kept or (run.finished and not kept[seed].finished):
             kept[seed] = run
     return kept
@@ -129,9 +130,9 @@ def _shown(value: str) -> str:
 
 
 def _in_arm(arm: Arm) -> Iterator[tuple[Run, str]]:
-    times = Counter(_seed(run) for run in arm.runs)
+    times = Counter(seed_of(run) for run in arm.runs)
     for run in arm.runs:
-        seed = _seed(run)
+        seed = seed_of(run)
         name = f"{arm.name}, seed {seed}" if len(arm.runs) > 1 else arm.name
         yield run, f"{name} ({run.folder})" if times[seed] > 1 else name
 

@@ -4,8 +4,8 @@ Colours are names; the page turns them into colours that fit light, dark and pap
 """
 
 import html
+import itertools
 from collections.abc import Sequence
-from itertools import takewhile
 
 from polyrank.report.parts import Trace
 
@@ -19,7 +19,15 @@ LONGEST_TICK = 16  # characters of a name under an axis
 LONGEST_MODULE = 20  # characters of a module's name
 HEAT = [[0.0, "@heat0"], [0.25, "@heat1"], [0.5, "@heat2"], [0.75, "@heat3"], [1.0, "@heat4"]]
 PERCENT_AXIS: Trace = {"tickformat": ".0%", "range": [0, 1.02], "zeroline": False}
-ROUND_AXIS: Trace = {"title": {"text": "round"}, "tickformat": "d"}
+MOST_TICKS = 10  # on an axis of rounds
+
+
+def round_axis(last: int) -> Trace:
+    """Return an axis of rounds up to the last, with marks at whole rounds only."""
+    nice = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
+    step = next(step for step in nice if last <= MOST_TICKS * step)
+    title = {"title": {"text": "round"}}
+    return {**title, "tickmode": "linear", "tick0": 0, "dtick": step, "tickformat": "d"}
 
 
 def plain_label(text: str) -> str:
@@ -81,7 +89,7 @@ def modules_axis(modules: Sequence[str]) -> Trace:
     """
     paths = [name.split(".") for name in modules]
     beginnings = zip(*(path[:-1] for path in paths), strict=False)
-    shared = len([*takewhile(lambda parts: len(set(parts)) == 1, beginnings)])
+    shared = len([*itertools.takewhile(lambda parts: len(set(parts)) == 1, beginnings)])
     short = [_shortened(path[shared:]) for path in paths]
     return {
         "type": "category",

@@ -7,30 +7,35 @@ that was run twice counts once.
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
+from polyrank.report.ahead import ahead, is_control
 from polyrank.report.arms import Arm
-from polyrank.report.comparison_figures import compared_curve, price
+from polyrank.report.comparison_figures import clients_compared, compared_curve, price
 from polyrank.report.headline import Headline, headline
-from polyrank.report.parts import Cell, Column, Part, Section, Sheet, Trace
+from polyrank.report.parts import Cell, Column, Marked, Part, Section, Sheet, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import NOTHING, percent, plural, size
 from polyrank.report.yardstick import ACCURACY, PERPLEXITY, Yardstick, yardstick
 
-OWN_ROWS = ("Global model on clients' own rows", "Personal adapters on these")
+OWN_ROWS = ("Global model, own rows", "Personal adapters, own rows")
 
 
 def comparison(runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm]) -> Section:
     """Build the section that compares ``runs``, called ``names``, of these ``arms``."""
     judged = _yardsticks(runs)
-    parts: list[Part] = [_runs(runs, names, judged)]
+    called = {id(run): name for run, name in zip(runs, names, strict=True)}
+    parts: list[Part] = [_runs(runs, names, judged, single=len(arms) == len(runs))]
     if len(arms) < len(runs):
-        parts.insert(0, _arms(arms, judged))
+        parts.insert(0, _arms(arms, runs, judged))
     for one in judged:
         parts += compared_curve(runs, names, arms, one.metric, one.axis, one.hover)
     falling: Trace = {"rangemode": "tozero"} if ACCURACY in judged else {}
     parts += compared_curve(runs, names, arms, "loss", falling, ".3f")
+    federations = [run for run in runs if not is_control(run, runs)]
     for one in judged:
-        parts += price(runs, names, arms, one)
-    lead = _lead(runs, names, judged) + _repeated(arms)
+        parts += clients_compared(arms, one)
+        parts += price(federations, [called[id(run)] for run in federations], arms, one)
+    lead = " ".join(text for one in judged if (text := ahead(arms, runs, one)))
+    lead = (lead or _lead(runs, names, judged)) + _repeated(arms)
     return Section("comparison", "How do the runs compare?", lead, parts)
 
 
@@ -86,12 +91,25 @@ def _cells(got: Headline, judged: Sequence[Yardstick]) -> list[float | None]:
     return [c if got.judged is one else None for one in judged for c in cells[one]]
 
 
-def _runs(runs: Sequence[Run], names: Sequence[str], judged: Sequence[Yardstick]) -> Sheet:
+def _runs(
+    runs: Sequence[Run], names: Sequence[str], judged: Sequence[Yardstick], *, single: bool
+) -> Sheet:
+    """Return a row for each run; ``single`` ones of their arms are compared with the first."""
     titles = ["Run", "Allocator", "Aggregator", "Seed", "Rounds"]
-    columns = [Column(title) for title in titles] + _columns(judged)
+    compared = _columns(judged)
+    columns = [Column(title) for title in titles] + compared
     columns += [Column("Sent up", size), Column("Sent down", size), Column("Mean rank")]
     rows = [_row(run, name, judged) for run, name in zip(runs, names, strict=True)]
-    return Sheet("runs", "Every run: how it was made, what it reached, what it cost", columns, rows)
+    caption = "Every run: how it was made, what it reached, what it cost"
+    if single and len(runs) > 1:
+        caption += f"; then the difference to {names[0]}, and in bold the best federation"
+        for at, column in enumerate(compared, len(titles)):
+            values = [
+                cell if isinstance(cell, float) else None for row in rows for cell in [row[at]]
+            ]
+            for row, cell in zip(rows, _marked(values, values, column, runs, runs), strict=True):
+                row[at] = cell
+    return Sheet("runs", caption, columns, rows).differing
 
 
 def _row(run: Run, name: str, judged: Sequence[Yardstick]) -> list[Cell]:
@@ -107,19 +125,70 @@ def _row(run: Run, name: str, judged: Sequence[Yardstick]) -> list[Cell]:
     ]
 
 
-def _arms(arms: Sequence[Arm], judged: Sequence[Yardstick]) -> Sheet:
+def _arms(arms: Sequence[Arm], runs: Sequence[Run], judged: Sequence[Yardstick]) -> Sheet:
+    """Return a row for each arm: means, what they differ by from the first arm, and the best."""
     columns = _columns(judged)
     shown = [at for at, column in enumerate(columns) if column.title != "Balanced accuracy"]
+    cells = [[_cells(headline(run), judged) for run in arm.seeds] for arm in arms]
+    marked = [
+        _spread_column([[c[at] for c in of] for of in cells], columns[at], arms, runs)
+        for at in shown
+    ]
     rows: list[list[Cell]] = []
-    for arm in arms:
+    for place, arm in enumerate(arms):
         got = [headline(run) for run in arm.seeds]
-        cells = [_cells(numbers, judged) for numbers in got]
-        spread = [_spread([c[at] for c in cells], columns[at]) for at in shown]
         spent = fmean(h.bytes_up + h.bytes_down for h in got)
-        rows.append([arm.name, len(got), *spread, size(spent)])
-    caption = "Every arm: mean over its seeds, ± the standard deviation between them"
+        rows.append([arm.name, len(got), *(column[place] for column in marked), size(spent)])
+    caption = (
+        "Every arm: mean over its seeds, ± the standard deviation between them; then the "
+        f"difference to {arms[0].name}, and in bold the best federation"
+    )
     titles = ["Arm", "Seeds", *(columns[at].title for at in shown), "Bytes up and down"]
     return Sheet("arms", caption, [Column(title) for title in titles], rows)
+
+
+def _spread_column(
+    values: Sequence[Sequence[float | None]],
+    column: Column,
+    arms: Sequence[Arm],
+    runs: Sequence[Run],
+) -> list[Cell]:
+    """Return a column of the arms' table: means with their spreads, compared."""
+    known = [[value for value in of if value is not None] for of in values]
+    means = [fmean(of) if of else None for of in known]
+    told = [_spread(of, column) for of in values]
+    return _marked(told, means, column, [arm.seeds[0] for arm in arms], runs)
+
+
+def _marked(
+    cells: Sequence[str | float | None],
+    means: Sequence[float | None],
+    column: Column,
+    shown: Sequence[Run],
+    runs: Sequence[Run],
+) -> list[Cell]:
+    """Return cells with their differences to the first, the best federation's marked.
+
+    Args:
+        cells: of a column.
+        means: the numbers that they stand for.
+        column: which says what is better.
+        shown: a run of each row.
+        runs: all that are compared.
+    """
+    yard = ACCURACY if column.show is percent else PERPLEXITY
+    rivals = [
+        mean
+        for mean, run in zip(means, shown, strict=True)
+        if mean is not None and not is_control(run, runs)
+    ]
+    best = (min if yard.falls else max)(rivals) if len(rivals) > 1 else None
+    first, marked = means[0], []
+    for place, (cell, mean) in enumerate(zip(cells, means, strict=True)):
+        known = place > 0 and mean is not None and first is not None
+        note = yard.difference((mean or 0.0) - (first or 0.0)) if known else ""
+        marked.append(Marked(cell, note, best=mean is not None and mean == best))
+    return [*marked]
 
 
 def _spread(values: Sequence[float | None], column: Column) -> str:

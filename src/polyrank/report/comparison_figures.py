@@ -4,12 +4,23 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from polyrank.report.arms import Arm
-from polyrank.report.charts import ROUND_AXIS, SYMBOLS, colour, line, plain_label
+from polyrank.report.charts import (
+    MANY_CLIENTS,
+    SYMBOLS,
+    colour,
+    line,
+    names_axis,
+    plain_label,
+    round_axis,
+    sorted_by,
+)
 from polyrank.report.headline import headline
 from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
-from polyrank.report.reading import Run
+from polyrank.report.reading import Run, natural_key
 from polyrank.report.words import readable, size
 from polyrank.report.yardstick import Yardstick, value_of, yardstick
+
+ROW, TALLEST = 22, 900  # CSS pixels of the chart of clients
 
 
 def compared_curve(
@@ -36,7 +47,12 @@ def compared_curve(
         f"{readable(metric)} on {part} data after each round; where an arm has several seeds,"
         " thin lines are its runs and the thick line is their mean."
     )
-    layout: Trace = {"xaxis": ROUND_AXIS, "yaxis": axis, "showlegend": True}
+    last = max(run.rounds[-1].round for run in runs if run.rounds)
+    layout: Trace = {
+        "xaxis": round_axis(last),
+        "yaxis": axis,
+        "showlegend": True,
+    }
     data = CsvData(["run", "round", metric], rows)
     title = f"{readable(metric)} by round"
     return [Figure(f"{metric}-compared", title, caption, traces, layout, data, height=380)]
@@ -60,6 +76,70 @@ def _lines(arm: Arm, index: int, metric: str, value: str) -> list[Trace]:
     return [trace | group for trace in [*seeds, mean]]
 
 
+def clients_compared(arms: Sequence[Arm], judged: Yardstick) -> list[Part]:
+    """Return each client's dots: by the global model, by its own, and by what it reaches alone.
+
+    The first arm with a global model of several clients is drawn, beside the first that was
+    trained alone, each the mean over its seeds; without both there is nothing to compare.
+    """
+    fit = [arm for arm in arms if yardstick(arm.seeds[0]) is judged]
+    shared = next((a for a in fit if len(a.seeds[0].finals) > 1 and not _alone(a)), None)
+    alone = next((a for a in fit if _alone(a)), None)
+    if shared is None or alone is None:
+        return []
+    series = [
+        (f"{shared.name}, global model", _by_client(shared, "shared", judged)),
+        (f"{shared.name}, own models", _by_client(shared, "personal", judged)),
+        (alone.name, _by_client(alone, "personal", judged)),
+    ]
+    names = sorted(series[0][1], key=natural_key, reverse=True)
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": plain_label(title),
+            "x": [values.get(name) for name in names],
+            "y": [plain_label(name) for name in names],
+            "marker": {
+                "color": colour(index),
+                "symbol": ("circle", "diamond", "x")[index],
+                "size": 5 if len(names) > MANY_CLIENTS else 10,
+            },
+            "hovertemplate": f"%{{y}}: %{{x:{judged.hover}}}",
+        }
+        for index, (title, values) in enumerate(series)
+    ]
+    layout: Trace = {
+        "xaxis": {key: value for key, value in judged.axis.items() if key == "tickformat"},
+        "yaxis": names_axis(names, sorted_by(len(names), "by name")) | {"showgrid": True},
+        "hovermode": "closest",
+    }
+    rows: list[list[Cell]] = [[n, *(values.get(n) for _, values in series)] for n in names]
+    data = CsvData(["client", *(title for title, _ in series)], rows)
+    caption = (
+        f"{judged.title} on each client's own test rows, mean over seeds: what the federation "
+        "gives a client, beside what it reaches alone."
+    )
+    height = min(TALLEST, 150 + ROW * len(names))
+    key, title = f"clients-{judged.metric}-compared", f"{judged.title} by client"
+    return [Figure(key, title, caption, traces, layout, data, wide=True, height=height)]
+
+
+def _alone(arm: Arm) -> bool:
+    return arm.seeds[0].only_personal
+
+
+def _by_client(arm: Arm, model: str, judged: Yardstick) -> dict[str, float]:
+    """Return each client's mean over the seeds in which it is known."""
+    found: dict[str, list[float]] = {}
+    for run in arm.seeds:
+        for final in run.finals:
+            value = (getattr(final, model) or {}).get(judged.metric)
+            if value is not None:
+                found.setdefault(final.client, []).append(value)
+    return {client: fmean(values) for client, values in found.items()}
+
+
 def price(
     runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm], judged: Yardstick
 ) -> list[Part]:
@@ -68,7 +148,8 @@ def price(
     rows: list[list[Cell]] = []
     traces: list[Trace] = []
     for index, arm in enumerate(arms):
-        got = [(called[id(r)], headline(r)) for r in arm.runs if yardstick(r) is judged]
+        of = [r for r in arm.runs if id(r) in called and yardstick(r) is judged]
+        got = [(called[id(r)], headline(r)) for r in of]
         points = [(name, h.bytes_up + h.bytes_down, h.final) for name, h in got]
         points = [point for point in points if point[2] is not None]
         rows += [list(point) for point in points]
@@ -83,7 +164,10 @@ def price(
         "hovermode": "closest",
     }
     where = "low" if judged.falls else "high"
-    caption = f"What each run reached against what it sent: {where} and left is better."
+    caption = (
+        f"What each run reached against what it sent: {where} and left is better. Runs without a "
+        "federation, clients alone and pooled data, are left out."
+    )
     data = CsvData(["run", "bytes", judged.metric], rows)
     title = f"Final {judged.metric} against bytes"
     key = "price-perplexity" if judged.falls else "price"

@@ -62,7 +62,8 @@ def _clients(run: Run) -> list[Part]:
         Column("Bytes down", size),
     ]
     rows = [_row(client, by_client[client]) for client in sorted(by_client, key=natural_key)]
-    return [Sheet("client-updates", "What each client did, all rounds together", columns, rows)]
+    caption = "What each client did, all rounds together"
+    return [Sheet("client-updates", caption, columns, rows, folded=True)]
 
 
 def _row(client: str, updates: Sequence[UpdateLine]) -> list[str | float | None]:

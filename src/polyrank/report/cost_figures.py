@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-from polyrank.report.charts import MANY_ROUNDS, ROUND_AXIS, bar, gap, line
+from polyrank.report.charts import MANY_ROUNDS, bar, gap, line, round_axis
 from polyrank.report.parts import CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import byte_unit, readable
@@ -60,7 +60,7 @@ def _two_panels(above: str, below: str, rounds: int) -> Trace:
         "barmode": "group",
         "bargap": gap(rounds),
         "hovermode": "x unified",
-        "xaxis": ROUND_AXIS | {"anchor": "y2"},
+        "xaxis": round_axis(rounds - 1) | {"anchor": "y2"},
         "yaxis": {
             "title": {"text": f"{above} a round"},
             "domain": [0.56, 1],
@@ -90,7 +90,7 @@ def seconds_figure(run: Run) -> list[Part]:
         "barmode": "stack",
         "bargap": gap(len(x)),
         "hovermode": "x unified",
-        "xaxis": ROUND_AXIS,
+        "xaxis": round_axis(x[-1]),
         "yaxis": {"title": {"text": "seconds"}, "rangemode": "tozero"},
     }
     rows = [[number, *(y[i] for y in columns)] for i, number in enumerate(x)]

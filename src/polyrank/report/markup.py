@@ -3,9 +3,25 @@
 import html
 import json
 import math
+import re
 from collections.abc import Sequence
 
-from polyrank.report.parts import Cell, Column, CsvData, Figure, Note, Part, Section, Sheet, Tile
+from polyrank.report.parts import (
+    Cell,
+    Column,
+    CsvData,
+    Figure,
+    Marked,
+    Note,
+    Part,
+    Section,
+    Sheet,
+    Tile,
+    plain_cell,
+)
+
+SHORT = 24  # characters of a name that stays in one line
+MANY_ROWS = 30  # a longer table scrolls within its card
 
 
 def escape(text: str) -> str:
@@ -24,11 +40,23 @@ def json_in_script(value: object) -> str:
 def section(part: Section, prefix: str, level: int) -> str:
     """Return a section with its heading at ``level``; ids start with ``prefix``."""
     key = f"{prefix}{part.key}"
-    inner = "".join(_part(piece, prefix, level + 1) for piece in part.parts)
+    folded = [p for p in part.parts if isinstance(p, Figure | Sheet) and p.folded]
+    inner = "".join(_part(p, prefix, level + 1) for p in part.parts if p not in folded)
     return (
         f'<section aria-labelledby="{key}"><h{level} id="{key}">{escape(part.title)}</h{level}>'
-        f'<p class="lead">{escape(part.lead)}</p><div class="grid">{inner}</div></section>\n'
+        f'<p class="lead">{escape(part.lead)}</p><div class="grid">{inner}</div>'
+        f"{_folded(folded, prefix, level + 1)}</section>\n"
     )
+
+
+def _folded(parts: Sequence[Figure | Sheet], prefix: str, level: int) -> str:
+    if not parts:
+        return ""
+    titles = [part.title if isinstance(part, Figure) else part.caption for part in parts]
+    named = ", ".join([titles[0], *(title[:1].lower() + title[1:] for title in titles[1:])])
+    inner = "".join(_part(piece, prefix, level) for piece in parts)
+    said = f"<summary>More: {escape(named)}</summary>"
+    return f'<details class="more">{said}<div class="grid">{inner}</div></details>'
 
 
 def _part(part: Part, prefix: str, level: int) -> str:
@@ -68,9 +96,10 @@ def _sheet(sheet: Sheet, prefix: str, level: int) -> str:
     sheet, key, caption = sheet.filled, f"{prefix}{sheet.key}", escape(sheet.caption)
     head = "".join(_head(sheet, index) for index in range(len(sheet.columns)))
     body = "".join(_row(sheet.columns, row) for row in sheet.rows)
+    kind = "scroll long" if len(sheet.rows) > MANY_ROWS else "scroll"
     return (
         f'<div class="card wide"><h{level}>{caption}</h{level}>'
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{caption}">'
+        f'<div class="{kind}" role="region" tabindex="0" aria-label="{caption}">'
         f'<table><caption class="unseen">{caption}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f"{_download(key, sheet.caption)}</div>"
@@ -78,24 +107,37 @@ def _sheet(sheet: Sheet, prefix: str, level: int) -> str:
 
 
 def _head(sheet: Sheet, index: int) -> str:
-    numbers = index > 0 and not any(isinstance(row[index], str) for row in sheet.rows)
+    cells = [plain_cell(row[index]) for row in sheet.rows]
+    numbers = index > 0 and not any(isinstance(cell, str) for cell in cells)
     kind = ' class="number"' if numbers else ""
     title = escape(sheet.columns[index].title)
     return f'<th scope="col"{kind}><button type="button" class="sort">{title}</button></th>'
 
 
 def _row(columns: Sequence[Column], row: Sequence[Cell]) -> str:
-    first = f'<th scope="row">{escape(columns[0].text(row[0]))}</th>'
+    name = columns[0].text(row[0])
+    short = ' class="short"' if len(name) <= SHORT else ""
+    first = f'<th scope="row"{short}>{_breakable(name)}</th>'
     cells = zip(columns[1:], row[1:], strict=True)
     return f"<tr>{first}{''.join(_cell(column, cell) for column, cell in cells)}</tr>"
 
 
 def _cell(column: Column, cell: Cell) -> str:
-    text = escape(column.text(cell))
-    if isinstance(cell, str):
-        return f'<td class="prose">{text}</td>' if column.prose else f"<td>{text}</td>"
-    value = "" if cell is None else f' data-value="{cell!r}"'
-    return f'<td class="number"{value}>{text}</td>'
+    kinds, held = [], plain_cell(cell)
+    text = column.text(cell)
+    text = escape(text) if column.prose else _breakable(text)
+    if isinstance(cell, Marked):
+        text += f" <small>{escape(cell.note)}</small>" if cell.note else ""
+        kinds += ["marked", "best"] if cell.best else ["marked"]
+    kinds += ["prose"] if column.prose else ["text"] if isinstance(held, str) else ["number"]
+    value = "" if held is None or isinstance(held, str) else f' data-value="{held!r}"'
+    title = escape(column.title)
+    return f'<td class="{" ".join(kinds)}"{value} data-title="{title}">{text}</td>'
+
+
+def _breakable(text: str) -> str:
+    """Return text that may go on in the next line after the parts of a name, and not within."""
+    return re.sub(r"(?<=\w)([_/.])(?=[a-zA-Z])", r"\1<wbr>", escape(text))
 
 
 def data_of(parts: Sequence[Part], prefix: str) -> dict[str, CsvData]:

@@ -1,10 +1,11 @@
 """Did it work: the headline numbers, the curves by round, and every client's own number."""
 
+from polyrank.report.fairness import fairness
 from polyrank.report.headline import Headline, headline
-from polyrank.report.outcome_figures import by_client, curves
+from polyrank.report.outcome_figures import by_client, curves, start_of
 from polyrank.report.parts import Note, Part, Section, Tile
 from polyrank.report.reading import Run
-from polyrank.report.words import number, percent, plural
+from polyrank.report.words import number, percent, plural, rank_range, size
 from polyrank.report.yardstick import PERPLEXITY, Yardstick, measured
 
 
@@ -18,7 +19,8 @@ def outcome(run: Run) -> Section:
         parts.append(Note(text, warning=True))
     parts += [Note(text, warning=True) for text in run.notes]
     parts += [_tiles(run, numbers), *curves(run), *by_client(run.finals, numbers.judged)]
-    lead = _lead_of_own(numbers) if run.only_personal else _lead(numbers)
+    parts += fairness(run, numbers.judged)
+    lead = _lead_of_own(numbers) if run.only_personal else _lead(numbers, start_of(run))
     return Section("outcome", "Did it work?", lead, parts)
 
 
@@ -30,16 +32,16 @@ def _lead_of_own(numbers: Headline) -> str:
     )
 
 
-def _lead(numbers: Headline) -> str:
+def _lead(numbers: Headline, began: str) -> str:
     judged, final, before = numbers.judged, numbers.final, numbers.before
     if final is None:
         return f"No {judged.metric} has been measured yet."
     rose, rise = ("fell", "fall") if judged.falls else ("rose", "rise")
-    start = f"{rose} from {judged.show(before)} before training to"
+    start = f"{rose} from {judged.show(before)} {began} to"
     if before is None:
         start = "reached"
     elif final == before or (final > before) == judged.falls:
-        start = f"did not {rise}: from {judged.show(before)} before training it went to"
+        start = f"did not {rise}: from {judged.show(before)} {began} it went to"
     text = f"{judged.title} {start} {judged.show(final)} in {plural(numbers.rounds, 'round')}."
     if numbers.worst is not None:
         worst = judged.show(numbers.worst)
@@ -58,6 +60,19 @@ def _tiles(run: Run, numbers: Headline) -> list[Tile]:
         tiles.append(Tile("Personal adapters", judged.show(numbers.personal), how))
     if run.summary and run.summary.rounds_to_target is not None:
         tiles.append(Tile("Target reached", f"round {run.summary.rounds_to_target}"))
+    return tiles + _price(run, numbers)
+
+
+def _price(run: Run, numbers: Headline) -> list[Tile]:
+    ranks = [rank for of in run.came_to.ranks.values() for rank in of.values()]
+    tiles = []
+    if ranks and numbers.mean_rank is not None:
+        mean = f"mean {number(numbers.mean_rank)}, over clients and modules"
+        tiles.append(Tile("Ranks", rank_range(ranks), mean))
+    sent = numbers.bytes_up + numbers.bytes_down
+    if sent:
+        ways = f"{size(numbers.bytes_up)} up, {size(numbers.bytes_down)} down"
+        tiles.append(Tile("Sent", size(sent), ways))
     return tiles
 
 

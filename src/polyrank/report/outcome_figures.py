@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from polyrank.record.lines import FinalLine, RoundLine
 from polyrank.record.schema import Metrics
 from polyrank.report.charts import (
     MANY_CLIENTS,
-    ROUND_AXIS,
     line,
     names_axis,
     plain_label,
+    round_axis,
     sorted_by,
 )
 from polyrank.report.parts import CsvData, Figure, Part, Trace
@@ -29,10 +30,11 @@ PERPLEXITIES: Sequence[Series] = (
     ("Validation perplexity", "validation", "perplexity"),
 )
 LOSS: Sequence[Series] = (
-    ("Training loss", "train", "loss"),
-    ("Validation loss", "validation", "loss"),
     ("Test loss", "test", "loss"),
+    ("Validation loss", "validation", "loss"),
+    ("Training loss", "train", "loss"),
 )
+SHOWN_AT_ONCE = 2  # lines of a chart, test and validation
 KINDS = (  # which models a client's rows are judged by: field, in the table, in the legend
     ("shared", "global", "Global adapter"),
     ("personal", "personal", "Personal adapter"),
@@ -49,31 +51,43 @@ def curves(run: Run) -> list[Part]:
     head = (
         judged.metric,
         f"{judged.title} by round",
-        f"{what} after each round; round 0 is before training.",
+        f"{what} after each round; round 0 is {start_of(run).rstrip(',')}.",
     )
     loss = "Cross-entropy after each round, lower is better; training loss is the clients' mean."
     # a language model's loss stays far from 0, and what training does to it is small beside that
     falling: Trace = {"yaxis": {} if judged is PERPLEXITY else {"rangemode": "tozero"}}
     return [
         *_curve(run, head, series, {"yaxis": judged.axis}, judged.hover),
-        *_curve(run, ("loss", "Loss by round", loss), LOSS, falling, ".3f"),
+        *(
+            replace(figure, folded=True)
+            for figure in _curve(run, ("loss", "Loss by round", loss), LOSS, falling, ".3f")
+        ),
     ]
+
+
+def start_of(run: Run) -> str:
+    """Say what the model was in round 0: a head may have been made from the clients' data."""
+    made = run.summary.head_init if run.summary else "none"
+    return "before training" + ("" if made == "none" else f", with its head made ({made}),")
 
 
 def _curve(
     run: Run, head: tuple[str, str, str], series: Sequence[Series], axes: Trace, hover: str
-) -> list[Part]:
+) -> list[Figure]:
     x = [record.round for record in run.rounds]
     known = [(name, [_value(r, part, metric) for r in run.rounds]) for name, part, metric in series]
     known = [(name, y) for name, y in known if any(value is not None for value in y)]
     if not known:
         return []
     traces = [line(name, x, y, index, hover) for index, (name, y) in enumerate(known)]
+    for trace in traces[SHOWN_AT_ONCE:]:
+        trace["visible"] = "legendonly"  # a click on its name shows it
     data = CsvData(
         ["round", *(name for name, _ in known)],
         [[number, *(y[i] for _, y in known)] for i, number in enumerate(x)],
     )
-    return [Figure(*head, traces, axes | {"xaxis": ROUND_AXIS, "hovermode": "x unified"}, data)]
+    layout = axes | {"xaxis": round_axis(x[-1]), "hovermode": "x unified"}
+    return [Figure(*head, traces, layout, data, wide=True)]
 
 
 def _value(record: RoundLine, part: str, metric: str) -> float | None:

@@ -14,6 +14,7 @@
     plotlyServerURL: "",
     displayModeBar: COARSE ? false : "hover",
     modeBarButtons: [["toImage", "resetScale2d"]],
+    toImageButtonOptions: { format: "svg" }, // for papers; print the page for PDF
   };
 
   /* Replace colour names such as "@c0" by the page's colours; only where a colour stands. */

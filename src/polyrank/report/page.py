@@ -12,6 +12,7 @@ from polyrank.report.clients import clients
 from polyrank.report.comparison import comparison
 from polyrank.report.cost import cost
 from polyrank.report.document import SERVED, Link, document
+from polyrank.report.facts import facts
 from polyrank.report.markup import data_of, escape, section
 from polyrank.report.outcome import outcome
 from polyrank.report.parts import Figure, Section
@@ -57,7 +58,7 @@ def build(runs: Sequence[Run]) -> str:
     placed = [item for group in groups for item in group]
     if len(runs) == 1:
         main = _sections(placed, 2) + _settings(runs[0])
-        return document(runs[0].name, _facts(runs[0]), _links(placed), main, _content(placed))
+        return document(runs[0].name, facts(runs[0]), _links(placed), main, _content(placed))
     arms = arms_of(runs)
     names = run_names(runs, arms)
     first = [("", comparison(runs, names, arms))]
@@ -83,7 +84,7 @@ def build_live(run: Run, version: str) -> str:
         figure["layout"] = {**figure["layout"], "uirevision": "live"}
     content = {"figures": figures, "data": data, "version": version}
     main = _sections(placed, 2) + _settings(run)
-    return document(run.name, _facts(run), _links(placed), main, content, SERVED)
+    return document(run.name, facts(run), _links(placed), main, content, SERVED)
 
 
 def build_notice(name: str, title: str, text: str, version: str, more: str = "") -> str:
@@ -95,14 +96,6 @@ def build_notice(name: str, title: str, text: str, version: str, more: str = "")
 
 def _links(placed: Iterable[Placed]) -> list[Link]:
     return [(f"{prefix}{part.key}", part.title) for prefix, part in placed]
-
-
-def _facts(run: Run) -> str:
-    if run.summary is None:
-        return "unfinished run"
-    ended = run.summary
-    known = {"allocator": ended.allocator, "aggregator": ended.aggregator, "seed": ended.seed}
-    return " · ".join(f"{name} {value}" for name, value in known.items() if value is not None)
 
 
 def _sections(placed: Iterable[Placed], level: int) -> str:

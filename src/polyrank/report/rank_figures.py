@@ -106,6 +106,7 @@ def contributions(ordered: Sequence[ProfileLine]) -> list[Part]:
             _axes(names, "pull") | {"barmode": "relative", "bargap": gap(len(names))},
             CsvData(["client", "score", *criteria], rows),
             wide=True,
+            folded=True,
         )
     ]
 
@@ -135,6 +136,7 @@ def criterion_weights(run: Run) -> list[Part]:
             ),
             height=max(200, 90 + 30 * len(weights)),
             wide=True,
+            folded=True,
         )
     ]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from polyrank.record.lines import ProfileLine
 from polyrank.record.outcome import mean
 from polyrank.record.schema import RanksByModule
-from polyrank.report.charts import HEAT, ROUND_AXIS, names_axis, plain_label, sorted_by
+from polyrank.report.charts import HEAT, names_axis, plain_label, round_axis, sorted_by
 from polyrank.report.client_sheet import modules_of
 from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
@@ -41,7 +41,7 @@ def rank_history(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
         "hovertemplate": "client %{y}<br>round %{x}<br>mean rank %{z:.4~r}<extra></extra>",
     }
     layout: Trace = {
-        "xaxis": ROUND_AXIS,
+        "xaxis": round_axis(last),
         "yaxis": names_axis(names, sorted_by(len(names), "highest score first"))
         | {"autorange": "reversed"},
         "hovermode": "closest",

@@ -29,7 +29,7 @@ def ranks(run: Run) -> Section:
         return Section("ranks", title, "No ranks have been chosen yet.", [])
     ordered = sorted(run.profiles, key=lambda profile: _place(run, profile), reverse=True)
     charts = _by_need(run, ordered) if run.sent else _chosen(run, ordered)
-    parts: list[Part] = [*charts, client_sheet(run, ordered)]
+    parts: list[Part] = [*charts[:1], client_sheet(run, ordered), *charts[1:]]
     if all(profile.score is None for profile in ordered) and not run.sent:
         parts.insert(0, Note("The ranks of this run do not depend on a score."))
     share = run.summary.rank_spread if run.summary else None

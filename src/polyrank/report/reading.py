@@ -6,7 +6,9 @@ is an error that names the file, the line and the key.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +44,7 @@ class Run:
         clients: every line about a client once, in the order written.
         timings: by round number, each once.
         notes: what was left out while reading, in plain words.
+        date: on which the last of it was written, such as "2026-01-31".
     """
 
     folder: Path
@@ -51,6 +54,7 @@ class Run:
     timings: Sequence[TimingLine] = ()
     summary: Summary | None = None
     notes: Sequence[str] = ()
+    date: str = ""
 
     @cached_property
     def profiles(self) -> list[ProfileLine]:
@@ -129,6 +133,7 @@ def read_run(folder: Path) -> Run:
         timings=_summed(_lines(folder / "timings.jsonl", TimingLine.read, notes)),
         summary=_summary(folder / "summary.json"),
         notes=notes,
+        date=_date(folder),
     )
 
 
@@ -136,6 +141,14 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key by which "client 2" comes before "client 10"."""
     parts = re.split(r"([0-9]+)", name)
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
+
+
+def _date(folder: Path) -> str:
+    for name in ("summary.json", "rounds.jsonl"):
+        with suppress(OSError):
+            written = datetime.fromtimestamp((folder / name).stat().st_mtime, UTC)
+            return written.date().isoformat()
+    return ""
 
 
 def _bytes(path: Path) -> bytes:

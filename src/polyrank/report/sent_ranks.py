@@ -7,10 +7,10 @@ from polyrank.record.outcome import mean
 from polyrank.record.sent import least_share, mean_sent
 from polyrank.report.charts import (
     HEAT,
-    ROUND_AXIS,
     modules_axis,
     names_axis,
     plain_label,
+    round_axis,
     sorted_by,
 )
 from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
@@ -36,7 +36,7 @@ def sent_history(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
     )
     trace["customdata"] = [[u and least_share(u) for u in row] for row in found]
     layout: Trace = {
-        "xaxis": ROUND_AXIS,
+        "xaxis": round_axis(rounds[-1]),
         "yaxis": names_axis(names, sorted_by(len(names), "highest rank first"))
         | {"autorange": "reversed"},
         "hovermode": "closest",
@@ -86,7 +86,7 @@ def sent_by_module(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
             "Rank sent, by module and round",
             "The rank of the clients' changes in a round, by module, as the mean over the clients.",
             [_heat(z, rounds, modules, hover)],
-            {"xaxis": ROUND_AXIS, "yaxis": modules_axis(modules), "hovermode": "closest"},
+            {"xaxis": round_axis(rounds[-1]), "yaxis": modules_axis(modules), "hovermode": "closest"},
             CsvData(["module", "round", "mean rank sent"], over_rounds),
             wide=True,
             height=height,

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import TypeAlias
 
 from polyrank.record.lines import ProfileLine, RanksLine
-from polyrank.report.charts import ROUND_AXIS, modules_axis, plain_label
+from polyrank.report.charts import modules_axis, plain_label, round_axis
 from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import plural
@@ -58,7 +58,7 @@ def slot_history(run: Run) -> list[Part]:
             "Slots left by module and round",
             caption,
             [trace],
-            {"xaxis": ROUND_AXIS, "yaxis": modules_axis(modules), "hovermode": "closest"},
+            {"xaxis": round_axis(last), "yaxis": modules_axis(modules), "hovermode": "closest"},
             CsvData(["module", "from round", "slots that some client owns"], rows),
             wide=True,
             height=min(TALLEST, max(SHORTEST, 130 + ROW * len(modules))),

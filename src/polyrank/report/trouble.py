@@ -1,6 +1,6 @@
 """What went wrong: updates that were refused and clients that failed."""
 
-from polyrank.report.charts import ROUND_AXIS, bar, gap
+from polyrank.report.charts import bar, gap, round_axis
 from polyrank.report.parts import Cell, Column, CsvData, Figure, Section, Sheet, Trace
 from polyrank.report.reading import Run
 from polyrank.report.words import plural
@@ -29,7 +29,7 @@ def _figure(run: Run) -> Figure:
         "barmode": "stack",
         "bargap": gap(len(x)),
         "hovermode": "x unified",
-        "xaxis": ROUND_AXIS,
+        "xaxis": round_axis(x[-1]),
         "yaxis": {"title": {"text": "clients"}, "rangemode": "tozero", "tickformat": ",d"},
     }
     return Figure(

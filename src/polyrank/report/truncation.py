@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from polyrank.record.lines import CutLoss
 from polyrank.record.schema import RanksByModule
 from polyrank.record.truncation import NEARLY, in_words, rank_that_suffices
-from polyrank.report.charts import COLOURS, ROUND_AXIS, line
+from polyrank.report.charts import COLOURS, line, round_axis
 from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 
@@ -79,7 +79,7 @@ def server_slots(run: Run) -> list[Part]:
             "before it were enough.",
             traces,
             {
-                "xaxis": ROUND_AXIS,
+                "xaxis": round_axis(max(steps)),
                 "yaxis": {"title": {"text": "slots"}, "rangemode": "tozero", "tickformat": "d"},
             },
             CsvData(["from round", "module", "slots"], rows),

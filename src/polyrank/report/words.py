@@ -1,6 +1,6 @@
 """Numbers in plain words, as a reader of the page sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from polyrank.judging import perplexity_text
 
@@ -25,6 +25,32 @@ def number(value: float | None) -> str:
     if isinstance(value, int) or value == 0:
         return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+
+
+def telling(values: Iterable[float | None]) -> Callable[[float | None], str]:
+    """Return how to show a column: counts whole, other numbers so that unequal ones look so.
+
+    They get three digits that matter, or up to six where that is what tells them apart.
+    """
+    known = {value for value in values if value is not None}
+    if all(float(value).is_integer() for value in known):
+        return lambda value: NOTHING if value is None else f"{value:,.0f}"
+    for digits in (3, 4, 5, 6):
+        shown = {_significant(value, digits) for value in known}
+        if len(shown) == len(known):
+            break
+    return lambda value: NOTHING if value is None else _significant(value, digits)
+
+
+def _significant(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
+    whole = len(f"{abs(value):.0f}") if abs(value) >= 1 else 0
+    return (
+        f"{value:,.{digits - whole}f}"
+        if 0 < whole < digits
+        else (f"{value:,.0f}" if whole else f"{value:#.{digits}g}")
+    )
 
 
 def size(count: float | None) -> str:

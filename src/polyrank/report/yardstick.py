@@ -37,6 +37,10 @@ class Yardstick:
         """The metric's name as a heading."""
         return self.metric.capitalize()
 
+    def difference(self, value: float) -> str:
+        """Return a difference with its sign, of shares in points."""
+        return f"{value:+.2f}" if self.falls else f"{100 * value:+.1f} points"
+
     def worst(self, values: Iterable[tuple[float, str]]) -> tuple[float | None, str | None]:
         """Return the worst of values that come with a name; None, None where there are none."""
         known = list(values)
