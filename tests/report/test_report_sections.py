@@ -320,7 +320,7 @@ def test_the_deciding_value_stands_beside_the_reason_in_the_table_of_clients():
         )
         for c, score, rank, labels, rows in (("a", 0.2, 4, 3.0, 1200.0), ("b", 0.9, 8, 5.0, 90.0))
     ]
-    (sheet,) = (part for part in ranks(run(clients=two)).parts if part.key == "clients")
+    (sheet,) = (part.filled for part in ranks(run(clients=two)).parts if part.key == "clients")
     pairs = [zip(sheet.columns, row, strict=True) for row in sheet.rows]
     shown = [[column.text(cell) for column, cell in of] for of in pairs]
     assert [column.title for column in sheet.columns][:5] == [

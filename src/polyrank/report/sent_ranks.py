@@ -78,7 +78,7 @@ def sent_by_module(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
         for name in names
         for module, rank in (last[name].ranks or {}).items()
     ]
-    height = _height(len(modules))
+    height, by_module = _height(len(modules)), modules_axis(modules)
     own = "client %{x}<br>%{y}<br>rank sent %{z}"
     return [
         Figure(
@@ -86,7 +86,7 @@ def sent_by_module(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
             "Rank sent, by module and round",
             "The rank of the clients' changes in a round, by module, as the mean over the clients.",
             [_heat(z, rounds, modules, hover)],
-            {"xaxis": round_axis(rounds[-1]), "yaxis": modules_axis(modules), "hovermode": "closest"},
+            {"xaxis": round_axis(rounds[-1]), "yaxis": by_module, "hovermode": "closest"},
             CsvData(["module", "round", "mean rank sent"], over_rounds),
             wide=True,
             height=height,
@@ -99,7 +99,7 @@ def sent_by_module(run: Run, ordered: Sequence[ProfileLine]) -> list[Part]:
             [_heat(ranks, [plain_label(name) for name in names], modules, own)],
             {
                 "xaxis": names_axis(names, sorted_by(len(names), "highest rank first")),
-                "yaxis": modules_axis(modules),
+                "yaxis": by_module,
                 "hovermode": "closest",
             },
             CsvData(["client", "round", "module", "rank sent", "share held"], rows),

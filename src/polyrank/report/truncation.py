@@ -79,7 +79,7 @@ def server_slots(run: Run) -> list[Part]:
             "before it were enough.",
             traces,
             {
-                "xaxis": round_axis(max(steps)),
+                "xaxis": round_axis(last),
                 "yaxis": {"title": {"text": "slots"}, "rangemode": "tozero", "tickformat": "d"},
             },
             CsvData(["from round", "module", "slots"], rows),
