@@ -12,7 +12,7 @@ import polyrank
 from polyrank.aggregators import AGGREGATORS
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.disk.checkpoint import load_tensors
-from polyrank.errors import TrainingError
+from polyrank.errors import SettingsError, TrainingError
 from polyrank.inputs.column_sums import ColumnSums
 from polyrank.models.input_scaling import DEVIATION, MEAN
 from polyrank.protocol.messages import (
@@ -130,6 +130,14 @@ def test_a_pre_trained_base_is_scaled_by_the_public_rows(path, tmp_path):
     kept = load_tensors(folder / "checkpoint" / "base.safetensors")[0]
     assert kept[MEAN][0] == pytest.approx(7e4, rel=0.01)
     assert not (folder / "checkpoint" / "scaling.safetensors").exists()
+
+
+def test_with_noise_on_counts_no_sum_leaves_a_client(path, tmp_path):
+    private = {"probe": {"epsilon": 1.0}, "criteria": ["label_entropy"], "rounds": 1}
+    with pytest.raises(SettingsError, match=r"data\.scale: sums of columns would leave"):
+        polyrank.run(settings(path, **private), out=tmp_path / "run")
+    polyrank.run(settings(path, scale=False, **private), out=tmp_path / "unscaled")
+    polyrank.run(settings(path, pretrain={"share": 0.2}, **private), out=tmp_path / "public")
 
 
 SUMS = ColumnSums(torch.tensor([3]), torch.tensor([6.0]).double(), torch.tensor([14.0]).double())

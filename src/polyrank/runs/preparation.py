@@ -231,7 +231,8 @@ def make_base(
         the places of the inputs by whose scaling the clients are still to be asked.
 
     Raises:
-        SettingsError: the file does not fit the model, or packed weights what is to be done.
+        SettingsError: the file does not fit the model, or packed weights what is to be done, or
+            sums would leave clients whose counts get noise.
     """
     if settings.base != "random":
         _read_base(model, settings.base)
@@ -239,6 +240,12 @@ def make_base(
     numbers = columns.numbers if columns and columns.scaled and not has_scaling(model) else ()
     if columns:
         add_scaling(model, len(columns.names))
+    if numbers and not settings.pretrain and settings.probe.epsilon is not None:
+        raise SettingsError(
+            "data.scale: sums of columns would leave the clients as they are, and probe.epsilon "
+            "puts noise on label counts alone; expected data.scale = false, or pretrain.share, "
+            "whose public rows then say how numbers are scaled"
+        )
     if not settings.pretrain:
         return numbers
     if numbers and len(public):
