@@ -43,7 +43,9 @@ def test_the_frames_hold_what_the_files_hold(result):
 
 
 def test_the_figure_has_the_accuracies_by_round(result):
-    (axes,) = result.plot().axes
+    figure = result.plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # by which notebooks show it
+    (axes,) = figure.axes
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert lines["test"].tolist() == result.rounds["test_accuracy"].tolist()
     assert lines["validation"].tolist() == result.rounds["validation_accuracy"].tolist()
@@ -66,6 +68,24 @@ def test_it_evaluates_and_exports(result, tmp_path):
     x = torch.tensor(WINE.drop(columns="target").to_numpy(), dtype=torch.float32)
     right = whole(x).argmax(1).numpy() == WINE["target"].to_numpy()
     assert right.mean() == pytest.approx(result.evaluate(WINE)["accuracy"])
+
+
+def test_an_export_is_overwritten_only_if_that_is_asked_for(result, tmp_path):
+    out = result.export(tmp_path / "out", merge=True)
+    with pytest.raises(RunFolderError, match="choose another folder"):
+        result.export(out)
+    assert result.export(out, overwrite=True) == out
+    assert (out / "adapter_config.json").exists()
+    assert not (out / "model.safetensors").exists()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"nothing else to overwrite, got also 'notes.txt'"):
+        result.export(out, overwrite=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="expected an earlier export to overwrite"):
+        result.export(tmp_path / "notes", overwrite=True)
+    assert (out / "notes.txt").exists()
+    assert (tmp_path / "notes" / "a.txt").exists()
 
 
 def test_data_that_were_handed_over_are_not_kept_and_asked_for_again(result, tmp_path):

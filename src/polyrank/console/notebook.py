@@ -2,6 +2,7 @@
 
 import html
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,11 @@ def notebook_watcher() -> Watcher | None:
     """Return what shows progress if this code runs in a notebook, None elsewhere."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    return InNotebook(_in_place()) if getattr(shell, "kernel", None) else None
+    if not getattr(shell, "kernel", None):
+        return None
+    # of tqdm, which PEFT imports: it misses widgets for bars that are not shown here
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    return InNotebook(_in_place())
 
 
 class InNotebook:

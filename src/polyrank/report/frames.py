@@ -1,5 +1,6 @@
 """A run's records as data frames of pandas, and its curve."""
 
+from io import BytesIO
 from typing import Any
 
 from polyrank.errors import SettingsError
@@ -65,8 +66,17 @@ def plotted(run: Run) -> Any:  # noqa: ANN401 - matplotlib is optional
         from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise SettingsError(f"plot() needs the package 'matplotlib': {INSTALL}") from error
+
+    class Shown(Figure):
+        """A figure that notebooks show, with pyplot or without."""
+
+        def _repr_png_(self) -> bytes:
+            picture = BytesIO()
+            self.savefig(picture, format="png", dpi=100)
+            return picture.getvalue()
+
     judged = yardstick(run)
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    figure = Shown(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
     for part in ("test", "validation"):
         found = [(line.round, getattr(line, part) or {}) for line in run.rounds]

@@ -29,6 +29,8 @@ from polyrank.runs.model_card import check_licence, model_card
 from polyrank.runs.trained_model import TrainedModel, read_trained
 from polyrank.settings.trust import refuse_own_code
 
+_ENDINGS = (".json", ".safetensors", ".model", ".jinja")  # of what an export may hold
+_FILES = ("README.md", "vocab.txt", "merges.txt")
 _PEFT_TASKS = {"sequence-classification": "SEQ_CLS", "causal-lm": "CAUSAL_LM"}
 
 
@@ -40,6 +42,7 @@ def export(
     merge: bool = False,
     pad_rank: int | None = None,
     licence: str | None = None,
+    overwrite: bool = False,
     trust: bool = False,
 ) -> Path:
     """Write a trained model so that it can be used without PolyRank's run folder.
@@ -55,11 +58,12 @@ def export(
 
     Args:
         path: the run folder.
-        out: made; must be new or empty.
+        out: made; must be new or empty, unless ``overwrite`` is given.
         client: whose model; None for the global one.
         merge: merge the adapter into the base; weights of 4 bits become float32 first.
         pad_rank: pad all modules with zero slots to this one rank, as vLLM wants it.
         licence: of the model, for its card, as the Hugging Face hub names it: ``apache-2.0``.
+        overwrite: put it in the place of an earlier export; any other folder stays as it is.
         trust: import and call the model where the run's settings name one of somebody's own.
 
     Raises:
@@ -76,8 +80,7 @@ def export(
         command = f"export {whose} --out {shlex.quote(str(out))}" + " --merge" * merge
         refuse_own_code(RunFolder.open(path).settings, path, command, "model")
     trained = read_trained(path, client)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunFolderError(f"{out}: there is something already; choose another folder")
+    _check_free(out, overwrite)
     part = out.absolute().with_name(f".{out.absolute().name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -101,6 +104,8 @@ def export(
             )
         write_whole(part / "README.md", card.encode())
         _open_to_others(part)
+        if overwrite and out.exists():
+            _clear(out)
         if out.exists():  # an empty folder that may be somebody's current one stays itself
             for file in part.iterdir():
                 file.replace(out / file.name)
@@ -109,6 +114,26 @@ def export(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    """Raise RunFolderError unless something can be written to ``out``."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise RunFolderError(f"{out}: there is something already; choose another folder")
+    if not out.is_dir() or not (out / "base.json").is_file():
+        raise RunFolderError(f"{out}: expected an earlier export to overwrite, got something else")
+    ours = {p.name for p in out.iterdir() if p.suffix in _ENDINGS and p.is_file()} | {*_FILES}
+    if other := sorted({p.name for p in out.iterdir()} - ours):
+        raise RunFolderError(
+            f"{out}: expected an export and nothing else to overwrite, got also {other[0]!r}"
+        )
+
+
+def _clear(out: Path) -> None:
+    for file in out.iterdir():
+        file.unlink()
 
 
 def _final_of(lines: Iterable[ClientLine], client: str | None) -> FinalLine | None:

@@ -76,6 +76,7 @@ class Result:
         merge: bool = False,
         pad_rank: int | None = None,
         licence: str | None = None,
+        overwrite: bool = False,
     ) -> Path:
         """Write the trained model so that it stands alone: see ``polyrank.export``."""
         from polyrank.runs.export import export
@@ -87,6 +88,7 @@ class Result:
             merge=merge,
             pad_rank=pad_rank,
             licence=licence,
+            overwrite=overwrite,
             trust=True,
         )
 
