@@ -1,4 +1,4 @@
-"""Draw README's figure and tables, and those of the documentation, from the files in ``results``.
+"""Draw README's figure and table, and those of the documentation, from the files in ``results``.
 
     python scripts/figures.py [--check]
 
@@ -9,15 +9,19 @@ import argparse
 import json
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import criteria_table
 import language_table
 import text_table
+import verdict_table
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- results: made by scripts/figures.py -->", "<!-- end of results -->"
+VERDICTS = "<!-- verdicts: made by scripts/figures.py -->"
+VERDICTS_END = "<!-- end of verdicts -->"
 LAST = 5  # rounds whose mean accuracy is told
 COLUMNS = (
     "ranks + aggregator",
@@ -124,6 +128,13 @@ def with_tables(page: str, tables: list[str]) -> str:
     return f"{before}{START}\n{chr(10).join(t + chr(10) for t in tables)}{END}{after}"
 
 
+def with_verdicts(page: str) -> str:
+    """Return README with its table replaced."""
+    before, _, rest = page.partition(VERDICTS)
+    _, _, after = rest.partition(VERDICTS_END)
+    return f"{before}{VERDICTS}\n{verdict_table.verdicts()}\n{VERDICTS_END}{after}"
+
+
 def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     """Return the pages that hold tables, and which."""
     language = [result for result in given if "perplexity" in result]
@@ -131,7 +142,7 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     criteria = [result for result in given if "criteria" in result]
     others = [result for result in given if result not in [*texts, *language, *criteria]]
     return {
-        ROOT / "README.md": [table(result) for result in (*texts, *others, *language)],
+        ROOT / "docs" / "results.md": [table(result) for result in (*texts, *others, *language)],
         ROOT / "docs" / "explanation" / "autorank.md": [
             criteria_table.by_criterion(result) for result in criteria
         ],
@@ -181,9 +192,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    for path, tables in pages(results()).items():
+    made = {path: partial(with_tables, tables=of) for path, of in pages(results()).items()}
+    for path, filled in {ROOT / "README.md": with_verdicts, **made}.items():
         now = path.read_text(encoding="utf-8")
-        wanted = with_tables(now, tables)
+        wanted = filled(now)
         if not check:
             path.write_text(wanted, encoding="utf-8")
         elif now != wanted:
