@@ -39,6 +39,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "anchored, rank 8, head in full": {**uniform(8), "adapter": HEAD},
 }
 ROUNDS = 12
+TITLE = "What eight bits cost: test accuracy and bytes with and without"
 
 
 def settings_of(source: str, arm: str, compression: str, seed: int) -> dict[str, Any]:
@@ -92,7 +93,8 @@ def main() -> None:
                     by_arm = found.setdefault(data, {}).setdefault(arm, {})
                     by_arm.setdefault(compression, {})[str(seed)] = told(run)
                     print(data, arm, compression, seed, told(run), flush=True)
-        given.results.write_text(json.dumps({"compression": found}, indent=1) + "\n")
+        result = {"title": TITLE, "compression": found}
+        given.results.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import compression_table
 import criteria_table
 import language_table
 import text_table
@@ -140,11 +141,15 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     language = [result for result in given if "perplexity" in result]
     texts = [result for result in given if "texts" in result]
     criteria = [result for result in given if "criteria" in result]
-    others = [result for result in given if result not in [*texts, *language, *criteria]]
+    bits = [result for result in given if "compression" in result]
+    others = [result for result in given if result not in [*texts, *language, *criteria, *bits]]
     return {
         ROOT / "docs" / "results.md": [table(result) for result in (*texts, *others, *language)],
         ROOT / "docs" / "explanation" / "autorank.md": [
             criteria_table.by_criterion(result) for result in criteria
+        ],
+        ROOT / "docs" / "explanation" / "compression.md": [
+            compression_table.by_arm(result) for result in bits
         ],
         ROOT / "docs" / "explanation" / "language-models.md": [
             language_table.by_client(result) for result in language
