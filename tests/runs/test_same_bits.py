@@ -29,7 +29,7 @@ def uninterrupted(tmp_path_factory):
     def of(kind: str) -> dict[str, bytes]:
         if kind not in made:
             folder = tmp_path_factory.mktemp("whole")
-            polyrank.run(of_kind(kind, rounds=4), out=folder)
+            polyrank.run(of_kind(kind, rounds=4, workers=1), out=folder)
             made[kind] = contents(folder)
         return made[kind]
 
