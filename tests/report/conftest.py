@@ -63,6 +63,37 @@ def as_language_model(folder: Path) -> Path:
     return folder
 
 
+def as_by_need(folder: Path, modules: Sequence[str] = MODULES) -> Path:
+    """Turn a run folder of ``write_run`` into one whose clients send their changes."""
+    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    clients = [json.loads(line) for line in (folder / "clients.jsonl").read_text().splitlines()]
+    for record in rounds[2:]:
+        rest = float(np.exp(-record["round"] / 4))
+        record["cuts"] = [
+            {"slots": k, "loss": rest + max(0, 6 - k) / 6} for k in (0, 2, 4, 6, 8, 12, 16)
+        ]
+    for record in clients:
+        if record["event"] == "profile":
+            record |= {"score": None, "contributions": None, "ranks": dict.fromkeys(modules, 8)}
+        if record["event"] == "update":
+            ranks = [1 + (record["round"] + k) % 9 for k in range(len(modules))]
+            record["ranks"] = dict(zip(modules, ranks, strict=True))
+            record["shares"] = {m: 0.8 + r / 50 for m, r in record["ranks"].items()}
+    profiles = [record for record in clients if record["event"] == "profile"]
+    changed = {"ranks": {m: 16 - k % 3 for k, m in enumerate(modules)}}
+    clients += [
+        whole_client({"event": "ranks", "round": 3, "client": p["client"], **changed})
+        for p in profiles
+    ]
+    _write(folder, "rounds.jsonl", rounds)
+    _write(folder, "clients.jsonl", clients)
+    if (folder / "summary.json").exists():
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["truncation"] = {"curve": rounds[-1]["cuts"], "rows": 99, "held_by": "server"}
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    return folder
+
+
 def _profile(client: str, counts: LabelCounts, rng: np.random.Generator, levels: int) -> dict:
     shares = counts / counts.sum()
     entropy = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum() / np.log(len(counts)))
@@ -198,8 +229,16 @@ def run_folder(tmp_path: Path) -> Path:
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run folder under the test's own folder."""
 
-    def make(folder: str, *, language: bool = False, **options: object) -> Path:
+    def make(
+        folder: str,
+        *,
+        language: bool = False,
+        by_need: Sequence[str] = (),  # its modules
+        **options: object,
+    ) -> Path:
         written = write_run(tmp_path / folder, **options)
+        if by_need:
+            written = as_by_need(written, by_need)
         return as_language_model(written) if language else written
 
     return make

@@ -75,6 +75,36 @@ def test_slots_of_many_modules_with_long_names_fit(browser, make_run, tmp_path, 
     assert browser.complaints() == []
 
 
+BY_NEED = {f"run0-{name}" for name in ("truncation", "server-slots", "sent-history")}
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_a_run_by_need_is_drawn_whatever_its_clients_and_modules_are_called(
+    browser, make_run, tmp_path, width, scheme
+):
+    modules = [*EVIL, *(f"bert.encoder.layer.{i}.attention.self.query" for i in range(44))]
+    folder = make_run("need", clients=EVIL, rounds=30, by_need=modules)
+    browser.open(write_report([folder], tmp_path / "report.html"), width, scheme=scheme)
+    drawn = browser.run(DRAWN)
+    assert BY_NEED | {"run0-sent-modules", "run0-sent-clients"} < set(drawn)
+    assert "run0-ranks" not in drawn
+    assert all(drawn.values()), drawn
+    ticks = "document.querySelectorAll('#run0-sent-history-chart .ytick text')"
+    shown = browser.run(f"Array.from({ticks}, at => at.textContent)")
+    assert set(shown) == {"</script><scrip…", "<b>bold</b>", "=1+1", 'quoted, "so"'}
+    assert browser.run(NEEDS) <= width
+    assert browser.complaints() == []
+
+
+def test_a_thousand_clients_by_need_fit(browser, make_run, tmp_path):
+    names = tuple(f"hospital {i}" for i in range(1000))
+    folder = make_run("big", clients=names, rounds=5, by_need=["a", "b"])
+    browser.open(write_report([folder], tmp_path / "report.html"), 390)
+    assert all(browser.run(DRAWN).values())
+    assert browser.run(NEEDS) <= 390
+    assert browser.complaints() == []
+
+
 def test_a_thousand_clients_and_77_labels_fit(browser, make_run, tmp_path):
     names = tuple(f"hospital {i}" for i in range(1000))
     folder = make_run("big", clients=names, labels=77, rounds=3, levels=3)

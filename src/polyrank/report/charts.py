@@ -82,15 +82,8 @@ def names_axis(names: Sequence[str], title: str) -> Trace:
 
 
 def modules_axis(modules: Sequence[str]) -> Trace:
-    """Return an axis of modules from top to bottom, named by what tells them apart.
-
-    The dotted parts that all names begin with are left out. What is still long keeps its first
-    number, which is the layer's, and its last parts.
-    """
-    paths = [name.split(".") for name in modules]
-    beginnings = zip(*(path[:-1] for path in paths), strict=False)
-    shared = len([*itertools.takewhile(lambda parts: len(set(parts)) == 1, beginnings)])
-    short = [_shortened(path[shared:]) for path in paths]
+    """Return an axis of modules from top to bottom, named by what tells them apart."""
+    short = short_names(modules)
     return {
         "type": "category",
         "autorange": "reversed",
@@ -101,6 +94,18 @@ def modules_axis(modules: Sequence[str]) -> Trace:
             if name != label
         },
     }
+
+
+def short_names(modules: Sequence[str]) -> list[str]:
+    """Return modules' names by what tells them apart.
+
+    The dotted parts that all names begin with are left out. What is still long keeps its first
+    number, which is the layer's, and its last parts.
+    """
+    paths = [name.split(".") for name in modules]
+    beginnings = zip(*(path[:-1] for path in paths), strict=False)
+    shared = len([*itertools.takewhile(lambda parts: len(set(parts)) == 1, beginnings)])
+    return [_shortened(path[shared:]) for path in paths]
 
 
 def _shortened(path: Sequence[str]) -> str:

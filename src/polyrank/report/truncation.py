@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from polyrank.record.lines import CutLoss
 from polyrank.record.schema import RanksByModule
 from polyrank.record.truncation import NEARLY, in_words, rank_that_suffices
-from polyrank.report.charts import COLOURS, line, round_axis
+from polyrank.report.charts import COLOURS, line, round_axis, short_names
 from polyrank.report.parts import Cell, CsvData, Figure, Part, Trace
 from polyrank.report.reading import Run
 
@@ -57,8 +57,9 @@ def server_slots(run: Run) -> list[Part]:
     last = max(run.rounds[-1].round if run.rounds else 1, *steps)
     rounds = list(range(1, last + 1))
     groups: dict[tuple[int, ...], list[str]] = {}
-    for module in {name: None for of in steps.values() for name in of}:
-        groups.setdefault(_by_round(steps, module, last), []).append(module)
+    modules = list(dict.fromkeys(name for of in steps.values() for name in of))
+    for module, short in zip(modules, short_names(modules), strict=True):
+        groups.setdefault(_by_round(steps, module, last), []).append(short)
     traces = [
         line(_named(names, len(groups)), rounds, slots, index, "d")
         for index, (slots, names) in enumerate(list(groups.items())[: COLOURS - 1])
