@@ -85,10 +85,11 @@ def test_a_run_by_need_is_drawn_whatever_its_clients_and_modules_are_called(
     modules = [*EVIL, *(f"bert.encoder.layer.{i}.attention.self.query" for i in range(44))]
     folder = make_run("need", clients=EVIL, rounds=30, by_need=modules)
     browser.open(write_report([folder], tmp_path / "report.html"), width, scheme=scheme)
+    browser.run(UNFOLD)
+    browser.until(lambda: all(browser.run(DRAWN).values()))
     drawn = browser.run(DRAWN)
     assert BY_NEED | {"run0-sent-modules", "run0-sent-clients"} < set(drawn)
     assert "run0-ranks" not in drawn
-    assert all(drawn.values()), drawn
     ticks = "document.querySelectorAll('#run0-sent-history-chart .ytick text')"
     shown = browser.run(f"Array.from({ticks}, at => at.textContent)")
     assert set(shown) == {"</script><scrip…", "<b>bold</b>", "=1+1", 'quoted, "so"'}
@@ -100,7 +101,8 @@ def test_a_thousand_clients_by_need_fit(browser, make_run, tmp_path):
     names = tuple(f"hospital {i}" for i in range(1000))
     folder = make_run("big", clients=names, rounds=5, by_need=["a", "b"])
     browser.open(write_report([folder], tmp_path / "report.html"), 390)
-    assert all(browser.run(DRAWN).values())
+    browser.run(UNFOLD)
+    browser.until(lambda: all(browser.run(DRAWN).values()))
     assert browser.run(NEEDS) <= 390
     assert browser.complaints() == []
 
