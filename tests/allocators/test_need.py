@@ -163,7 +163,7 @@ def test_cuts_of_the_model_are_in_the_records_of_the_round_that_they_are_for(run
 
 def test_with_whole_changes_a_round_is_that_of_the_factors(tmp_path):
     """No error, as many slots as uniform ranks have, no measurement."""
-    whole = {"kind": "need", "start": 6, "error": 0.0, "settled": 0.0}
+    whole = {"kind": "need", "start": 6, "error": 0.0, "download_error": 0.0, "settled": 0.0}
     uniform = {"kind": "uniform", "rank": 6}
     models = []
     for name, allocator in (("need", whole), ("uniform", uniform)):
@@ -230,7 +230,10 @@ def test_a_budget_raises_what_need_not_be_sent_until_it_is_met_and_no_further():
     assert costs[0] == 8
     assert set(costs[-5:]) <= {2, 3}
     roomy = replace(limits, budget=Budget("mean_rank", 9.0))
-    assert need.step(None, evidence, roomy)[0].errors.tolist() == [0.1] * 4
+    choice, state = need.step(None, evidence, roomy)
+    assert choice.errors.tolist() == [0.1] * 4
+    later = replace(evidence, round=1, sent={"a": {"m": 8, "n": 8}})
+    assert need.step(state, later, roomy)[0].errors.tolist() == [0.1] * 4
 
 
 def round_down(number: float) -> int:

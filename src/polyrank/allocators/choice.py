@@ -95,7 +95,7 @@ class Choice:
         slots: client -> module -> (r,) rising numbers of its slots, for an allocator that
             ``needs`` slots; None: a client of rank r has the slots 0 .. r-1.
         errors: (n,) share of the squared norm of its change that a client need not send, for an
-            allocator with ``feedback``.
+            allocator with ``changes``.
         gone: module -> (s,) slots that are given up for good: they leave the global model.
 
     Raises:

@@ -25,7 +25,7 @@ from polyrank.allocators import ALLOCATORS
 from polyrank.allocators.choice import Choice, Evidence
 from polyrank.allocators.error_shares import by_score, next_scale, shares
 from polyrank.allocators.limits import Limits
-from polyrank.allocators.needs import NOTHING, Needs
+from polyrank.allocators.needs import NOTHING, Changes, Needs
 from polyrank.allocators.protocol import Allocator
 from polyrank.errors import SettingsError
 from polyrank.registry import Named
@@ -85,6 +85,8 @@ class Need:
         settled: share of the rounds after which the number of slots is not changed any more.
         feedback: what a client has not sent counts with this weight a round in its next change; 0
             forgets it.
+        download_error: share of the squared norm of the step from the model that a client has to
+            the one there is that the server need not send; 0 sends the whole model every time.
         of: an allocator whose scores say who sends more of its change: from half of ``error`` for
             the best score to twice for the worst. Left out, all have the same.
         of_options: its options.
@@ -100,6 +102,7 @@ class Need:
     reserve: float = 1.0
     settled: float = 0.6
     feedback: float = 1.0
+    download_error: float = 0.05
     of: str | None = None
     of_options: Mapping[str, Any] | None = None
 
@@ -107,7 +110,7 @@ class Need:
     _of: Allocator | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("error", "tolerance"):
+        for name in ("error", "tolerance", "download_error"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise SettingsError(f"need: {name}: expected from 0 to below 1, got {value!r}")
@@ -126,7 +129,13 @@ class Need:
                 f"need: of: expected an allocator that chooses once, got {self.of!r}"
             )
         object.__setattr__(self, "_of", other)
-        needs = Needs(asked.criteria, asked.spectra, True, feedback=self.feedback, cuts=self._cuts)
+        needs = Needs(
+            asked.criteria,
+            asked.spectra,
+            True,
+            changes=Changes(self.feedback, self.download_error),
+            cuts=self._cuts,
+        )
         object.__setattr__(self, "needs", needs)
 
     def _cuts(self, slots: int, round: int, rounds: int) -> list[int]:

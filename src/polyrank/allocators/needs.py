@@ -33,6 +33,20 @@ class Pruning(Protocol):
 
 
 @dataclass(frozen=True)
+class Changes:
+    """How changes of the product are sent in place of factors (``polyrank.lora.changes``).
+
+    Args:
+        feedback: what a client has not sent counts in its next change with this weight a round.
+        download_error: share of the squared norm of the step from the model that a client has to
+            the one there is that the server need not send; 0 for whole models.
+    """
+
+    feedback: float = 1.0
+    download_error: float = 0.0
+
+
+@dataclass(frozen=True)
 class Needs:
     """What a run must do for an allocator.
 
@@ -48,9 +62,8 @@ class Needs:
             itself (``polyrank.allocators.observing``). They are sent with the update, for
             ``Evidence.observed``; the factors before are those that training began with.
         prunes: clients give up slots by this rule, and ``Evidence.sent`` says how many came.
-        feedback: clients send their change of the product, cut to the rank that it needs
-            (``Choice.errors``), and what is left counts in their next one with this weight a round;
-            None where they send their factors.
+        changes: how clients and server send changes of the product, cut to the rank that they
+            need (``Choice.errors``); None where they send their factors.
         cuts: slots of the server, rounds finished, rounds of the run -> the numbers of slots to
             which the global model is cut, for ``Evidence.cuts``.
 
@@ -65,7 +78,7 @@ class Needs:
     slots: bool = False
     observes: Observer | None = None
     prunes: Pruning | None = None
-    feedback: float | None = None
+    changes: Changes | None = None
     cuts: Callable[[int, int, int], Sequence[int]] | None = None
 
     def __post_init__(self) -> None:

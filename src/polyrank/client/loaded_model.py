@@ -41,6 +41,7 @@ class LoadedModel:
         start = Start(self.settings.seed, shapes, blueprint.start, form)
         self.state = ClientState(ClientStore(store) if store else None, start)
         self.aggregator = AGGREGATORS.build(self.settings.aggregator)
+        self.held: Adapter = {}
 
     def load(self, task: TrainTask | ProbeTask) -> LocalRule:
         """Load what was sent, and what the client has itself, into the model."""
@@ -48,6 +49,11 @@ class LoadedModel:
         round = task.id.round + probing
         rule = self.aggregator.local(round)
         sent, extras = task.download.opened()
+        if task.download.steps and self.aggregator.rejoin:
+            sent = self.state.caught_up(
+                sent, task.download.steps, task.id.client, task.last, self.aggregator.rejoin
+            )
+        self.held = sent
         adapter = self.state.completed(sent, rule, task.id.client, round, task.last)
         frozen: Adapter = {}
         if isinstance(task, TrainTask) and task.slots is not None:

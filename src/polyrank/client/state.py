@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -9,8 +10,10 @@ from polyrank.aggregators.local_rule import LocalRule
 from polyrank.disk.checkpoint import ClientStore
 from polyrank.errors import TrainingError
 from polyrank.lora.base_change import Patch, patched
-from polyrank.lora.factors import Adapter, Factors, Tensors, start_factors
+from polyrank.lora.changes import Rejoin, moved
+from polyrank.lora.factors import Adapter, Factors, Tensors, revive_dead_slots, start_factors
 from polyrank.lora.shapes import Parametrisation
+from polyrank.seeding import derive
 
 Shapes = Mapping[str, tuple[int, int]]
 
@@ -100,11 +103,47 @@ class ClientState:
         Raises:
             TrainingError: nothing is kept.
         """
-        if last is None:
-            return {}
-        if self.store is None:
-            raise TrainingError("this run keeps nothing of what clients have not sent")
-        return self.store.load_owed(client, last)
+        return self._kept(client, last, "owed") if last is not None else {}
+
+    def caught_up(
+        self,
+        adapter: Adapter,
+        steps: Mapping[str, int],
+        client: str,
+        last: int | None,
+        rejoin: Rejoin,
+    ) -> Adapter:
+        """Return factors in place of the steps that were sent for some modules.
+
+        Args:
+            adapter: as it came.
+            steps: modules whose factors are a step from what the client was sent last, and how many
+                slots they then have.
+            client: whose they are.
+            last: the last finished round in which it trained.
+            rejoin: of the aggregator.
+
+        Raises:
+            TrainingError: the client has nothing from which to take the step.
+        """
+        if not steps:
+            return adapter
+        held = self._kept(client, last, "held")
+        found = dict(adapter)
+        for module, slots in steps.items():
+            if module not in held:
+                raise TrainingError(f"module {module!r}: a step was sent, and nothing is held")
+            stepped = moved(held[module], adapter[module], slots, rejoin)
+            generator = torch.Generator().manual_seed(
+                derive(self.start.seed, "revive", f"{client} {last}", module)
+            )
+            found[module] = revive_dead_slots(stepped, generator)
+        return found
+
+    def _kept(self, client: str, last: int | None, what: Literal["owed", "held"]) -> Adapter:
+        if self.store is None or last is None:
+            raise TrainingError("this run keeps nothing of what clients have sent and were sent")
+        return self.store.load_kept(client, last, what)
 
     def base(self, patch: Patch | None, *, keep: bool = False) -> Tensors:
         """Return what is added to the base once a client has the patch.

@@ -93,7 +93,9 @@ class Trainer:
         leaves = self._outgoing(task, adapter, extras)
         if store:
             whole = bridge.with_frozen(adapter)
-            store.save(task.id.client, task.id.round, whole, extras, leaves.owed)
+            keeps = task.change and task.change.keeps
+            held = {m: f.cloned() for m, f in self.model.held.items()} if keeps else {}
+            store.save(task.id.client, task.id.round, whole, extras, leaves.owed, held)
         return update_from(task.id, leaves, len(site.train), outcome, observed)
 
     def _outgoing(self, task: TrainTask, adapter: Adapter, extras: Tensors) -> Outgoing:

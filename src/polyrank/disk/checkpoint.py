@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -94,19 +94,23 @@ class ClientStore:
         adapter: Adapter,
         extras: Tensors,
         owed: Adapter = MappingProxyType({}),
+        held: Adapter = MappingProxyType({}),
     ) -> None:
-        """Keep a client's model of a round, and what it has not sent of its changes."""
+        """Keep a client's model of a round, what it has not sent of it, and what it was sent."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = join_model(adapter, extras) | flatten_adapter(owed, "owed")
+        tensors = join_model(adapter, extras)
+        tensors |= flatten_adapter(owed, "owed") | flatten_adapter(held, "held")
         save_tensors(self._path(client, round), tensors, {})
 
     def load(self, client: str, round: int) -> tuple[dict[str, Factors], dict[str, Tensor]]:
         """Return a client's adapter and extras of a round."""
         return split_model(load_tensors(self._path(client, round))[0])
 
-    def load_owed(self, client: str, round: int) -> dict[str, Factors]:
-        """Return what a client had not sent of its changes after a round."""
-        return unflatten_adapter(load_tensors(self._path(client, round))[0], "owed")
+    def load_kept(
+        self, client: str, round: int, what: Literal["owed", "held"]
+    ) -> dict[str, Factors]:
+        """Return what a client had not sent after a round (owed), or was sent in it (held)."""
+        return unflatten_adapter(load_tensors(self._path(client, round))[0], what)
 
     def save_base(self, version: int, totals: Tensors) -> None:
         """Keep what has been added to the base, unless some client has kept that version."""

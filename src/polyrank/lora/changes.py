@@ -12,14 +12,17 @@ size is made unless their columns pass its smaller side.
 Ours: a share of the norm in place of a fixed rank, so that the rank says what a client needs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from polyrank.lora.factors import Factors, prefix, product_norm
-from polyrank.lora.low_rank import Product, Triples, stacked, triples_and_norm
+from polyrank.lora.low_rank import Product, Triples, stacked, summed, triples_and_norm
 
+Rejoin: TypeAlias = Callable[[Product, Factors], Factors]
 NOISE = 1e-6  # of the norm of the factors before training; a smaller change is their rounding
 
 
@@ -101,6 +104,22 @@ def with_rounding(left: Factors, sent: Factors, came: Factors) -> Factors:
     b = torch.cat([left.b, sent.b - came.b, came.b], dim=1)
     a = torch.cat([left.a, sent.a, sent.a - came.a])
     return Factors(a, b, prefix(len(a)))
+
+
+def moved(start: Factors, change: Factors, slots: int, rejoin: Rejoin) -> Factors:
+    """Return factors of ``b a`` plus a change, in so many slots.
+
+    Args:
+        start: ``a`` (n, d_in), ``b`` (d_out, n).
+        change: of any rank.
+        slots: of the result; if they are n and the change has rank 0, it is ``start``.
+        rejoin: makes factors of a product, like others.
+    """
+    if not change.rank and slots == start.rank:
+        return start
+    terms = [(f.b.double(), f.a.double()) for f in (start, change)]
+    a, b = start.a.new_zeros(slots, start.a.shape[1]), start.b.new_zeros(len(start.b), slots)
+    return rejoin(summed([(product, 1.0) for product in terms]), Factors(a, b, prefix(slots)))
 
 
 def _columns(product: Product) -> int:

@@ -134,6 +134,10 @@ class Factors:
             raise ShapeError(f"slots {slots.tolist()} were asked of {self.slots.tolist()}")
         return self._ordered(places, slots)
 
+    def cloned(self) -> "Factors":
+        """Copy everything, so that both can stand in one file, which holds no tensor twice."""
+        return of_parts({p: t.clone() for p, t in self._each()}, self.slots.clone())
+
     def without(self, slots: Tensor) -> "Factors":
         """Copy all slots but those with the given server numbers."""
         return self.take(self.slots[~torch.isin(self.slots, slots)])

@@ -38,12 +38,15 @@ class Download:
         extras: tensors that are not LoRA.
         base: what the client's base lacks, if the method changes the base.
         scales: of what is in eight bits (``polyrank.lora.int8``).
+        steps: modules whose factors are a step from those that the client was sent before, and how
+            many slots these have then.
     """
 
     adapter: Adapter
     extras: Tensors
     base: Patch | None = None
     scales: Tensors = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -65,11 +68,13 @@ class ChangeRule:
         error: share of the squared norm of each module's change that may be left behind.
         feedback: what earlier changes left is added with this weight a round that has passed.
         most: the largest rank that is sent; None for twice the slots that were trained.
+        keeps: whether the client keeps what it was sent, for a step from there next time.
     """
 
     error: float
     feedback: float = 1.0
     most: int | None = None
+    keeps: bool = False
 
     def largest(self, slots: int) -> int:
         """Return the largest rank that may be sent of a module with so many slots."""

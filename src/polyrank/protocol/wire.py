@@ -66,7 +66,8 @@ def pack(message: Message) -> bytes:
         if isinstance(value, TaskId):
             fields[name] = asdict(value)
         elif isinstance(value, Download):
-            fields[name] = [value.base.since, value.base.version] if value.base else []
+            versions = [value.base.since, value.base.version] if value.base else []
+            fields[name] = {"versions": versions, "steps": dict(value.steps)}
             tensors |= join_model(value.adapter, value.extras)
             tensors |= flatten_patch(value.base) if value.base else {}
             tensors |= {SCALES + key: scale for key, scale in value.scales.items()}
@@ -136,9 +137,9 @@ def _unpacked(data: bytes) -> Message:
     fields["id"] = TaskId(**fields["id"])
     scales = {n.removeprefix(SCALES): t for n, t in tensors.items() if n.startswith(SCALES)}
     if fields.get("download") is not None:
-        versions = fields["download"]
+        versions, steps = fields["download"]["versions"], fields["download"]["steps"]
         patch = unflatten_patch(tensors, *versions) if versions else None
-        fields["download"] = Download(*split_model(tensors), patch, scales)
+        fields["download"] = Download(*split_model(tensors), patch, scales, steps)
     if fields.get("slots") is not None:
         fields["slots"] = {module: tensors[f"slots/{module}"] for module in fields["slots"]}
     for name in NAMED & fields.keys():

@@ -171,7 +171,7 @@ class Experiment:
             optimizer=self.optimizer,
             cut=self.ranks.cut,
             observes=self.ranks.needs.observes is not None,
-            feedback=self.ranks.needs.feedback,
+            changes=self.ranks.needs.changes,
             caps=self.settings.ranks.caps,
             on_turn=self.watcher.turn,
         )

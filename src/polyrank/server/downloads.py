@@ -1,6 +1,7 @@
 """Build what a client is sent, and describe what it must send back."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from polyrank.lora.factors import Adapter, Factors, prefix
 from polyrank.lora.int8 import packed
 from polyrank.lora.shapes import Compression
 from polyrank.protocol.messages import ChangeRule, Download
+from polyrank.server.catching_up import CatchingUp
 from polyrank.server.state import ServerState
 
 
@@ -22,6 +24,7 @@ def download_for(
     *,
     current: bool,
     compression: Compression = "none",
+    catching_up: CatchingUp | None = None,
 ) -> Download:
     """Build a client's download: its slots of the global model, and what its base lacks.
 
@@ -32,12 +35,16 @@ def download_for(
         rule: of the round; says which factors are sent.
         current: the client took part in the round before, with these slots.
         compression: how factors and extras travel; what its base lacks travels as it is.
+        catching_up: sends steps from the models that clients have; None to send factors whole.
     """
     adapter = slots_sent(state.model.adapter, slots, rule, current=current)
     # who trained in a round has the base of the round before
     since = max(0, state.trained.get(client, 1) - 1)
     base = state.model.base.patch(since) if state.model.base else None
-    return _travelling(Download(adapter, state.model.extras, base), compression)
+    download = Download(adapter, state.model.extras, base)
+    if catching_up:
+        download = catching_up.step(client, download)
+    return _travelling(download, compression)
 
 
 def whole(model: ServerModel, compression: Compression = "none") -> Download:
@@ -50,7 +57,7 @@ def _travelling(download: Download, compression: Compression) -> Download:
     if compression == "none":
         return download
     small = packed(download.adapter, download.extras)
-    return Download(small.adapter, small.extras, download.base, small.scales)
+    return replace(download, adapter=small.adapter, extras=small.extras, scales=small.scales)
 
 
 def expected_change(

@@ -13,6 +13,7 @@ import torch
 
 from polyrank.aggregators.aggregator import Aggregator, Fold, ServerModel
 from polyrank.aggregators.local_rule import LocalRule
+from polyrank.allocators.needs import Changes
 from polyrank.allocators.pruning import Cut
 from polyrank.errors import QuorumError
 from polyrank.lora.factors import Adapter, Factors, revive_dead_slots, start_factors
@@ -22,6 +23,7 @@ from polyrank.protocol.messages import ChangeRule, TaskId, TrainTask, Update
 from polyrank.seeding import derive
 from polyrank.server.asking import asked
 from polyrank.server.averaging import averaged
+from polyrank.server.catching_up import CatchingUp, Held
 from polyrank.server.downloads import download_for, expected_back, expected_change
 from polyrank.server.intake import Intake, Taken, is_finite
 from polyrank.server.round_record import RoundRecord, Turn
@@ -44,8 +46,7 @@ class Federation:
         optimizer: of the server; None takes the aggregated model as it is.
         cut: by which clients cut their ranks before they send them; None where they do not.
         observes: whether clients send what the allocator's observer gives.
-        feedback: the weight a round of what clients have not sent of their changes; None where
-            they send their factors.
+        changes: how changes of the product are sent; None where factors are.
         caps: client -> the largest rank of a change.
         on_turn: told of each client that has answered: its name, how many have, of how many.
     """
@@ -58,7 +59,7 @@ class Federation:
     optimizer: ServerOptimizer | None = None
     cut: Cut | None = None
     observes: bool = False
-    feedback: float | None = None
+    changes: Changes | None = None
     caps: Mapping[str, int] = field(default_factory=dict)
     on_turn: Callable[[str, int, int], None] = lambda client, done, total: None
 
@@ -73,7 +74,7 @@ class Federation:
         barred: set[str] = set()
         for attempt in range(self.rules.attempts):
             started = time.perf_counter()
-            taken, observed, sent = self._attempt(state, number, attempt, barred)
+            taken, observed, sent, came = self._attempt(state, number, attempt, barred)
             seconds = time.perf_counter() - started
             if len(taken.accepted) >= self.rules.needed(len(self.roster)):
                 stepped = self._stepped(state, taken, number)
@@ -91,13 +92,14 @@ class Federation:
             trained={**state.trained, **done},
             observed={client: of for client, of in observed.items() if client in done},
             sent={client: of for client, of in sent.items() if client in done},
+            held={**state.held, **{c: of for c, of in came.items() if c in done}},
             suspect=state.suspect or taken.suspect(number),
         )
         return state, RoundRecord(number, taken.turns, seconds={"train": seconds}, earlier=earlier)
 
     def _attempt(
         self, state: ServerState, number: int, attempt: int, barred: Collection[str]
-    ) -> tuple[Taken, Observed, Sent]:
+    ) -> tuple[Taken, Observed, Sent, Held]:
         """Let a cohort train, then check and aggregate its answers."""
         drawn = self.rules.draw(list(self.roster), number, attempt)
         cohort = [client for client in drawn if client not in barred]
@@ -106,13 +108,14 @@ class Federation:
         intake = Intake(fold, state.model, self.rules.norm_bound, self.observes)
         observed: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
         sent: dict[str, dict[str, int]] = {}
-        tasks = self._tasks(state, cohort, number, attempt)
+        catching_up = self._catching_up(state)
+        tasks = self._tasks(state, cohort, number, attempt, catching_up)
         answers = asked(self.engine.run, tasks, self.rules.patience(len(self.roster)))
         for done, (task, answer) in enumerate(answers, start=1):
             client = task.id.client
             expected, cut = self._expected(state, task, rule)
             turn = intake.take(task, answer, expected, self.roster[client], cut)
-            keeps = self.cut is not None or self.feedback is not None
+            keeps = self.cut is not None or self.changes is not None
             if keeps and turn.accepted and isinstance(answer, Update):
                 sent[client] = {m: answer.adapter[m].rank for m in expected}
             if self.observes and turn.accepted and isinstance(answer, Update):
@@ -120,7 +123,7 @@ class Federation:
                     m: (f.slots.tolist(), answer.observed[m].tolist()) for m, f in expected.items()
                 }
             self.on_turn(client, done, len(cohort))
-        return intake.finish(), observed, sent
+        return intake.finish(), observed, sent, catching_up.sent if catching_up else {}
 
     def _expected(
         self, state: ServerState, task: TrainTask, rule: LocalRule
@@ -136,26 +139,46 @@ class Federation:
         return expected, {m: (self.cut.rank(m, f.rank),) for m, f in expected.items()}
 
     def _tasks(
-        self, state: ServerState, cohort: Sequence[str], number: int, attempt: int
+        self,
+        state: ServerState,
+        cohort: Sequence[str],
+        number: int,
+        attempt: int,
+        catching_up: CatchingUp | None,
     ) -> Iterator[TrainTask]:
         rate, rule = self.rules.rate(number), self.aggregator.local(number)
+        small = self.rules.compression
         for client in cohort:
             id = TaskId(self.rules.run, number, client, attempt)
             slots, last = state.plan[client], state.trained.get(client)
             current = last == number - 1 and state.planned < number - 1
-            small = self.rules.compression
-            download = download_for(state, client, slots, rule, current=current, compression=small)
+            download = download_for(
+                state,
+                client,
+                slots,
+                rule,
+                current=current,
+                compression=small,
+                catching_up=catching_up,
+            )
             own = {m: slots[m] for m in download.adapter} if rule.view == "all" else None
             change = self._change_rule(state, client)
             yield TrainTask(id, download, rate, own, last, change, small)
 
-    def _change_rule(self, state: ServerState, client: str) -> ChangeRule | None:
-        if self.feedback is None:
+    def _catching_up(self, state: ServerState) -> CatchingUp | None:
+        if self.changes is None or not self.changes.download_error or not self.aggregator.rejoin:
             return None
-        return ChangeRule(state.errors[client], self.feedback, self.caps.get(client))
+        error, small = self.changes.download_error, self.rules.compression
+        return CatchingUp(state.held, self.aggregator.rejoin, error, small)
+
+    def _change_rule(self, state: ServerState, client: str) -> ChangeRule | None:
+        if self.changes is None:
+            return None
+        feedback, keeps = self.changes.feedback, bool(self.changes.download_error)
+        return ChangeRule(state.errors[client], feedback, self.caps.get(client), keeps)
 
     def _fold(self, state: ServerState, cohort: Sequence[str]) -> Fold[Any]:
-        if self.feedback is not None and self.aggregator.of_changes:
+        if self.changes is not None and self.aggregator.of_changes:
             return self.aggregator.of_changes
         if not self.aggregator.expecting:
             return self.aggregator.fold

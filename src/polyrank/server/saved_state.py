@@ -11,12 +11,22 @@ from torch import Tensor
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.disk.checkpoint import join_model, split_model
 from polyrank.lora.base_change import BaseChange
-from polyrank.lora.factors import Tensors, is_prefix, prefix
+from polyrank.lora.factors import (
+    Factors,
+    Tensors,
+    flatten_adapter,
+    is_prefix,
+    prefix,
+    unflatten_adapter,
+)
+from polyrank.server.catching_up import Held
 from polyrank.server.state import ServerState
 
 _OBSERVED = TypeAdapter(dict[str, dict[str, tuple[list[int], list[float]]]])
 _COUNTS = TypeAdapter(tuple[int, dict[str, int], int])
 _ERRORS = TypeAdapter(dict[str, Annotated[float, Field(ge=0, lt=1)]])
+_HELD = TypeAdapter(dict[str, dict[str, int]])
+HELD = "held"
 AVERAGE, MEMORY = "average/", "memory/"
 
 
@@ -28,6 +38,8 @@ def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         averaged, _ = _pack_model(state.average)
         # after the first round the average is the model; a file may hold no tensor twice
         tensors |= {AVERAGE + name: tensor.clone() for name, tensor in averaged.items()}
+    held, places = _pack_held(state.held)
+    tensors |= held
     header = {
         "round": state.round,
         "plan": _plan_as_json(state),
@@ -39,6 +51,7 @@ def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "sent": state.sent,
         "suspect": state.suspect,
         "errors": dict(state.errors),
+        "held": places,
     }
     return tensors, header
 
@@ -61,6 +74,7 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
         header["sent"],
         header["suspect"],
         _ERRORS.validate_python(header["errors"]),
+        _unpack_held(tensors, header["held"]),
     )
 
 
@@ -108,6 +122,30 @@ def _sizes(model: ServerModel) -> tuple[dict[str, tuple[int, ...]], ...]:
         {n: tuple(x for t in (*f.tensors.values(), f.slots) for x in t.shape) for n, f in factors},
         {n: tuple(t.shape) for n, t in model.extras.items()},
     )
+
+
+def _pack_held(held: Held) -> tuple[dict[str, Tensor], dict[str, dict[str, int]]]:
+    """Return the factors that clients hold, each once, and who holds which by their number."""
+    numbers: dict[int, int] = {}
+    tensors: dict[str, Tensor] = {}
+    places: dict[str, dict[str, int]] = {}
+    for client, adapter in held.items():
+        for module, factors in adapter.items():
+            if id(factors) not in numbers:
+                numbers[id(factors)] = len(numbers)
+                number = str(numbers[id(factors)])
+                tensors |= flatten_adapter({number: factors.cloned()}, HELD)
+            places.setdefault(client, {})[module] = numbers[id(factors)]
+    return tensors, places
+
+
+def _unpack_held(tensors: Tensors, places: object) -> dict[str, dict[str, Factors]]:
+    """Undo ``_pack_held``; clients that held the same still share it."""
+    known = unflatten_adapter(tensors, HELD)
+    return {
+        client: {module: known[str(number)] for module, number in of.items()}
+        for client, of in _HELD.validate_python(places).items()
+    }
 
 
 def _pack_model(model: ServerModel) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

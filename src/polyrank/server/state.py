@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from polyrank.aggregators.aggregator import ServerModel
+from polyrank.lora.factors import Adapter
 from polyrank.server_optimizers.optimizer import Memory
 
 Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
@@ -31,6 +32,8 @@ class ServerState:
         average: the exported average, if one is kept.
         allocator: the allocator's own state, as JSON holds it.
         errors: client -> the share of its change that it need not send, where clients send changes.
+        held: client -> the factors that it was sent in its last round, where it is sent steps from
+            them.
         suspect: the first update that was accepted though it was far larger than the others.
     """
 
@@ -46,6 +49,7 @@ class ServerState:
     sent: Sent = field(default_factory=dict)
     suspect: str | None = None
     errors: Mapping[str, float] = field(default_factory=dict)
+    held: Mapping[str, Adapter] = field(default_factory=dict)
 
     @property
     def exported(self) -> ServerModel:

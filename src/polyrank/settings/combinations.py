@@ -31,7 +31,7 @@ def check_combination(settings: Settings) -> None:
             f"aggregator {named!r} needs the same rank for all clients, and with allocator "
             f"{chooses!r} they cut theirs one by one"
         )
-    if needs.feedback is not None and aggregator.of_changes is None:
+    if needs.changes is not None and aggregator.of_changes is None:
         raise SettingsError(
             f"allocator {chooses!r} has clients send changes of the product, and aggregator "
             f"{named!r} {_without_changes(aggregator)}: expected one that makes the next model of "
