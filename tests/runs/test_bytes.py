@@ -119,6 +119,18 @@ def test_bytes_are_those_of_the_table_both_ways_in_four_bytes_a_number_or_in_one
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
+def test_florist_sends_eight_bits_up_too(tmp_path):
+    """Whose bytes down depend on the numbers, and are of the base alone."""
+    updates, loss = travelled(tmp_path / "int8", "florist", "int8")
+    for u in updates:
+        sizes = ((d_in + 4, d_out + 4) for d_in, d_out in MODULES.values())
+        given = sum(RANKS[u["client"]] * both(*size) for size in sizes)
+        assert u["bytes"]["up"] == given + 4 * EXTRAS
+    _, whole = travelled(tmp_path / "none", "florist", "none")
+    assert loss == pytest.approx(whole, rel=0.02)
+    assert loss != whole
+
+
 def into_base(name, numbers, rank, d_in, d_out):
     """Of the numbers that are sent, those that go into the base; None where nothing does."""
     if name not in ("flora", "fedex"):
