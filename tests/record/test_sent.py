@@ -67,9 +67,12 @@ def test_a_curve_in_words_names_the_rank_and_all_slots():
         ({"ranks": {"m": 2}, "shares": {"m": 1.01}}, "shares.m: expected a value less than"),
         ({"ranks": {"m": 2}, "shares": {"m": None}}, "shares.m"),
         ({"ranks": {"m": 2}, "shares": {"m": -0.1}}, "shares.m: expected a value greater than"),
-        ({"ranks": {"m": 2}, "shares": {"n": 0.5}}, "expected shares of the modules that have"),
-        ({"ranks": {"m": 2}}, "expected shares of the modules that have ranks"),
-        ({"shares": {"m": 0.5}}, "expected shares of the modules that have ranks"),
+        (
+            {"ranks": {"m": 2}, "shares": {"n": 0.5}},
+            "line 1: expected shares of the modules that have",
+        ),
+        ({"ranks": {"m": 2}}, "line 1: expected shares of the modules that have ranks"),
+        ({"shares": {"m": 0.5}}, "line 1: expected shares of the modules that have ranks"),
         ({"ranks": {"m": -2}, "shares": {"m": 0.5}}, "ranks.m: expected a value greater than"),
     ],
 )

@@ -10,7 +10,7 @@ from polyrank.aggregators.aggregator import ServerModel
 from polyrank.engines.local import LocalEngine
 from polyrank.errors import SettingsError, TrainingError
 from polyrank.lora.factors import first_slots, start_factors
-from polyrank.protocol.counts import Correct
+from polyrank.protocol.counts import Correct, CorrectTokens
 from polyrank.protocol.messages import Counted, EvaluateTask, ExamineTask, Failure, TaskId
 from polyrank.runs.preparation import MOST_FOR_CUTS, first_adapter, prepare
 from polyrank.server.cut_judge import CutJudge
@@ -185,3 +185,19 @@ def test_a_run_whose_slots_have_grown_goes_on(tmp_path):
     polyrank.run(by_need(rounds=2), out=tmp_path / "run")
     polyrank.resume(tmp_path / "run", overrides=["rounds=3"], trust=True)
     assert len(lines_in(tmp_path / "run", "rounds")) == 4
+
+
+def test_losses_of_a_language_model_are_means_over_tokens():
+    """12 over 4 and 8 tokens at no slots; a client with more tokens counts more."""
+
+    class Counting:
+        def run(self, tasks, patience):
+            for task in tasks:
+                tokens = 4 if task.id.client == "a" else 8
+                yield task, Counted(task.id, CorrectTokens(1, tokens), 2.0, [6.0])
+
+    judge = CutJudge(RULES, iter, 0, Counting(), {"a": 1, "b": 1})
+    model = ServerModel({"fc": start_factors((5, 7), 6, 0, "fc")}, {})
+    found = judge.judge(model, 1, [0, 6])
+    assert found.losses == {0: 1.0, 6: pytest.approx(1 / 3)}
+    assert (found.rows, found.cost.up) == (2, 2 * 8 * 4)

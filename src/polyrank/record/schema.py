@@ -112,7 +112,8 @@ def _told(error: ErrorDetails) -> str:
     expected = EXPECTED.get(error["type"])
     came = "none" if error["type"] == "missing" else shown(error["input"])
     said = f"expected {expected}" if expected else _lowered(error["msg"])
-    return f"{'.'.join(parts)}: {said}, got {came}"
+    key = f"{'.'.join(parts)}: " if parts else ""  # a fault of the whole object has none
+    return f"{key}{said}, got {came}"
 
 
 def _lowered(message: str) -> str:
