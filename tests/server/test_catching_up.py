@@ -138,6 +138,25 @@ def test_what_clients_have_is_saved_once_and_still_shared(runs):
     assert {n for n in again if n.startswith("held/")} == {n for n in tensors if "held/" in n}
 
 
+def test_whoever_missed_a_round_is_sent_the_whole(tmp_path):
+    """Two of four clients a round."""
+    allocator = {"kind": "need", "start": 6, "settled": 0.0, "download_error": 0.1}
+    settings = small(allocator=allocator, aggregator="anchored", rounds=6, cohort_size=2)
+    polyrank.run(settings, out=tmp_path / "run")
+    cohorts = [set(x["cohort"]) for x in lines_in(tmp_path / "run", "rounds")]
+    down = {
+        (x["round"], x["client"]): x["bytes"]["down"]
+        for x in lines_in(tmp_path / "run", "clients")
+        if x["event"] == "update"
+    }
+    whole = max(down.values())
+    again = {(r, c) for r, c in down if r > 1 and c in cohorts[r - 1]}
+    assert again
+    assert {place for place, size in down.items() if size < whole} <= again
+    state = unpack_state(*load_tensors(RunFolder(tmp_path / "run").states()[0]))
+    assert set(state.held) == cohorts[-1]
+
+
 def test_what_the_server_thinks_that_clients_have_is_what_they_keep(runs):
     state = unpack_state(*load_tensors(RunFolder(runs / "steps").states()[0]))
     store = ClientStore(runs / "steps/checkpoint/clients")

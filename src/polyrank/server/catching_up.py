@@ -1,9 +1,10 @@
 """Send a client the step from the model that it has to the one there is, where that is less.
 
-The server knows what each client was sent in its last round, as the client has kept it. The step
-from there is cut to the rank that holds all but a share of its squared norm
+The server knows what the clients of the last round were sent in it, as they have kept it. The
+step from there is cut to the rank that holds all but a share of its squared norm
 (``polyrank.lora.changes``); what it lacks is part of the next step, so that nothing is lost. The
 model of a client and that of the server differ a little, and clients' changes are of their own.
+Whoever missed a round is sent the whole: the step would be large, and a share of it too much.
 
 Ours; Tang et al., "DoubleSqueeze: Parallel Stochastic Gradient Descent with Double-Pass
 Error-Compensated Compression", 2019, https://arxiv.org/abs/1905.05957, compresses both ways too.

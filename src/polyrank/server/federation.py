@@ -92,7 +92,7 @@ class Federation:
             trained={**state.trained, **done},
             observed={client: of for client, of in observed.items() if client in done},
             sent={client: of for client, of in sent.items() if client in done},
-            held={**state.held, **{c: of for c, of in came.items() if c in done}},
+            held={client: of for client, of in came.items() if client in done},
             suspect=state.suspect or taken.suspect(number),
         )
         return state, RoundRecord(number, taken.turns, seconds={"train": seconds}, earlier=earlier)

@@ -32,8 +32,8 @@ class ServerState:
         average: the exported average, if one is kept.
         allocator: the allocator's own state, as JSON holds it.
         errors: client -> the share of its change that it need not send, where clients send changes.
-        held: client -> the factors that it was sent in its last round, where it is sent steps from
-            them.
+        held: client of the last round -> the factors that it was sent in it, where steps from them
+            are sent.
         suspect: the first update that was accepted though it was far larger than the others.
     """
 
