@@ -16,7 +16,7 @@ from polyrank.errors import RunFolderError, SettingsError
 from polyrank.partitioners import PARTITIONERS
 from polyrank.record.new_folder import new_folder
 from polyrank.record.run_folder import Elsewhere, RunFolder
-from polyrank.settings.federation import settings_on
+from polyrank.settings.federation import LOCAL, settings_on
 from polyrank.settings.privacy import check_epsilon
 from polyrank.settings.schema import CHANGEABLE_ON_RESUME, Settings
 from polyrank.settings.toml import changed_keys, load_settings, make_settings, override
@@ -35,6 +35,8 @@ def run(
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
     federation: str | None = None,
+    clients: Sequence[str] = (),
+    min_clients: int = 1,
 ) -> "Result":
     """Run a federation from its settings to its end.
 
@@ -51,7 +53,10 @@ def run(
         watcher: is told of the progress; by default a card shows it in a notebook, and nothing
             elsewhere.
         federation: where the clients are: ``local:N`` starts N hosts on this machine, real
-            processes with TLS between them; left out, they are simulated.
+            processes with TLS between them; the folder of an admin's kit reaches those that have
+            joined; left out, they are simulated.
+        clients: which of those that have joined take part; all by default.
+        min_clients: how many must have joined.
 
     Raises:
         SettingsError: the settings are impossible; nothing was started, nothing is left.
@@ -59,19 +64,24 @@ def run(
             nothing is left.
     """
     checked = _checked(settings, overrides, data)
-    _check_methods(checked)
+    _check_methods(checked, here=not federation or federation.startswith(LOCAL))
     if federation:
         checked = settings_on(checked, federation)
+        _check_nvflare(federation)
     if federation and data is not None:
         raise SettingsError(
             f"federation {federation!r}: expected data.source, which hosts read themselves; data "
             "that are handed over stay in this process"
         )
+    if federation and not federation.startswith(LOCAL):
+        from polyrank.engines.nvflare.running import check_there
+
+        check_there(Path(federation), clients, min_clients)
     given = None if data is None else handed_over(data, checked.data.options)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)
     with new_folder(path, checked, overwrite=overwrite) as folder:
         if federation:
-            where = Elsewhere(federation, f"{checked.name}-{secrets.token_hex(6)}")
+            where = Elsewhere(federation, f"run-{secrets.token_hex(8)}", tuple(clients))
             return _on_federation(folder, checked, where, watcher)
         return _simulated(folder, checked, watcher, given)
 
@@ -148,16 +158,20 @@ def _simulated(
 def _on_federation(
     folder: RunFolder, settings: Settings, where: Elsewhere, watcher: Watcher | None
 ) -> "Result":
-    if find_spec("nvflare") is None:
-        raise SettingsError(
-            f"federation {where.federation!r}: expected NVFlare, which is not installed: "
-            "pip install 'polyrank[nvflare]'"
-        )
+    _check_nvflare(where.federation)
     from polyrank.engines.nvflare.running import run_on
     from polyrank.runs.result import Result
 
     run_on(folder, settings, where, watcher)
     return Result(folder.path, folder.read_summary().as_json())
+
+
+def _check_nvflare(federation: str) -> None:
+    if find_spec("nvflare") is None:
+        raise SettingsError(
+            f"federation {federation!r}: expected NVFlare, which is not installed: "
+            "pip install 'polyrank[nvflare]'"
+        )
 
 
 def free_folder(parent: Path, name: str) -> Path:
@@ -212,10 +226,11 @@ def _with_given(document: Mapping[str, Any], data: object) -> dict[str, Any]:
     return {**clients, **document, "data": {**options, "source": GIVEN}}
 
 
-def _check_methods(settings: Settings) -> None:
+def _check_methods(settings: Settings, *, here: bool) -> None:
     """Check the options of all methods that import without torch, and that files are there."""
     check_source(settings.data.source, settings.data.options)
-    check_files(settings.data.source, settings.data.options)
+    if here:
+        check_files(settings.data.source, settings.data.options)
     if settings.base != "random" and not Path(settings.base).is_file():
         got = "a folder" if Path(settings.base).is_dir() else "nothing"
         raise SettingsError(

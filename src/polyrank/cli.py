@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 from rich.text import Text
 
+from polyrank import hosts
 from polyrank.causes import own_place, told
 from polyrank.console.help_text import below
 from polyrank.errors import PolyRankError, SettingsError
@@ -88,10 +89,12 @@ def run(
     ] = False,
     federation: Annotated[
         str | None,
-        typer.Option(
-            metavar="WHERE", help="local:N, N clients' hosts on this machine; else simulated."
-        ),
+        typer.Option(metavar="WHERE", help="local:N, N hosts on this machine, or an admin's kit."),
     ] = None,
+    clients: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Those of the federation that take part.")
+    ] = None,
+    min_clients: Annotated[int, typer.Option(help="How many must have joined.")] = 1,
     watch: Annotated[bool, typer.Option("--watch", help="Show the page as it grows.")] = False,
     port: Port = None,
     trust: Trust = False,
@@ -134,7 +137,14 @@ def run(
 
     def perform(watcher: Watcher) -> "Result":
         if loaded:
-            return api.run(loaded, out=out, watcher=watcher, federation=federation)
+            return api.run(
+                loaded,
+                out=out,
+                watcher=watcher,
+                federation=federation,
+                clients=clients.split(",") if clients else (),
+                min_clients=min_clients,
+            )
         return api.resume(resume or "", overrides=settings or [], watcher=watcher, trust=trust)
 
     console = Screen()
@@ -400,6 +410,10 @@ def list_methods() -> None:
     from polyrank.console.method_list import print_methods
 
     print_methods(Screen())
+
+
+for command in (hosts.provision, hosts.serve, hosts.join, hosts.sites):
+    app.command(epilog=below(command.__name__))(command)
 
 
 def main() -> NoReturn:

@@ -27,9 +27,9 @@ def profile_from(id: TaskId, site: Site, classes: int, epsilon: float | None) ->
         classes: number of labels.
         epsilon: of the noise, or None.
     """
-    told = Profile(id)
+    told = Profile(id, cap=site.cap)
     if "examples" in site.tells:
-        told = Profile(id, len(site.train), len(site.test))
+        told = Profile(id, len(site.train), len(site.test), cap=site.cap)
     if "label_counts" in site.tells:
         counts = label_counts(site, classes)
         if epsilon is not None:

@@ -11,6 +11,7 @@ EXAMPLES: Mapping[str, tuple[str, Sequence[str]]] = {  # command -> page, exampl
             DIGITS,
             f"{DIGITS} --set rounds=3 --out runs/short",
             f"{DIGITS} --seeds 0,1,2 --with-controls",
+            f"{DIGITS} --federation local:3",
             "polyrank run --resume runs/digits",
         ),
     ),
@@ -44,6 +45,13 @@ EXAMPLES: Mapping[str, tuple[str, Sequence[str]]] = {  # command -> page, exampl
         ("polyrank report runs/digits runs/digits-uniform --out both.html",),
     ),
     "watch": ("tutorial.md", ("polyrank watch runs/digits --open",)),
+    "provision": ("how-to/deploy.md", ("polyrank provision sites.toml --out kits",)),
+    "serve": ("how-to/deploy.md", ("polyrank serve kits/server --runs runs",)),
+    "join": (
+        "how-to/deploy.md",
+        ("polyrank join kits/clinic-a --data rows.csv --cap 16 --no-head-sums",),
+    ),
+    "sites": ("how-to/deploy.md", ("polyrank sites kits/admin",)),
     "list": ("reference/methods.md", ("polyrank list",)),
 }
 

@@ -212,12 +212,14 @@ class Profile:
         test_examples: number of test examples of its own.
         label_counts: training examples of each label; with noise, rounded, where that is
             asked for.
+        cap: the largest rank that it trains in any module; None for any.
     """
 
     id: TaskId
     examples: int | None = None
     test_examples: int | None = None
     label_counts: Sequence[int] | None = None
+    cap: int | None = None
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,12 @@ class Elsewhere:
     Args:
         federation: as it was given.
         run: the run's name there, which no other has.
+        clients: its clients, if they were known when the run began.
     """
 
     federation: str
     run: str
+    clients: tuple[str, ...] = ()
 
 
 class RunFolder:
@@ -98,7 +100,8 @@ class RunFolder:
         if not path.exists():
             return None
         with as_written(path):
-            return Elsewhere(**parse_object("".join(_texts(path)), path))
+            told = parse_object("".join(_texts(path)), path)
+            return Elsewhere(told["federation"], told["run"], tuple(told["clients"]))
 
     def append(self, kind: str, lines: Iterable[Line]) -> None:
         """Append lines to the file of a kind, and flush them to the disk.

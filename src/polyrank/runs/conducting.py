@@ -37,6 +37,7 @@ def conduct(
     watcher: Watcher,
     reach: Reach,
     given: Data | None = None,
+    prepared_by: Callable[..., Prepared] = prepare,
 ) -> Result:
     """Start or go on with the run in a folder, to its end.
 
@@ -46,6 +47,7 @@ def conduct(
         watcher: is told of the progress.
         reach: makes the engine from what both sides have.
         given: data that were handed over in Python; None to load what the settings name.
+        prepared_by: gives each side what is its own, as ``prepare`` does.
 
     Raises:
         PolyRankError: with the reason; what was saved stays, and can be resumed.
@@ -57,7 +59,7 @@ def conduct(
         SERVER_OPTIMIZERS.build(settings.server_optimizer)
         choose_device(settings.device)
         cache = folder.checkpoint / "tokens"
-        prepared = prepare(settings, folder.clients, opened.base, opened.start, cache, given)
+        prepared = prepared_by(settings, folder.clients, opened.base, opened.start, cache, given)
         side = prepared.server
         if side.texts and side.texts["cut"]:
             watcher.note(

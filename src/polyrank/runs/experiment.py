@@ -128,6 +128,7 @@ class Experiment:
             self.engine, self.rules.run, self.side.blueprint.classes, self.ledger.failures.append
         )
         self.roster = by_size(self.profiles)
+        self.ranks.hold_to({c: told.cap for c, told in self.profiles.items() if told.cap})
         if self.ranks.judges_cuts:
             self._cut_judge().check_rows(self.settings.allocator.kind)
         federation = self._federation()
@@ -305,7 +306,7 @@ class Experiment:
                 client=client,
                 examples=known,
                 label_counts=list(profile.label_counts or []),
-                cap=self.settings.ranks.caps.get(client),
+                cap=self.ranks.cap_of(client),
                 **told[client],
             )
 

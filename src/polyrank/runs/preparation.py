@@ -16,7 +16,7 @@ from polyrank.datasets import Data
 from polyrank.datasets.columns import Columns
 from polyrank.engines.crew import Crew
 from polyrank.errors import SettingsError
-from polyrank.inputs.arrays import ExampleSet, RowView
+from polyrank.inputs.arrays import Encoded, ExampleSet, RowView
 from polyrank.inputs.column_sums import column_sums
 from polyrank.learning.adapting import trained_parts
 from polyrank.learning.blueprint import Blueprint
@@ -133,16 +133,40 @@ def prepare(
     data, splits = load_split(settings, given)
     encoded = encode(settings, data.train_x, data.train_y, cache)
     tested = encode(settings, data.test_x, data.test_y, cache)
-    train, test = encoded.examples, tested.examples
-    check_labels(data, train)
-    check_several(data, train)
+    check_labels(data, encoded.examples)
+    check_several(data, encoded.examples)
+    validation, public = (torch.from_numpy(rows) for rows in (splits.validation, splits.public))
+    server = server_side(settings, data, (encoded, tested), validation, public, base, start)
+    return Prepared(server, sites_of(settings, splits, encoded.examples), store)
+
+
+def server_side(
+    settings: Settings,
+    data: Data,
+    encoded: tuple[Encoded, Encoded],
+    validation: Tensor,
+    public: Tensor,
+    base: Tensors | None,
+    start: Adapter | None,
+) -> ServerSide:
+    """Make the server's side of a run of its data.
+
+    Args:
+        settings: of the run.
+        data: of the server.
+        encoded: their training and test part, as the model takes them.
+        validation: training rows that choose the best round.
+        public: training rows on which the base is trained.
+        base: the frozen base if it is known already, as it is on resume.
+        start: what became of ``init_adapter``, if it is known already.
+    """
+    train, test = (part.examples for part in encoded)
     classes = len(data.label_names)
     factory = MODELS.build(settings.model)
     drawn: Sequence[str] = ()
     numbers: tuple[int, ...] = ()
     if base is None:
         model = factory.model(train.input_shape, classes, derive(settings.seed, "base"))
-        public = torch.from_numpy(splits.public)
         numbers = make_base(model, settings, train, public, data.columns)
         drawn = _drawn(settings, model)
     else:
@@ -154,12 +178,12 @@ def prepare(
         start = first_adapter(settings, parts.shapes)
     weights = all_aligned(read_weights(model))
     extras = find_extras(model, parts.shapes, parts.extras)
-    server = ServerSide(
+    return ServerSide(
         blueprint=Blueprint(settings, weights, train.input_shape, classes, start),
         rows={
-            "validation": RowView(train, torch.from_numpy(splits.validation)),
+            "validation": RowView(train, validation),
             "test": RowView(test, torch.arange(len(test))),
-            "cuts": RowView(train, torch.from_numpy(_some(splits.validation, settings.seed))),
+            "cuts": RowView(train, torch.from_numpy(_some(validation.numpy(), settings.seed))),
         },
         shapes=parts.shapes,
         extras=extras,
@@ -168,10 +192,9 @@ def prepare(
         columns=data.columns,
         numbers=numbers,
         drawn=drawn,
-        texts=cut_texts(encoded, tested),
+        texts=cut_texts(*encoded),
         fingerprint=fingerprint(data),
     )
-    return Prepared(server, sites_of(settings, splits, train), store)
 
 
 def sites_of(settings: Settings, splits: Splits, train: ExampleSet) -> dict[str, Site]:

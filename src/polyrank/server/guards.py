@@ -102,7 +102,7 @@ def profile_refusal(profile: Profile, id: TaskId, classes: int) -> str | None:
     """
     if profile.id != id:
         return f"answers {_short(profile.id)}, expected {id}"
-    for name, least in (("examples", 1), ("test_examples", 0)):
+    for name, least in (("examples", 1), ("test_examples", 0), ("cap", 1)):
         value = getattr(profile, name)
         if value is not None and not (type(value) is int and least <= value < 2**53):
             return f"{_short(value)} {name}: expected a whole number from {least} up"

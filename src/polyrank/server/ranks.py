@@ -70,6 +70,20 @@ class RankChooser:
         """Whether it is cut and judged after any round of the run."""
         return any(self.wanted_cuts(1, round) for round in range(self.settings.rounds))
 
+    def hold_to(self, caps: Mapping[str, int]) -> None:
+        """Never choose more for a client than it says that it trains."""
+        own = np.array([caps.get(client, UNCAPPED) for client in self.clients])
+        held = self.limits.caps
+        if caps:
+            lowest = own if held is None else np.minimum(held, own)
+            self.limits = replace(self.limits, caps=lowest)
+
+    def cap_of(self, client: str) -> int | None:
+        """Return the largest rank that a client may get, None where nothing limits it."""
+        caps = self.limits.caps
+        cap = UNCAPPED if caps is None else int(caps[list(self.clients).index(client)])
+        return None if cap == UNCAPPED else cap
+
     def due(self, round: int) -> bool:
         """Whether ranks are chosen again after a round, before the next one."""
         every = self.settings.ranks.refresh_every or (1 if self.needs.every_round else 0)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from polyrank.engines.local import LocalEngine
 from polyrank.engines.nvflare.pausing import Pause
 from polyrank.engines.nvflare.sender import Reply, Sender
-from polyrank.errors import MessageError
+from polyrank.errors import FederationError, MessageError
 from polyrank.protocol.engine import UNLIMITED, Patience
 from polyrank.protocol.messages import Answer, Counted, ExamineTask, Failure, Task
 from polyrank.protocol.wire import pack, unpack
@@ -69,6 +69,8 @@ class Carrier:
         end = time.monotonic() + patience.seconds if patience.seconds is not None else None
         try:
             while more or waiting or out:
+                if self._sender.stopped():
+                    raise FederationError("the job was aborted")
                 while more and len(waiting) + len(out) < self._ahead:
                     task = next(source, None)
                     more = task is not None
@@ -90,6 +92,11 @@ class Carrier:
                     answer = _answer(errand.task, reply)
                     good += not isinstance(answer, Failure)
                     yield errand.task, answer
+                for errand in [e for c, e in out.items() if self._sender.lost(c)]:
+                    errand.cancel()
+                    del out[errand.task.id.client]
+                    reason = "its host is not connected any more"
+                    yield errand.task, Failure(errand.task.id, reason)
                 if end is not None and time.monotonic() > end and good >= patience.quorum:
                     for task in self._given_up(waiting, out, source):
                         yield (

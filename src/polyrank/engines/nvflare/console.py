@@ -61,6 +61,24 @@ class Console:
         with _told("the server took no job"):
             return str(self._session.submit_job(str(folder)))
 
+    def running(self, name: str) -> str | None:
+        """Return the id of the job of that name that runs, None if there is none."""
+        with _told("the server gave no list of its jobs"):
+            for job in self._session.get_system_info().job_info:
+                if self._session.get_job_meta(job.job_id).get("name") == name:
+                    return str(job.job_id)
+        return None
+
+    def again(self) -> None:
+        """Connect anew, after a connection was lost.
+
+        Raises:
+            FederationError: the server does not answer.
+        """
+        self.close()
+        self._session = self._connected(time.monotonic() + ASKING)
+        self._session.set_timeout(ASKING)
+
     def status(self, job: str) -> str:
         """Return what NVFlare says of a job."""
         with _told("the server knows nothing of the job"):

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from polyrank.engines.nvflare.sender import Reply
 from polyrank.errors import MessageError
 
 COMMAND = "polyrank"  # topic of the admin's commands
-LOST = "its host is lost"
+LOST = "its host is not connected"
+SILENT = 15.0  # seconds after which a host that is not heard of counts as lost
+STARTING = 30.0  # seconds more at the start, in which jobs begin on the hosts
 FAREWELL = 60.0  # seconds that the end of a run is kept for an admin who does not ask
 
 
@@ -35,6 +38,8 @@ class RunController(Controller):  # type: ignore[misc] # NVFlare has no types
         self._farewell = threading.Event()
         self._served: Any = None
         self._hosts: dict[str, str] = {}
+        self._hellos: dict[str, dict[str, Any]] = {}
+        self._heard: dict[str, float] = {}  # host -> when its part of the job was last heard of
         self._busy: set[str] = set()  # hosts with a task that was given up
 
     def start_controller(self, fl_ctx: FLContext) -> None:
@@ -44,19 +49,35 @@ class RunController(Controller):  # type: ignore[misc] # NVFlare has no types
     def stop_controller(self, fl_ctx: FLContext) -> None:
         """Do nothing: all ends with the control flow."""
 
+    def set_communicator(self, communicator: Any) -> None:  # noqa: ANN401 - NVFlare's
+        """Note whenever NVFlare hears of the job on a client's host."""
+        super().set_communicator(communicator)
+        pass_on = communicator.client_is_active
+
+        def noted(host: str, reason: str, fl_ctx: FLContext) -> None:
+            self._heard[host] = time.monotonic()
+            pass_on(host, reason, fl_ctx)
+
+        communicator.client_is_active = noted
+
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Run the federation, then wait until the admin has read how it ended."""
-        from polyrank.engines.nvflare.serving import Served  # imports torch
-
         engine = fl_ctx.get_engine()
         workspace = engine.get_workspace()
         place = _read(Path(workspace.get_site_config_dir()) / PLACE)
         config = Path(workspace.get_app_dir(fl_ctx.get_job_id())) / "config"
         request = Request(**_read(config / REQUEST))
-        self._hosts, self._context, self._engine = dict(request.clients), fl_ctx, engine
+        self._begun = time.monotonic() if request.hello else time.monotonic() + STARTING
+        self._hosts, self._there = dict(request.clients), frozenset(request.there)
+        self._context = fl_ctx
         self._abort = abort_signal
-        self._served = Served(request, Path(place["runs"]), self)
-        self._served.perform()
+        if request.hello:
+            self._ask_all()
+        else:
+            from polyrank.engines.nvflare.serving import Served  # imports torch
+
+            self._served = Served(request, Path(place["runs"]), self)
+            self._served.perform()
         end = time.monotonic() + FAREWELL
         while time.monotonic() < end and not abort_signal.triggered:
             if self._farewell.wait(0.1):
@@ -92,16 +113,29 @@ class RunController(Controller):  # type: ignore[misc] # NVFlare has no types
 
         return cancel
 
+    def _ask_all(self) -> None:
+        """Ask every host who it is."""
+        for client in self._hosts:
+            self.post(client, {"kind": "hello"}, b"", partial(self._greeted, client))
+
+    def _greeted(self, client: str, reply: Reply) -> None:
+        self._hellos[client] = dict(reply.told)
+
     def fault(self, client: str) -> str | None:
         """Return why a client cannot be sent anything now, None if it can."""
-        host = self._hosts[client]
-        if self._abort.triggered:
-            return "the job was aborted"
-        if self.get_client_disconnect_time(host):
+        if self.lost(client):
             return LOST
-        if host not in {known.name for known in self._engine.get_clients()}:
-            return "its host is not connected"
-        return "still at work on an earlier task" if host in self._busy else None
+        return "still at work on an earlier task" if self._hosts[client] in self._busy else None
+
+    def stopped(self) -> bool:
+        """Whether the job is to end at once."""
+        return bool(self._abort.triggered)
+
+    def lost(self, client: str) -> bool:
+        """Whether the host of a client takes no part in this job, or no more."""
+        host = self._hosts[client]
+        heard = self._heard.get(host, self._begun)
+        return host not in self._there or time.monotonic() - heard > SILENT
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Notice hosts that ask for a task: they are at work on none."""
@@ -127,10 +161,14 @@ class RunController(Controller):  # type: ignore[misc] # NVFlare has no types
             case "follow" if served:
                 outcome = dict(served.events.outcome)  # before the events, which end with it
                 events = served.events.since(int(asked.get("from", 0)))
-                return {"events": events, "files": listing(served.folder), "outcome": outcome}
+                files, lost = listing(served.folder), [c for c in self._hosts if self.lost(c)]
+                return {"events": events, "files": files, "lost": lost, "outcome": outcome}
             case "read" if served:
                 start = int(asked.get("start", 0))
                 return {"data": read_block(served.folder, str(asked.get("file")), start)}
+            case "hello":
+                over = bool(self._hosts) and len(self._hellos) == len(self._hosts)
+                return {"over": over, "told": dict(self._hellos)}
             case "pause" if served:
                 served.pause.ask()
             case "bye":

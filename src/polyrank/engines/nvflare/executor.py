@@ -19,10 +19,15 @@ SITE_PROCESS = "polyrank.runs.site_process"
 
 
 class SiteExecutor(Executor):  # type: ignore[misc] # NVFlare has no types
-    """Answers what the server asks; lives as long as the job, and its trainer with it."""
+    """Answers what the server asks; lives as long as the job, and its trainer with it.
 
-    def __init__(self) -> None:
+    Args:
+        trains: whether the job is a run; else it only asks who is there.
+    """
+
+    def __init__(self, trains: bool = True) -> None:
         super().__init__()
+        self._trains = trains
         self._trainer: TrainerApart | None = None
         self._setup: tuple[dict[str, Any], bytes] | None = None
         self._process: object = None  # that has had the setup
@@ -32,7 +37,8 @@ class SiteExecutor(Executor):  # type: ignore[misc] # NVFlare has no types
         if event_type == EventType.START_RUN:
             folder = fl_ctx.get_engine().get_workspace().get_site_config_dir()
             self._agreement = Path(folder) / AGREEMENT
-            self._trainer = TrainerApart(SITE_PROCESS, self._agreement)
+            if self._trains:
+                self._trainer = TrainerApart(SITE_PROCESS, self._agreement)
         elif event_type == EventType.END_RUN and self._trainer:
             self._trainer.stop()
 
@@ -50,7 +56,9 @@ class SiteExecutor(Executor):  # type: ignore[misc] # NVFlare has no types
 
     def _hello(self) -> dict[str, Any]:
         agreement = Agreement.read(self._agreement)
-        return {"kind": "hello", "client": agreement.client, "versions": dict(versions())}
+        rows = agreement.rows if "examples" in agreement.tells else None
+        told = {"versions": dict(versions()), "rows": rows, "device": agreement.device}
+        return {"kind": "hello", **told}
 
     def _ask(
         self, message: dict[str, Any], data: bytes, abort_signal: Signal

@@ -2,9 +2,12 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from polyrank import errors
 from polyrank.console.progress import Watcher
@@ -13,11 +16,20 @@ from polyrank.engines.nvflare.events import replay
 from polyrank.engines.nvflare.jobs import write_job
 from polyrank.engines.nvflare.mirror import Mirror
 from polyrank.engines.nvflare.request import Request
+from polyrank.engines.nvflare.returning import Returning
 from polyrank.errors import FederationError, PolyRankError
 from polyrank.record.run_folder import Elsewhere, RunFolder
 
 LOOK = 0.2  # seconds between two questions for news
 STARTING = 60.0  # seconds in which a job must begin
+
+SILENCE = 60.0  # seconds without an answer after which the server is given up
+
+T = TypeVar("T")
+
+
+class JobEndedError(FederationError):
+    """A job has ended, or never begun, and asking again is of no use."""
 
 
 class Following:
@@ -53,7 +65,8 @@ class Following:
             pass
 
     def _one_job(self) -> str:
-        self._job = self._submit()
+        earlier = None if self._job else self._console.running(self._request.run)
+        self._job = earlier or self._submit()
         try:
             outcome = self._follow()
         except BaseException:
@@ -71,16 +84,19 @@ class Following:
         if not hosts:
             raise FederationError("expected at least one client's host, none is connected")
         with tempfile.TemporaryDirectory() as folder:
-            write_job(Path(folder) / "run", self._request, hosts)
+            write_job(Path(folder) / "run", replace(self._request, there=hosts))
             return self._console.submit(Path(folder) / "run")
 
     def _follow(self) -> Mapping[str, Any]:
         """Show what the job tells until it ends; return how it did."""
         seen, begun, submitted = 0, False, time.monotonic()
+        returning = Returning(self._console, self._request.clients)
         while True:
-            news = self._console.command(self._job, "follow", {"from": seen})
+            news = self._patiently(
+                partial(self._console.command, self._job, "follow", {"from": seen})
+            )
             if not news:
-                self._check_runs(begun, submitted)
+                self._patiently(partial(self._check_runs, begun, submitted))
                 time.sleep(LOOK)
                 continue
             begun = True
@@ -95,7 +111,28 @@ class Following:
             self._mirror.copy_records(news["files"])
             if any(name.startswith("checkpoint/round-") for name in news["files"]):
                 self._saved()
+            if back := returning.back(news["lost"]):
+                self._watcher.note(f"back again: {', '.join(back)}; going on with a new job")
+                self._console.command(self._job, "pause", {})
             time.sleep(LOOK)
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask the server, again for a while if it does not answer.
+
+        Raises:
+            FederationError: it gave no answer for too long, or one that says no.
+        """
+        end = time.monotonic() + SILENCE
+        while True:
+            try:
+                return ask()
+            except JobEndedError:
+                raise
+            except FederationError:
+                if time.monotonic() > end:
+                    raise
+            with suppress(FederationError):
+                self._console.again()
 
     def _saved(self) -> None:
         """Say in the copy where the run goes on, now that it can be resumed there."""
@@ -105,9 +142,12 @@ class Following:
     def _check_runs(self, begun: bool, submitted: float) -> None:
         status = self._console.status(self._job)
         if begun or "FINISHED" in status or status in ("FAILED", "ABORTED", "ABANDONED"):
-            raise FederationError(f"the server's job ended without a word ({status})")
+            raise JobEndedError(
+                f"the server's job ended without a word ({status}): its process or its server "
+                "was killed; what was saved can be resumed"
+            )
         if time.monotonic() - submitted > STARTING:
-            raise FederationError(f"the job did not begin in {STARTING:g} s ({status})")
+            raise JobEndedError(f"the job did not begin in {STARTING:g} s ({status})")
 
     def _asked(self, do: str, told: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = self._console.command(self._job, do, told)

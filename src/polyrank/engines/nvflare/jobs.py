@@ -1,7 +1,7 @@
 """The folder of a job, as NVFlare takes it: no code, our two classes, and what is asked."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,23 +23,25 @@ SITE: Mapping[str, Any] = {
     "default_task_fetch_interval": 0.05,
     "task_check_interval": 0.1,
     "runner_sync_timeout": 2.0,
-    "executors": [{"tasks": [TASK], "executor": {"path": SITE_CLASS, "args": {}}}],
+    "job_heartbeat_interval": 2.0,
     "components": [],
 }
 
 
-def write_job(folder: Path, request: Request, hosts: Sequence[str]) -> None:
-    """Write a job for the server and some hosts that are connected."""
+def write_job(folder: Path, request: Request) -> None:
+    """Write a job for the server and the hosts that are connected."""
     meta = {
-        "name": "polyrank",
+        "name": request.run,
         "resource_spec": {},
         "min_clients": 1,
-        "deploy_map": {"server": ["server"], "site": list(hosts)},
+        "deploy_map": {"server": ["server"], "site": list(request.there)},
     }
     _write(folder / "meta.json", meta)
     _write(folder / "server" / "config" / "config_fed_server.json", SERVER)
     _write(folder / "server" / "config" / REQUEST, asdict(request))
-    _write(folder / "site" / "config" / "config_fed_client.json", SITE)
+    executor = {"path": SITE_CLASS, "args": {"trains": not request.hello}}
+    site = {**SITE, "executors": [{"tasks": [TASK], "executor": executor}]}
+    _write(folder / "site" / "config" / "config_fed_client.json", site)
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -6,8 +6,10 @@ is, and the policies. The authority's own key stays in a folder of its own besid
 
 import json
 import logging
+import re
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +23,16 @@ from nvflare.lighter.provisioner import Provisioner
 
 from polyrank.disk.files import write_whole
 from polyrank.engines.nvflare.policies import AUTHORIZATION, server_resources, site_resources
-from polyrank.errors import FederationError
+from polyrank.errors import FederationError, nearest
 
 NAME = "polyrank"  # of the project, as NVFlare calls it, and of its organisation
 ADMIN = "admin@polyrank.org"  # NVFlare wants the name of a person in this form
 AUTHORITY = "authority"
 Kind = Literal["server", "admin", "site"]
 _ABOUT = "polyrank.json"
+_SITE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+_SERVER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_TAKEN = frozenset({"server", "admin", AUTHORITY})
 _LOGGER = logging.getLogger(__name__)  # NVFlare's own lines, which else are printed
 
 
@@ -46,6 +51,53 @@ class Hosts:
     port: int
     sites: Sequence[str]
     days: int = 360
+
+    @classmethod
+    def read(cls, path: Path) -> "Hosts":
+        """Read a TOML file with ``server``, ``port``, ``sites`` and perhaps ``days``.
+
+        Raises:
+            FederationError: it cannot be read, or holds something else.
+        """
+        try:
+            told = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FederationError(f"{path}: cannot be read: {error}") from error
+        known = {"server": str, "port": int, "sites": list, "days": int}
+        for key, value in told.items():
+            if key not in known:
+                raise FederationError(
+                    f"{path}: unknown key {key}{nearest(key, known)}; allowed: {', '.join(known)}"
+                )
+            if type(value) is not known[key]:
+                raise FederationError(f"{path}: {key} = {value!r}: expected {known[key].__name__}")
+        missing = [key for key in ("server", "port", "sites") if key not in told]
+        if missing:
+            raise FederationError(f"{path}: expected {', '.join(missing)}, got none")
+        return cls(**told).checked(path)
+
+    def checked(self, path: Path) -> "Hosts":
+        """Return itself if a certificate can bear its names.
+
+        Raises:
+            FederationError: a name or a number cannot be used.
+        """
+        for name in self.sites:
+            if not isinstance(name, str) or not _SITE.fullmatch(name) or name in _TAKEN:
+                raise FederationError(
+                    f"{path}: site {name!r}: expected letters, digits, - and _, beginning with a "
+                    f"letter, at most 63, and none of {', '.join(sorted(_TAKEN))}"
+                )
+        if len(set(self.sites)) < len(self.sites) or not self.sites:
+            raise FederationError(f"{path}: sites: expected different names, at least one")
+        if not _SERVER.fullmatch(self.server) or len(self.server) > 63:
+            raise FederationError(f"{path}: server = {self.server!r}: expected a host's name")
+        if not 0 < self.port < 65536 or self.days < 1:
+            raise FederationError(
+                f"{path}: port = {self.port}, days = {self.days}: expected a port from 1 to 65535 "
+                "and at least one day"
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Host:
         module, start = _MODULES[kit.kind]
         told = ["secure_train=true", f"org={NAME}", "config_folder="]
         if kit.kind == "site":
-            told.append(f"uid={kit.name}")
+            told += [f"uid={kit.name}", "heart_beat_interval=4"]  # in steps of two seconds
         command = [sys.executable, "-u", "-m", module, "-m", str(kit.path), "-s", start]
         (kit.path / "transfer").mkdir(exist_ok=True)
         environment = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "4", **os.environ}

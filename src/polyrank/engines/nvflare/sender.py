@@ -24,3 +24,9 @@ class Sender(Protocol):
 
     def fault(self, client: str) -> str | None:
         """Return why a client cannot be sent anything now, None if it can."""
+
+    def stopped(self) -> bool:
+        """Whether the job is to end at once."""
+
+    def lost(self, client: str) -> bool:
+        """Whether the host of a client takes no part in the job, or no more."""

@@ -1,7 +1,8 @@
 """What the server's job does: the whole run, in a folder of the server's host."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from polyrank.engines.crew import Crew
@@ -11,16 +12,19 @@ from polyrank.engines.nvflare.events import Events
 from polyrank.engines.nvflare.pausing import Pause, Paused
 from polyrank.engines.nvflare.request import Request
 from polyrank.engines.nvflare.sender import Sender
-from polyrank.errors import FederationError, PolyRankError
+from polyrank.errors import FederationError, PolyRankError, RunFolderError
 from polyrank.protocol.setup import Setup
 from polyrank.record.new_folder import new_folder
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.conducting import conduct
 from polyrank.runs.opening import base_to_keep
-from polyrank.runs.preparation import Prepared
+from polyrank.runs.own_data import prepare_server
+from polyrank.runs.preparation import Prepared, prepare
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import make_settings
 from polyrank.settings.trust import own_code
+
+ENDING = 30.0  # seconds in which an earlier job of the run must have ended
 
 
 class Served:
@@ -61,7 +65,13 @@ class Served:
             raise FederationError(f"the run names code that is not PolyRank's own: {names}")
         self.events.stage("data and model")
         with self._opened(settings) as folder:
-            conduct(folder, settings, self.events, lambda p: self._reach(settings, p))
+            conduct(
+                folder,
+                settings,
+                self.events,
+                lambda prepared: self._reach(settings, prepared),
+                prepared_by=prepare if self.request.split else prepare_server,
+            )
 
     @contextmanager
     def _opened(self, settings: Settings) -> Iterator[RunFolder]:
@@ -71,13 +81,24 @@ class Served:
                 yield folder
             return
         folder = RunFolder.open(self.folder)
-        with folder.locked():
+        with ExitStack() as stack:
+            end = time.monotonic() + ENDING
+            while True:
+                try:
+                    stack.enter_context(folder.locked())
+                    break
+                except RunFolderError:  # by a job whose server was killed, and that will notice
+                    if time.monotonic() > end:
+                        raise
+                time.sleep(0.5)
             folder.write_settings(settings)
             yield folder
 
     def _reach(self, settings: Settings, prepared: Prepared) -> Carrier:
         side = prepared.server
         base, about = base_to_keep(settings, side)
+        columns = list(side.columns.names) if side.columns else None
+        about |= {"label_names": list(side.label_names), "columns": columns}
         told = settings.model_dump(mode="json", exclude_none=True)
         setup = Setup(self.request.run, told, about, base, side.blueprint.start)
         examiner = LocalEngine(Crew(side.blueprint, {}, None, side.rows))

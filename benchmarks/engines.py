@@ -1,0 +1,145 @@
+"""What a round on a federation of real processes costs beside the training itself.
+
+A server and N hosts on this machine, TLS between them; every round of W bytes a client and way.
+Prints for each size: the overhead of a round (wall time minus the slowest training), bytes in TCP
+over the bytes of factors, CPU seconds of NVFlare's processes without the trainers, and memory of
+the server's job. Beside it the load of the machine, without which the figures say little.
+
+    python benchmarks/engines.py --clients 4 --rounds 10 --megabytes 1 20
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+from polyrank import api
+from polyrank.console.progress import Silent
+from polyrank.record.lines import RoundLine
+
+TRAINED = re.compile(r"^polyrank: round (\d+): trained in ([\d.]+) s", re.MULTILINE)
+SIZES = {1: (2048, 60), 20: (4096, 620)}  # megabytes -> width of the model, rank
+
+
+def settings_of(clients: int, rounds: int, megabytes: int) -> dict[str, Any]:
+    """Return a run whose every update has about so many megabytes, and hardly trains."""
+    width, rank = SIZES[megabytes]
+    return {
+        "rounds": rounds,
+        "data": "digits",
+        "partition": {"kind": "iid", "clients": clients},
+        "model": {"kind": "mlp", "hidden": [width, width]},
+        "adapter": {"targets": ["fc2"], "extras": "none"},
+        "ranks": {"r_min": rank, "r_max": rank},
+        "allocator": {"kind": "uniform", "rank": rank},
+        "aggregator": "rbla",
+        "training": {"steps": 1, "optimizer": "sgd"},
+        "evaluation": {"every": rounds},
+        "norm_bound": 0,
+    }
+
+
+class Meter(Silent):
+    """Measures after each round what the processes have used."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, float]] = []
+        self.began, self.first = time.monotonic(), 0.0
+        self.said: dict[Path, str] = {}
+
+    def turn(self, client: str, done: int, total: int) -> None:
+        """Note when the first answer came."""
+        self.first = self.first or time.monotonic() - self.began
+
+    def round(self, line: RoundLine, rounds: int, total_bytes: int) -> None:
+        """Note what has been used by now."""
+        cpu, memory, sent = 0.0, 0.0, 0
+        for process in psutil.Process().children(recursive=True):
+            try:
+                told, times = " ".join(process.cmdline()), process.cpu_times()
+                if "nvflare" in told:
+                    cpu += times.user + times.system
+                if "runner_process" in told:
+                    memory = process.memory_info().rss / 1e6
+                if "server_train" in told:
+                    sent = wire_bytes(process)
+            except psutil.NoSuchProcess:
+                continue
+        for path in Path(tempfile.gettempdir()).glob("polyrank-*/site-*/console.log"):
+            self.said[path] = path.read_text(errors="replace")
+        now = time.monotonic() - self.began
+        self.seen.append({"at": now, "cpu": cpu, "memory": memory, "wire": sent})
+
+    def slowest(self) -> list[float]:
+        """Return the longest training of each round, as the clients' hosts have said it."""
+        found: dict[int, float] = {}
+        for text in self.said.values():
+            for number, seconds in TRAINED.findall(text):
+                found[int(number)] = max(found.get(int(number), 0.0), float(seconds))
+        return [found[number] for number in sorted(found)]
+
+
+def wire_bytes(server: psutil.Process) -> int:
+    """Return the bytes that the server has sent and received in TCP, on its open connections."""
+    port = min(c.laddr.port for c in server.net_connections() if c.status == "LISTEN" and c.laddr)
+    out = subprocess.run(["ss", "-tinH", f"sport = :{port}"], capture_output=True, text=True)
+    words = [word.partition(":") for word in out.stdout.split()]
+    return sum(int(n) for name, _, n in words if name in ("bytes_sent", "bytes_received"))
+
+
+def measure(clients: int, rounds: int, megabytes: int) -> dict[str, Any]:
+    """Run one federation and return its figures."""
+    meter = Meter()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = settings_of(clients, rounds, megabytes)
+        run = api.run(
+            settings, out=Path(folder) / "run", watcher=meter, federation=f"local:{clients}"
+        ).folder
+        times = [json.loads(t) for t in (run / "timings.jsonl").read_text().splitlines()]
+        lines = [json.loads(t) for t in (run / "rounds.jsonl").read_text().splitlines()]
+    return figures(meter, times, lines, megabytes, meter.slowest())
+
+
+def figures(
+    meter: Meter, times: list[Any], lines: list[Any], megabytes: int, trained: list[float]
+) -> dict[str, Any]:
+    """Return the figures of a run; rounds after the first two, in which all is warm."""
+    walls = [line["seconds"]["train"] for line in times if "train" in line["seconds"]]
+    over = [wall - slowest for wall, slowest in zip(walls, trained, strict=True)][2:]
+    seen = meter.seen[2:]
+    rounds = len(seen) - 1
+    payload = sum(line["bytes"]["up"] + line["bytes"]["down"] for line in lines[3:])
+    wire = seen[-1]["wire"] - seen[0]["wire"]
+    return {
+        "megabytes": megabytes,
+        "overhead a round, median s": round(median(over), 2),
+        "overhead a round, most s": round(max(over), 2),
+        "wire over payload": round(wire / payload, 4),
+        "CPU s a round without training": round((seen[-1]["cpu"] - seen[0]["cpu"]) / rounds, 2),
+        "server's job MB, first and last": [round(seen[0]["memory"]), round(seen[-1]["memory"])],
+        "start to first answer s": round(meter.first, 1),
+        "load": [round(x, 1) for x in os.getloadavg()],
+    }
+
+
+def main() -> None:
+    """Print the figures of each size as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[1, 20], choices=list(SIZES))
+    given = parser.parse_args()
+    for megabytes in given.megabytes:
+        print(json.dumps(measure(given.clients, given.rounds, megabytes), indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()
