@@ -217,6 +217,7 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(run, tmp_path, monk
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)  # through a proxy the hub is asked later
     monkeypatch.setattr(socket.socket, "connect", asked)
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
     words = f"export {run} --global --out {tmp_path / 'out'} --push-to-hub me/cards --dry-run"
     said = command(f"polyrank {words}", 0).splitlines()
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
