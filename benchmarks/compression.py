@@ -5,11 +5,11 @@
 
 Ten clients of a Dirichlet split with concentration 0.5, 12 rounds of 2 epochs, an MLP of two
 hidden layers on a frozen random base, Adam at 0.002 in batches of 64. One rank for all, 8 or 16,
-and ranks by need, under the default aggregator; one rank for all under RBLA too. ``head in full``
-trains the last layer in full beside LoRA, so that the head travels in eight bits as well. Always
-the digits of scikit-learn, in batches of 8 as they are few, and each ``.npz`` file that is named.
-Finished runs are kept and not repeated; the results hold what is finished after each seed. One
-process of one thread.
+and ranks by need, with steps or whole models down, under the default aggregator; one rank for all
+under RBLA too. ``head in full`` trains the last layer in full beside LoRA, so that the head
+travels in eight bits as well. Always the digits of scikit-learn, in batches of 8 as they are few,
+and each ``.npz`` file that is named. Finished runs are kept and not repeated; the results hold
+what is finished after each seed. One process of one thread.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 
 NEED: dict[str, Any] = {"allocator": "need"}
+WHOLE_DOWN: dict[str, Any] = {"allocator": {"kind": "need", "download_error": 0.0}}
 HEAD = {"targets": ["fc1", "fc2"], "extras": "all"}
 
 
@@ -34,6 +35,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "anchored, rank 8": uniform(8),
     "anchored, rank 16": uniform(16),
     "anchored, need": NEED,
+    "anchored, need, download_error 0": WHOLE_DOWN,
     "rbla, rank 8": {**uniform(8), "aggregator": "rbla", "recipe": "safe"},
     "rbla, rank 16": {**uniform(16), "aggregator": "rbla", "recipe": "safe"},
     "anchored, rank 8, head in full": {**uniform(8), "adapter": HEAD},
@@ -48,6 +50,7 @@ def settings_of(source: str, arm: str, compression: str, seed: int) -> dict[str,
         "name": f"{arm}, {compression}",
         "seed": seed,
         "rounds": ROUNDS,
+        "workers": 1,
         "data": source,
         "partition": {"kind": "dirichlet", "clients": 10, "concentration": 0.5},
         "model": {"kind": "mlp", "hidden": [200, 200]},
