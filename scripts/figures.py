@@ -160,6 +160,14 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     }
 
 
+def first_screen(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what README shows: where ranks from data help, and where they hurt."""
+    helps = next(r for r in given if r["title"].startswith("Digits, staircase"))
+    hurts = next(r for r in given if r["title"].startswith("Digits, label skew"))
+    arms = {name: arm for name, arm in helps["arms"].items() if name.endswith("flexlora")}
+    return [{**helps, "arms": arms}, hurts]
+
+
 def draw(given: list[dict[str, Any]], out: Path) -> None:
     """Draw accuracy by round, a panel a result: the mean over seeds, and the range."""
     import matplotlib as mpl
@@ -207,3 +215,4 @@ if __name__ == "__main__":
             sys.exit(f"{path.relative_to(ROOT)}: run python scripts/figures.py")
     if not check:
         draw(results(), ROOT / "docs" / "figures" / "results.svg")
+        draw(first_screen(results()), ROOT / "docs" / "figures" / "first.svg")

@@ -38,9 +38,9 @@ def said(runs: list[Run]) -> str:
     ("other", "expected"),
     [
         # differences 4, 6, 5 points: mean 5, standard deviation 1
-        ((0.86, 0.85, 0.87), "best is ahead of other: 91.0 % against 86.0 %, +5.0 points ± 1.0"),
+        ((0.86, 0.85, 0.87), "best is ahead of other: 91.0 % against 86.0 %, +5.0 ± 1.0"),
         # differences -1, 3, 1 points: mean 1, standard deviation 2
-        ((0.91, 0.88, 0.91), "best and other are level: 91.0 % against 90.0 %, +1.0 points ± 2.0"),
+        ((0.91, 0.88, 0.91), "best and other are level: 91.0 % against 90.0 %, +1.0 ± 2.0"),
     ],
 )
 def test_the_winner_is_named_with_a_margin_taken_seed_by_seed(other, expected):

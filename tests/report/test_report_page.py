@@ -176,7 +176,7 @@ def test_several_runs_are_compared_by_arm_with_their_spread(make_run):
     assert set(arms) == {"ranked", "uniform"}
     assert arms["ranked"][1:3] == [3, "94.4 % ± 1.0"]
     assert "The same in all: Aggregator rank_wise_mean, Rounds 20" in "".join(page.text)
-    assert "ranked is ahead of uniform: 94.4 % against 84.4 %, +10.0 points ± 0.0 points" in (
+    assert "ranked is ahead of uniform: 94.4 % against 84.4 %, +10.0 ± 0.0 points" in (
         "".join(page.text)
     )
     assert "-10.0 points" in page.text

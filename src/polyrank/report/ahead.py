@@ -31,7 +31,8 @@ def ahead(arms: Sequence[Arm], runs: Sequence[Run], judged: Yardstick) -> str:
         told = f"{best.name} comes out ahead of {other.name}, {values}"
         return f"{told}; with one seed there is no telling how much of that is chance."
     mean, spread = fmean(pairs), stdev(pairs)
-    margin = f"{judged.difference(mean)} ± {judged.difference(spread).lstrip('+')}"
+    unit = "" if judged.falls else " points"
+    margin = f"{judged.difference(mean).removesuffix(unit)} ± {judged.difference(spread)[1:]}"
     seeds = f"mean ± standard deviation of the difference over {len(pairs)} seeds"
     better = abs(mean) > spread
     verdict = (
