@@ -22,7 +22,7 @@ from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 
 NEED: dict[str, Any] = {"allocator": "need"}
-WHOLE_DOWN: dict[str, Any] = {"allocator": {"kind": "need", "download_error": 0.0}}
+STEPS: dict[str, Any] = {"allocator": {"kind": "need", "download_error": 0.05}}
 HEAD = {"targets": ["fc1", "fc2"], "extras": "all"}
 
 
@@ -35,7 +35,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "anchored, rank 8": uniform(8),
     "anchored, rank 16": uniform(16),
     "anchored, need": NEED,
-    "anchored, need, download_error 0": WHOLE_DOWN,
+    "anchored, need, download_error 0.05": STEPS,
     "rbla, rank 8": {**uniform(8), "aggregator": "rbla", "recipe": "safe"},
     "rbla, rank 16": {**uniform(16), "aggregator": "rbla", "recipe": "safe"},
     "anchored, rank 8, head in full": {**uniform(8), "adapter": HEAD},
