@@ -147,7 +147,7 @@ class Pool:
             PolyRankError: no worker can be started; of the kind that one process would raise.
         """
         jobs = Jobs(tasks, AHEAD * self._count)
-        end = math.inf if patience.seconds is None else time.monotonic() + patience.seconds
+        end = time.monotonic() + patience.left
         good = 0
         came: list[tuple[Job, Answer]] = []
         try:

@@ -1,5 +1,6 @@
 """The contract of an engine, which carries tasks to clients and brings their answers back."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -16,15 +17,21 @@ class Patience:
     Args:
         seconds: after which clients that have not answered are given up; None waits for all.
         quorum: how many answers other than failures must be in before any client is given up.
+        gone: of the seconds, those that are gone already.
     """
 
     seconds: float | None = None
     quorum: int = 0
+    gone: float = 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, endless ones where all answers are waited for."""
+        return math.inf if self.seconds is None else max(0.0, self.seconds - self.gone)
 
     def after(self, seconds: float, good: int) -> "Patience":
-        """Return what is left of it, once some time has gone and some answers are in."""
-        left = None if self.seconds is None else max(0.0, self.seconds - seconds)
-        return Patience(left, self.quorum - good)
+        """Return the patience once some time has gone and some answers are in."""
+        return Patience(self.seconds, self.quorum - good, self.gone + seconds)
 
 
 UNLIMITED = Patience()

@@ -97,7 +97,7 @@ def _front(settings: Settings, *, merged: bool, base: str | None, licence: str |
     hf, name = settings.model.kind == "hf", settings.model.options.get("name")
     lines = ["---", f"library_name: {('transformers' if hf else 'polyrank') if merged else 'peft'}"]
     if hf and base is None and not Path(str(name)).is_dir():
-        lines.append(f"base_model: {json.dumps(name)}")
+        lines.append(f"base_model: {_yaml_text(name)}")
         lines.append(f"base_model_relation: {'finetune' if merged else 'adapter'}")
     if hf:
         task = str(settings.model.options.get("task", "sequence-classification"))
@@ -105,6 +105,11 @@ def _front(settings: Settings, *, merged: bool, base: str | None, licence: str |
     if licence:
         lines.append(f"license: {licence}")
     return [*lines, "tags: [lora, federated-learning, polyrank]", "---"]
+
+
+def _yaml_text(text: object) -> str:
+    """Return a text for the head of the card, without what HTML or Markdown would act on."""
+    return json.dumps(str(text)).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _labels(labels: Sequence[str]) -> list[str]:
