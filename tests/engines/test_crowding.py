@@ -1,5 +1,6 @@
 """Workers that are started when the rest of a run is worth it."""
 
+import math
 import sys
 
 import pytest
@@ -59,9 +60,9 @@ def test_a_short_run_stays_in_one_process(prepared):
 
 
 def test_what_is_left_of_the_patience_goes_to_the_workers():
-    assert Patience(10.0, 3).after(4.0, good=2) == Patience(6.0, 1)
-    assert Patience(10.0, 3).after(11.0, good=2) == Patience(0.0, 1)
-    assert Patience(None, 3).after(4.0, good=2) == Patience(None, 1)
+    for seconds, gone, left in ((10.0, 4.0, 6.0), (10.0, 11.0, 0.0), (None, 4.0, math.inf)):
+        rest = Patience(seconds, 3).after(gone, good=2)
+        assert (rest.seconds, rest.quorum, rest.left) == (seconds, 1, left)
 
 
 @pytest.mark.parametrize(
