@@ -77,6 +77,7 @@ def document(
         "seed": seed,
         "rounds": ROUNDS,
         "cohort_size": 5,
+        "workers": 1,
         "data": {"source": f"csv:{files[0]}", "test_path": str(files[1])},
         "partition": {"kind": "dirichlet", "clients": 20, "concentration": concentration},
         "model": {"kind": "hf", "name": model, "max_length": 32},

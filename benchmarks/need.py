@@ -134,6 +134,7 @@ def cells(given: argparse.Namespace) -> Iterator[tuple[tuple[Any, ...], Path, di
                     **made(given.folder, name, given.out),
                     "seed": seed,
                     "cohort_size": 10,
+                    "workers": 1,
                     "evaluation": {"every": 2},
                     "partition": {
                         "kind": "dirichlet",
