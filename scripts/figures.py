@@ -15,6 +15,7 @@ from typing import Any
 
 import compression_table
 import criteria_table
+import fedara_table
 import language_table
 import text_table
 import verdict_table
@@ -142,7 +143,9 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     texts = [result for result in given if "texts" in result]
     criteria = [result for result in given if "criteria" in result]
     bits = [result for result in given if "compression" in result]
-    others = [result for result in given if result not in [*texts, *language, *criteria, *bits]]
+    kept = [result for result in given if "fedara" in result]
+    elsewhere = [*texts, *language, *criteria, *bits, *kept]
+    others = [result for result in given if result not in elsewhere]
     return {
         ROOT / "docs" / "results.md": [table(result) for result in (*texts, *others, *language)],
         ROOT / "docs" / "explanation" / "autorank.md": [
@@ -150,6 +153,9 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
         ],
         ROOT / "docs" / "explanation" / "compression.md": [
             compression_table.by_arm(result) for result in bits
+        ],
+        ROOT / "docs" / "explanation" / "fedara.md": [
+            table for result in kept for table in fedara_table.tables(result)
         ],
         ROOT / "docs" / "explanation" / "language-models.md": [
             language_table.by_client(result) for result in language
@@ -168,14 +174,51 @@ def first_screen(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**helps, "arms": arms}, hurts]
 
 
-def draw(given: list[dict[str, Any]], out: Path) -> None:
-    """Draw accuracy by round, a panel a result: the mean over seeds, and the range."""
+def drawing() -> Any:  # noqa: ANN401 - a module that is imported where a figure is drawn
+    """Return matplotlib's pyplot, set so that a figure is the same file each time."""
     import matplotlib as mpl
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "polyrank"
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def finish(figure: Any, out: Path) -> None:  # noqa: ANN401 - matplotlib's
+    """Write a figure."""
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, metadata={"Date": None}, facecolor="white")
+
+
+def draw_bytes(result: dict[str, Any], out: Path) -> None:
+    """Draw accuracy over megabytes sent, a panel a federation: means over seeds."""
+    pyplot = drawing()
+    runs = result["fedara"]["runs"]
+    places = [where for where in fedara_table.places(runs) if where[2] == "random"]
+    figure, axes = pyplot.subplots(2, 2, figsize=(13, 8), squeeze=False)
+    for axis, where in zip(axes.flat, places, strict=True):
+        for colour, arm in zip(COLOURS, dict.fromkeys(run["arm"] for run in runs), strict=True):
+            axis.plot(
+                *zip(*fedara_table.curve(runs, arm, *where), strict=True),
+                color=colour,
+                label=arm,
+                linewidth=2.6 if arm == fedara_table.METHOD else 1.6,
+                marker=".",
+            )
+        name = fedara_table.NAMES[where[0]]
+        axis.set(title=f"{name}, Dirichlet {where[1]}, head at random", ylabel="test accuracy")
+        axis.set_xlabel("megabytes sent, both ways")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    finish(figure, out)
+
+
+def draw(given: list[dict[str, Any]], out: Path) -> None:
+    """Draw accuracy by round, a panel a result: the mean over seeds, and the range."""
+    pyplot = drawing()
     given = [result for result in given if "arms" in result]
     rows = -(-len(given) // 2)
     figure, axes = pyplot.subplots(rows, 2, figsize=(13, 3.8 * rows), squeeze=False)
@@ -196,9 +239,7 @@ def draw(given: list[dict[str, Any]], out: Path) -> None:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.tight_layout()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, metadata={"Date": None}, facecolor="white")
+    finish(figure, out)
 
 
 if __name__ == "__main__":
@@ -216,3 +257,6 @@ if __name__ == "__main__":
     if not check:
         draw(results(), ROOT / "docs" / "figures" / "results.svg")
         draw(first_screen(results()), ROOT / "docs" / "figures" / "first.svg")
+        for result in results():
+            if "fedara" in result:
+                draw_bytes(result, ROOT / "docs" / "figures" / "fedara.svg")

@@ -192,9 +192,15 @@ def test_a_run_sends_less_and_less_and_loses_what_is_given_up(run):
     }
 
 
-def test_bytes_are_those_of_the_active_slots_and_a_bit_for_each(run):
-    """``4 a (d_in + d_out)`` and a mask up; a number a slot besides, for the server to judge by."""
-    shapes = {"fc1": (64, 16), "fc2": (16, 10)}
+@pytest.mark.parametrize(("parametrisation", "more"), [("lora", 0), ("svd", 1)])
+def test_bytes_are_those_of_the_active_slots_and_a_bit_for_each(parametrisation, more, tmp_path):
+    """``4 a (d_in + d_out)`` and a mask up; a number a slot besides, for the server to judge by.
+
+    In the form with a third factor it is ``d_in + d_out + 1``.
+    """
+    form = {"parametrisation": parametrisation}
+    run = polyrank.run(fedara(cohort_size=3, adapter=form), out=tmp_path / "run").folder
+    shapes = {"fc1": (64, 16, more), "fc2": (16, 10, more)}
     for update in (x for x in lines_in(run, "clients") if x["event"] == "update"):
         told = [
             x
