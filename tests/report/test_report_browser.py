@@ -1,6 +1,8 @@
 """The page in a browser: what is drawn, what is asked for, and how it fits."""
 
+import base64
 import json
+import re
 
 import pytest
 
@@ -132,6 +134,24 @@ def test_paper_is_light_and_charts_fit_on_it(browser, report):
     assert max(browser.run(widths)) <= 680
     browser.run("window.dispatchEvent(new Event('afterprint'))")
     assert browser.run(COLOUR) == "rgb(78, 168, 224)"
+
+
+def test_a_chart_is_printed_alone_on_a_page_of_its_size(browser, report):
+    browser.open(report)
+    browser.run("window.print = () => { window.printed = true; }")
+    box = "document.querySelector('[data-figure=\"run0-ranks\"]')"
+    browser.run(f"{box}.querySelector('[data-title^=\"Print this chart\"]').click()")
+    assert browser.run("window.printed")
+    browser.run("window.dispatchEvent(new Event('beforeprint'))")
+    page = base64.b64decode(browser.send("Page.printToPDF", preferCSSPageSize=True)["data"])
+    sizes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", page)
+    assert len(sizes) == 1
+    points = [float(side) * 96 / 72 for side in sizes[0]]
+    assert points == pytest.approx([650, browser.run(f"{box}.clientHeight") + 1], abs=2)
+    assert b"/Subtype /Image" not in page  # vectors
+    browser.run("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.run("document.querySelectorAll('.alone').length") == 0
+    assert browser.complaints() == []
 
 
 def test_details_of_a_run_are_drawn_when_opened(browser, make_run, tmp_path):

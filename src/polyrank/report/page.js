@@ -13,8 +13,13 @@
     showSendToCloud: false, // the data stay on the reader's machine
     plotlyServerURL: "",
     displayModeBar: COARSE ? false : "hover",
-    modeBarButtons: [["toImage", "resetScale2d"]],
-    toImageButtonOptions: { format: "svg" }, // for papers; print the page for PDF
+    modeBarButtons: [["toImage", {
+      name: "print",
+      title: "Print this chart alone, or save it as PDF",
+      icon: { width: 24, height: 24, path: "M6 2h12v5h3v10h-3v5H6v-5H3V7h3zM8 4v3h8V4zM8 14v6h8v-6z" },
+      click: printAlone,
+    }, "resetScale2d"]],
+    toImageButtonOptions: { format: "svg" },
   };
 
   /* Replace colour names such as "@c0" by the page's colours; only where a colour stands. */
@@ -142,6 +147,19 @@
   function afterPrint() {
     document.documentElement.classList.remove("printing");
     drawAll();
+  }
+
+  /* Print one chart on a page of its size; as PDF it stays vectors. */
+  function printAlone(box) {
+    const page = document.createElement("style");
+    page.textContent = `@page { size: ${PAPER_WIDTH}px ${box.clientHeight + 1}px; margin: 0 }`;
+    document.head.append(page);
+    box.classList.add("alone");
+    window.addEventListener("afterprint", () => {
+      page.remove();
+      box.classList.remove("alone");
+    }, { once: true });
+    window.print();
   }
 
   document.addEventListener("click", (event) => {
