@@ -37,18 +37,23 @@ def said(runs: list[Run]) -> str:
 @pytest.mark.parametrize(
     ("other", "expected"),
     [
-        # differences 4, 6, 5 points: mean 5, standard deviation 1
-        ((0.86, 0.85, 0.87), "best is ahead of other: 91.0 % against 86.0 %, +5.0 ± 1.0"),
-        # differences -1, 3, 1 points: mean 1, standard deviation 2
-        ((0.91, 0.88, 0.91), "best and other are level: 91.0 % against 90.0 %, +1.0 ± 2.0"),
+        # differences 4, 6, 5 points: mean 5, standard deviation 1, 5 -+ 2.92 * 1 / sqrt(3)
+        (
+            (0.86, 0.85, 0.87),
+            "best is ahead of other: 91.0 % against 86.0 %, +5.0 points (S+3.3 to +6.7).",
+        ),
+        # differences -1, 3, 1 points: mean 1, standard deviation 2, 1 -+ 2.92 * 2 / sqrt(3)
+        (
+            (0.91, 0.88, 0.91),
+            "best and other are level: 91.0 % against 90.0 %, +1.0 points (S-2.4 to +4.4).",
+        ),
     ],
 )
 def test_the_winner_is_named_with_a_margin_taken_seed_by_seed(other, expected):
     runs = [a_run("other", seed, value) for seed, value in enumerate(other)]
     runs += [a_run("best", seed, value) for seed, value in enumerate((0.90, 0.91, 0.92))]
-    assert said(runs) == (
-        f"{expected} points (mean ± standard deviation of the difference over 3 seeds)."
-    )
+    sure = "90 % interval of the difference over 3 seeds: "
+    assert said(runs) == expected.replace("(S", f"({sure}")
 
 
 def test_with_one_seed_no_spread_is_claimed():

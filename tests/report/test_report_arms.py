@@ -6,7 +6,7 @@ import pytest
 
 from polyrank.report import read_run
 from polyrank.report.arms import arms_of, run_names, settings_of
-from polyrank.report.comparison import comparison
+from polyrank.report.comparison import BASE, comparison
 
 FAST, SLOW = ("\n[training]\nlearning_rate = 0.1\n", "\n[training]\nlearning_rate = 0.01\n")
 
@@ -30,8 +30,9 @@ def test_runs_of_one_seed_and_other_settings_are_not_seeds_of_one_arm(run):
     assert [len(arm.seeds) for arm in arms_of(runs)] == [1, 1]
     assert "arms" not in sheets(runs)[1]  # nothing to take a mean of
     runs += [run(settings=FAST, seed=1), run(settings=SLOW, shift=-0.2, seed=1)]
-    rows = sheets(runs)[1]["arms"].rows
+    *rows, base = sheets(runs)[1]["arms"].rows
     assert [row[1] for row in rows] == [2, 2]
+    assert base[0] == BASE
     assert all(row[2].cell.endswith(" ± 0.0") for row in rows)
 
 

@@ -160,6 +160,7 @@ def test_details_of_a_run_are_drawn_when_opened(browser, make_run, tmp_path):
     drawn = browser.run(DRAWN)
     assert {key for key, done in drawn.items() if done} == {
         "accuracy-compared",
+        "accuracy-by-bytes",
         "loss-compared",
         "price",
     }

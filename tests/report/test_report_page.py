@@ -11,6 +11,7 @@ import pytest
 
 from polyrank.errors import RunFolderError
 from polyrank.report import build, read_run, write_report
+from polyrank.report.comparison import BASE
 from polyrank.report.document import charting
 from polyrank.report.headline import headline
 from tests.written import about_client
@@ -173,10 +174,10 @@ def test_several_runs_are_compared_by_arm_with_their_spread(make_run):
     page = Page(build([read_run(folder) for folder in folders]))
     # The fixture's accuracies are x, x + 1 and x + 2 points: their standard deviation is 1.
     arms = {row[0]: row for row in page.content["data"]["arms"]["rows"]}
-    assert set(arms) == {"ranked", "uniform"}
+    assert set(arms) == {"ranked", "uniform", BASE}
     assert arms["ranked"][1:3] == [3, "94.4 % ± 1.0"]
     assert "The same in all: Aggregator rank_wise_mean, Rounds 20" in "".join(page.text)
-    assert "ranked is ahead of uniform: 94.4 % against 84.4 %, +10.0 ± 0.0 points" in (
+    assert "ranked is ahead of uniform: 94.4 % against 84.4 %, +10.0 points (90 % interval" in (
         "".join(page.text)
     )
     assert "-10.0 points" in page.text

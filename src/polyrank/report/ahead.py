@@ -1,10 +1,11 @@
 """Which arm of a comparison is ahead, by how much, and how sure that is."""
 
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
-from polyrank.report.arms import Arm, seed_of
+from polyrank.report.arms import Arm
 from polyrank.report.headline import headline
+from polyrank.report.paired import final_of, over_seeds
 from polyrank.report.reading import Run
 from polyrank.report.yardstick import Yardstick, yardstick
 
@@ -26,21 +27,18 @@ def ahead(arms: Sequence[Arm], runs: Sequence[Run], judged: Yardstick) -> str:
     known.sort(key=lambda pair: pair[0], reverse=not judged.falls)
     (first, best), (second, other) = known[:2]
     values = f"{judged.show(first)} against {judged.show(second)}"
-    pairs = _pairs(best, other, judged)
-    if len(pairs) < 2:
+    lead = over_seeds(best, other, final_of(judged))
+    if lead is None or lead.low is None or lead.high is None:
         told = f"{best.name} comes out ahead of {other.name}, {values}"
         return f"{told}; with one seed there is no telling how much of that is chance."
-    mean, spread = fmean(pairs), stdev(pairs)
-    unit = "" if judged.falls else " points"
-    margin = f"{judged.difference(mean).removesuffix(unit)} ± {judged.difference(spread)[1:]}"
-    seeds = f"mean ± standard deviation of the difference over {len(pairs)} seeds"
-    better = abs(mean) > spread
+    ends = f"{judged.difference(lead.low)} to {judged.difference(lead.high)}".replace(" points", "")
+    sure = f"90 % interval of the difference over {lead.count} seeds: {ends}"
     verdict = (
         f"{best.name} is ahead of {other.name}"
-        if better
-        else (f"{best.name} and {other.name} are level")
+        if lead.beside_zero
+        else f"{best.name} and {other.name} are level"
     )
-    return f"{verdict}: {values}, {margin} ({seeds})."
+    return f"{verdict}: {values}, {judged.difference(lead.mean)} ({sure})."
 
 
 def _mean(arm: Arm, runs: Sequence[Run], judged: Yardstick) -> float | None:
@@ -48,13 +46,3 @@ def _mean(arm: Arm, runs: Sequence[Run], judged: Yardstick) -> float | None:
     finals = [headline(run).final for run in of]
     values = [value for value in finals if value is not None]
     return fmean(values) if values and len(values) == len(finals) else None
-
-
-def _pairs(best: Arm, other: Arm, judged: Yardstick) -> list[float]:
-    finals = {seed_of(run): headline(run).final for run in other.seeds}
-    found = []
-    for run in best.seeds:
-        mine, theirs = headline(run).final, finals.get(seed_of(run))
-        if mine is not None and theirs is not None:
-            found.append(mine - theirs)
-    return found

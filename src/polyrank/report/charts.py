@@ -41,9 +41,9 @@ def colour(index: int) -> str:
 
 
 def line(
-    name: str, x: Sequence[int], y: Sequence[float | None], index: int, value: str = ".1%"
+    name: str, x: Sequence[float], y: Sequence[float | None], index: int, value: str = ".1%"
 ) -> Trace:
-    """Return a line by round; series differ in colour, dash and mark."""
+    """Return a line, mostly by round; series differ in colour, dash and mark."""
     return {
         "type": "scatter",
         "mode": "lines" if len(x) > MANY_ROUNDS else "lines+markers",

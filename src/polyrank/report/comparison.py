@@ -5,38 +5,79 @@ that was run twice counts once.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from polyrank.report.ahead import ahead, is_control
 from polyrank.report.arms import Arm
-from polyrank.report.comparison_figures import clients_compared, compared_curve, price
+from polyrank.report.comparison_figures import by_bytes, clients_compared, compared_curve, price
 from polyrank.report.headline import Headline, headline
+from polyrank.report.paired import differences
 from polyrank.report.parts import Cell, Column, Marked, Part, Section, Sheet, Trace
 from polyrank.report.reading import Run
+from polyrank.report.target import to_target, usual_target
 from polyrank.report.words import NOTHING, percent, plural, size
 from polyrank.report.yardstick import ACCURACY, PERPLEXITY, Yardstick, yardstick
 
 OWN_ROWS = ("Global model, own rows", "Personal adapters, own rows")
 
 
-def comparison(runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm]) -> Section:
+BASE = "frozen base, before training"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a comparison shows beside its runs.
+
+    Args:
+        target: of the validation rows, for rounds and bytes until it; None for 0.95 of what the
+            first arm comes to.
+        parts: shown below the tables.
+    """
+
+    target: float | None = None
+    parts: Sequence[Part] = ()
+
+
+def comparison(
+    runs: Sequence[Run], names: Sequence[str], arms: Sequence[Arm], asked: Asked | None = None
+) -> Section:
     """Build the section that compares ``runs``, called ``names``, of these ``arms``."""
     judged = _yardsticks(runs)
     called = {id(run): name for run, name in zip(runs, names, strict=True)}
-    parts: list[Part] = [_runs(runs, names, judged, single=len(arms) == len(runs))]
-    if len(arms) < len(runs):
-        parts.insert(0, _arms(arms, runs, judged))
+    federations = [run for run in runs if not is_control(run, runs)]
+    shared = [arm for arm in arms if not is_control(arm.seeds[0], runs)]
+    parts = _tables(runs, names, arms, judged, means=len(arms) < len(runs) or asked is not None)
+    asked = asked or Asked()
+    if len(judged) == 1 and (target := asked.target or usual_target(arms[0])):
+        parts += to_target(shared, target, judged[0])
+    parts += asked.parts
     for one in judged:
         parts += compared_curve(runs, names, arms, one.metric, one.axis, one.hover)
     falling: Trace = {"rangemode": "tozero"} if ACCURACY in judged else {}
     parts += compared_curve(runs, names, arms, "loss", falling, ".3f")
-    federations = [run for run in runs if not is_control(run, runs)]
     for one in judged:
         parts += clients_compared(arms, one)
+        parts += by_bytes(shared, arms, one)
         parts += price(federations, [called[id(run)] for run in federations], arms, one)
     lead = " ".join(text for one in judged if (text := ahead(arms, runs, one)))
     lead = (lead or _lead(runs, names, judged)) + _repeated(arms)
     return Section("comparison", "How do the runs compare?", lead, parts)
+
+
+def _tables(
+    runs: Sequence[Run],
+    names: Sequence[str],
+    arms: Sequence[Arm],
+    judged: Sequence[Yardstick],
+    *,
+    means: bool,
+) -> list[Part]:
+    """Return the tables of the arms, if their means are wanted, and of the runs."""
+    each = _runs(runs, names, judged, single=not means)
+    if not means:
+        return [each]
+    return [_arms(arms, runs, judged), *differences(arms, arms[0], judged), each]
 
 
 def _yardsticks(runs: Sequence[Run]) -> list[Yardstick]:
@@ -139,12 +180,23 @@ def _arms(arms: Sequence[Arm], runs: Sequence[Run], judged: Sequence[Yardstick])
         got = [headline(run) for run in arm.seeds]
         spent = fmean(h.bytes_up + h.bytes_down for h in got)
         rows.append([arm.name, len(got), *(column[place] for column in marked), size(spent)])
+    rows += _base(arms[0], [columns[at] for at in shown])
     caption = (
         "Every arm: mean over its seeds, ± the standard deviation between them; then the "
         f"difference to {arms[0].name}, and in bold the best federation"
     )
     titles = ["Arm", "Seeds", *(columns[at].title for at in shown), "Bytes up and down"]
     return Sheet("arms", caption, [Column(title) for title in titles], rows)
+
+
+def _base(first: Arm, columns: Sequence[Column]) -> list[list[Cell]]:
+    """Return the row of the model before training, the control that every run has."""
+    got = [headline(run) for run in first.seeds]
+    title, known = got[0].judged.title, [h.before for h in got if h.before is not None]
+    if not known:
+        return []
+    told = [_spread(known, column) if column.title == title else None for column in columns]
+    return [[BASE, len(known), *told, None]]
 
 
 def _spread_column(

@@ -1,6 +1,7 @@
 """Charts of several runs on the same axes, one colour an arm."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from statistics import fmean
 
 from polyrank.report.arms import Arm
@@ -138,6 +139,51 @@ def _by_client(arm: Arm, model: str, judged: Yardstick) -> dict[str, float]:
             if value is not None:
                 found.setdefault(final.client, []).append(value)
     return {client: fmean(values) for client, values in found.items()}
+
+
+def by_bytes(shown: Sequence[Arm], arms: Sequence[Arm], judged: Yardstick) -> list[Part]:
+    """Return the chart of what arms have come to once they have sent so many bytes.
+
+    Args:
+        shown: the arms of federations.
+        arms: all, for their colours.
+        judged: what they are judged by.
+    """
+    traces: list[Trace] = []
+    rows: list[list[Cell]] = []
+    for arm in shown:
+        points = _bytes_and_values(arm, judged.metric)
+        if points:
+            x, y = [point[0] for point in points], [point[1] for point in points]
+            traces.append(line(arm.name, x, y, arms.index(arm), judged.hover))
+            rows += [[arm.name, sent, value] for sent, value in points]
+    if not rows:
+        return []
+    layout: Trace = {
+        "xaxis": {"title": {"text": "bytes sent so far, up and down"}, "rangemode": "tozero"}
+        | {"ticksuffix": "B", "tickformat": "~s"},
+        "yaxis": {key: value for key, value in judged.axis.items() if key == "tickformat"},
+        "hovermode": "closest",
+        "showlegend": True,
+    }
+    caption = f"{judged.title} after each round against all bytes until then, means over seeds."
+    data = CsvData(["arm", "bytes", judged.metric], rows)
+    title = f"{judged.title} against bytes sent so far"
+    return [Figure(f"{judged.metric}-by-bytes", title, caption, traces, layout, data, height=380)]
+
+
+def _bytes_and_values(arm: Arm, metric: str) -> list[tuple[float, float]]:
+    """Return bytes so far and the metric, for each round in which all seeds were evaluated."""
+    curves: list[dict[int, tuple[int, float]]] = []
+    for run in arm.seeds:
+        sent = accumulate(record.bytes.total for record in run.rounds)
+        known = zip(run.rounds, sent, strict=True)
+        curves.append({r.round: (b, v) for r, b in known if (v := value_of(r, metric)) is not None})
+    shared = sorted(set.intersection(*(set(curve) for curve in curves)))
+    return [
+        (fmean(curve[at][0] for curve in curves), fmean(curve[at][1] for curve in curves))
+        for at in shared
+    ]
 
 
 def price(
