@@ -28,6 +28,7 @@ LOST = "its host is not connected"
 SILENT = 15.0  # seconds after which a host that is not heard of counts as lost
 STARTING = 30.0  # seconds more at the start, in which jobs begin on the hosts
 FAREWELL = 60.0  # seconds that the end of a run is kept for an admin who does not ask
+TIDY = 2**26  # bytes that may travel before the memory that they were in is looked for
 
 
 class RunController(Controller):  # type: ignore[misc] # NVFlare has no types
@@ -41,6 +42,7 @@ class RunController(Controller):  # type: ignore[misc] # NVFlare has no types
         self._hellos: dict[str, dict[str, Any]] = {}
         self._heard: dict[str, float] = {}  # host -> when its part of the job was last heard of
         self._busy: set[str] = set()  # hosts with a task that was given up
+        self._travelled = 0  # bytes since memory was last tidied
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """Listen to the admin's commands."""
@@ -96,13 +98,15 @@ class RunController(Controller):  # type: ignore[misc] # NVFlare has no types
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
             result, client_task.result = client_task.result, None
-            once.answer(_reply(result))
+            reply = _reply(result)
+            self._travelled += len(reply.data)
+            once.answer(reply)
 
         def done(task: Task, fl_ctx: FLContext) -> None:
             dead = task.completion_status == TaskCompletionStatus.CLIENT_DEAD
             once.answer(Reply(lost=LOST if dead else f"no answer: {task.completion_status}"))
             task.data = None
-            gc.collect()
+            self._tidy(len(data))
 
         task = Task(TASK, parcel(told, data), result_received_cb=received, task_done_cb=done)
         self.send(task, self._context, targets=[host])
@@ -112,6 +116,13 @@ class RunController(Controller):  # type: ignore[misc] # NVFlare has no types
             self.cancel_task(task)
 
         return cancel
+
+    def _tidy(self, travelled: int) -> None:
+        """Free NVFlare's circles of messages, once much has travelled: it takes half a second."""
+        self._travelled += travelled
+        if self._travelled >= TIDY:
+            self._travelled = 0
+            gc.collect()
 
     def _ask_all(self) -> None:
         """Ask every host who it is."""
