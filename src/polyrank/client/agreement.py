@@ -33,6 +33,7 @@ class Agreement:
         head_sums: whether it sums up features for a starting head.
         rows: how many rows its file has, if it was read.
         megabytes: the most that base and adapter may need in memory; None for any.
+        warm: socket of a process from which trainers start at once; None where there is none.
     """
 
     client: str
@@ -48,6 +49,7 @@ class Agreement:
     head_sums: bool = True
     rows: int | None = None
     megabytes: int | None = None
+    warm: str | None = None
 
     def write(self, path: Path) -> None:
         """Write it for the processes of the host, readable by its owner only."""

@@ -5,14 +5,14 @@ that nothing is left behind by a parent that was killed.
 """
 
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from polyrank.client.agreement import Agreement
+from polyrank.client.warm_start import WarmStart, WarmTrainer
 from polyrank.errors import MessageError, TrainingError
 from polyrank.protocol.frames import read_frame, write_frame
 
@@ -24,25 +24,32 @@ class TrainerApart:
     """The process of one client's trainer.
 
     Args:
-        module: that is run; it reads frames and answers each.
-        agreement: file of the client's ``Agreement``.
+        agreement: file of the client's ``Agreement``, which may name a process to start from.
     """
 
-    def __init__(self, module: str, agreement: Path) -> None:
-        self._command = [sys.executable, "-m", module, str(agreement)]
+    def __init__(self, agreement: Path) -> None:
+        self._agreement = agreement
+        self._own: WarmStart | None = None  # where the host's is not there any more
         self._start()
 
     def _start(self) -> None:
         self._answers: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        self.process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        threading.Thread(target=self._listen, args=(self._answers,), daemon=True).start()
+        self.process = self._started()
+        threading.Thread(
+            target=self._listen, args=(self.process, self._answers), daemon=True
+        ).start()
 
-    def _listen(self, answers: "queue.SimpleQueue[Frame | None]") -> None:
-        assert self.process.stdout is not None
+    def _started(self) -> WarmTrainer:
+        for path in (self._own and self._own.path, Agreement.read(self._agreement).warm):
+            with suppress(OSError):
+                if path:
+                    return WarmTrainer(path, self._agreement)
+        self._own = WarmStart()
+        return WarmTrainer(self._own.path, self._agreement)
+
+    def _listen(self, process: WarmTrainer, answers: "queue.SimpleQueue[Frame | None]") -> None:
         with suppress(MessageError, OSError, ValueError):
-            while frame := read_frame(self.process.stdout):
+            while frame := read_frame(process.stdout):
                 answers.put(frame)
         answers.put(None)
 
@@ -57,7 +64,6 @@ class TrainerApart:
         Raises:
             TrainingError: the process died, and a new one was started; or it was stopped.
         """
-        assert self.process.stdin is not None
         try:
             write_frame(self.process.stdin, told, data)
         except OSError:
@@ -69,15 +75,12 @@ class TrainerApart:
         raise TrainingError("the run was stopped")
 
     def _lost(self) -> Frame:
-        self.stop()
-        code = self.process.returncode
+        code = self.process.stop()
         self._start()
         raise TrainingError(f"the trainer's process died (exit code {code}); it is started again")
 
     def stop(self) -> None:
         """End the process, which also ends one that has stopped responding."""
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):
-                pipe and pipe.close()
+        self.process.stop()
+        if self._own:
+            self._own.close()

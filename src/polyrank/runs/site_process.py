@@ -1,4 +1,4 @@
-"""The process that holds a client's data and model: ``python -m polyrank.runs.site_process``.
+"""The process that holds a client's data and model; ``warm_process`` starts it.
 
 It reads messages from its standard input and answers each on its standard output, until the
 input ends, which also ends a training that is under way.
@@ -9,6 +9,7 @@ import queue
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -142,6 +143,7 @@ def main(agreement: str) -> None:
     threading.Thread(target=_read, args=(sys.stdin.buffer, came), daemon=True).start()
     torch.set_num_threads(1)
     process = SiteProcess(Agreement.read(Path(agreement)))
+    _show(process.agreement.client)
     while True:
         write_frame(out, *process.answer(*came.get()))
 
@@ -153,5 +155,7 @@ def _read(pipe: IO[bytes], came: "queue.SimpleQueue[tuple[dict[str, Any], bytes]
     os._exit(0)
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
+def _show(client: str) -> None:
+    """Have the process listed by its client's name, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(f"client {client}", encoding="utf-8")

@@ -17,8 +17,6 @@ from polyrank.errors import SettingsError
 from polyrank.record.lines import RoundLine
 from tests.small import small
 
-SITE_PROCESS = "polyrank.runs.site_process"
-
 
 def started() -> list[psutil.Process]:
     """All that this process has started and that still runs."""
@@ -34,8 +32,7 @@ class Killer(Silent):
     def round(self, line: RoundLine, rounds: int, total_bytes: int) -> None:
         if line.round == self.after:
             for process in started():
-                told = process.cmdline()
-                if SITE_PROCESS in told and f"/site-{self.client}/" in told[-1]:
+                if process.name() == f"client {self.client}":
                     os.kill(process.pid, signal.SIGKILL)
                     self.killed += 1
 

@@ -15,8 +15,6 @@ from polyrank.engines.nvflare.parcels import AGREEMENT, parcel, read_parcel
 from polyrank.errors import PolyRankError, TrainingError
 from polyrank.formats import versions
 
-SITE_PROCESS = "polyrank.runs.site_process"
-
 
 class SiteExecutor(Executor):  # type: ignore[misc] # NVFlare has no types
     """Answers what the server asks; lives as long as the job, and its trainer with it.
@@ -38,7 +36,7 @@ class SiteExecutor(Executor):  # type: ignore[misc] # NVFlare has no types
             folder = fl_ctx.get_engine().get_workspace().get_site_config_dir()
             self._agreement = Path(folder) / AGREEMENT
             if self._trains:
-                self._trainer = TrainerApart(SITE_PROCESS, self._agreement)
+                self._trainer = TrainerApart(self._agreement)
         elif event_type == EventType.END_RUN and self._trainer:
             self._trainer.stop()
 

@@ -4,10 +4,12 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from polyrank.client.agreement import Agreement
+from polyrank.client.warm_start import WarmStart
 from polyrank.engines.nvflare.kits import Kit, open_kit
 from polyrank.engines.nvflare.parcels import AGREEMENT, PLACE
 from polyrank.engines.nvflare.policies import server_resources
@@ -63,10 +65,11 @@ def join(path: Path, agreement: Agreement, tell: Tell) -> None:
         store=str(kit.path / "store"),
         secret=_secret(kit.path / "local" / "secret"),
     )
-    own.write(kit.path / "local" / AGREEMENT)
     hosts = kit.hosts
     tell(f"client {kit.name}, server {hosts.server}, port {hosts.port}; Ctrl-C ends it")
-    _stay(kit, tell)
+    with closing(WarmStart()) as warm:
+        replace(own, warm=warm.path).write(kit.path / "local" / AGREEMENT)
+        _stay(kit, tell)
 
 
 def _secret(path: Path) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from polyrank.client.agreement import Agreement
+from polyrank.client.warm_start import WarmStart
 from polyrank.engines.nvflare.console import Console
 from polyrank.engines.nvflare.kits import Hosts, Kit, make_kits
 from polyrank.engines.nvflare.parcels import AGREEMENT, PLACE
@@ -37,13 +38,16 @@ def federation(clients: Sequence[str], keep: Path) -> Iterator[tuple[Console, li
         FederationError: they did not all connect.
     """
     hosts: list[Host] = []
-    with tempfile.TemporaryDirectory(prefix="polyrank-") as folder:
+    with (
+        contextlib.closing(WarmStart()) as warm,
+        tempfile.TemporaryDirectory(prefix="polyrank-") as folder,
+    ):
         wanted = Hosts("localhost", _free_port(), [host_of(client) for client in clients], days=2)
         kits = {kit.name: kit for kit in make_kits(wanted, Path(folder))}
         console = None
         try:
             hosts += [_server(kits["localhost"], keep)]
-            hosts += [_site(kits[host_of(client)], client, keep) for client in clients]
+            hosts += [_site(kits[host_of(client)], client, keep, warm) for client in clients]
             admin = next(kit for kit in kits.values() if kit.kind == "admin")
             console = Console(admin, STARTING)
             _wait_for(wanted.sites, console, hosts)
@@ -59,8 +63,9 @@ def _server(kit: Kit, keep: Path) -> Host:
     return Host(kit)
 
 
-def _site(kit: Kit, client: str, keep: Path) -> Host:
-    agreement = Agreement(client, str((keep / host_of(client)).absolute()))
+def _site(kit: Kit, client: str, keep: Path, warm: WarmStart) -> Host:
+    store = str((keep / host_of(client)).absolute())
+    agreement = Agreement(client, store, warm=warm.path)
     agreement.write(kit.path / "local" / AGREEMENT)
     return Host(kit)
 
