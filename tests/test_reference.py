@@ -35,7 +35,7 @@ SELDOM = {  # what no run without texts, tables, failures, slots by number and r
     "columns",
     *("slots.MODULE", "failed", "perplexity.final", "perplexity.best", "perplexity.best_round"),
     *("texts.texts", "texts.cut", "texts.max_length"),
-    *("cuts", "seconds.cuts", "ranks.MODULE", "shares.MODULE"),
+    *("cuts", "down", "seconds.cuts", "ranks.MODULE", "shares.MODULE"),
     *("truncation.curve", "truncation.rows", "truncation.held_by"),
 }
 SCHEMA = {

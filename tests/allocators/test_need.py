@@ -57,7 +57,7 @@ def flat_from(k, slots):
 
 
 def test_it_starts_small_and_grows_where_the_reserve_is_used_up():
-    need, slots = Need(start=8, tolerance=0.01, reserve=0.25), []
+    need, slots = Need(start=8, tolerance=0.01, spare=0), []
     choice, state = step(need, None, round=0)
     for _ in range(5):
         slots.append(int(choice.ranks["m"][0]))
@@ -66,7 +66,7 @@ def test_it_starts_small_and_grows_where_the_reserve_is_used_up():
 
 
 def test_it_shrinks_where_two_measurements_in_a_row_say_so():
-    need = Need(start=16, tolerance=0.01, reserve=0.25)
+    need = Need(start=16, tolerance=0.01, spare=0)
     _, state = step(need, None, round=0)
     slots = []
     for k in (4, 14, 4, 4, 4):
@@ -83,17 +83,26 @@ def test_a_round_without_a_measurement_changes_nothing():
 
 def test_modules_and_clients_hold_what_they_can():
     limits = replace(LIMITS, caps=np.array([3, 100]))
-    choice, _ = step(Need(start=8), None, round=0, limits=limits)
+    choice, _ = step(Need(start=8, spare=0), None, round=0, limits=limits)
     assert {m: ranks.tolist() for m, ranks in choice.ranks.items()} == {"m": [3, 8], "n": [3, 5]}
     assert choice.capped.tolist() == [True, True]  # module n is full at 5
     assert choice.errors.tolist() == [0.2, 0.2]
+
+
+def test_a_client_trains_several_times_the_slots_that_it_is_sent():
+    need = Need(start=2, spare=2.5, tolerance=0.01, reserve=0)
+    choice, state = step(need, None, round=0)
+    assert {m: ranks.tolist() for m, ranks in choice.ranks.items()} == {"m": [7, 7], "n": [5, 5]}
+    assert (choice.down, choice.capped.tolist()) == (2, [False, False])
+    choice, state = step(need, state, {0: 2.0, 2: 1.5, 4: 1.2, 6: 1.0, 7: 1.0})
+    assert (choice.down, choice.ranks["m"].tolist()) == (6, [21, 21])
 
 
 def test_it_measures_after_the_first_rounds_and_not_the_last():
     need = Need(settled=0.5)
     assert need.needs.cuts(5, 0, 10) == []
     assert need.needs.cuts(5, 5, 10) == [0, 1, 2, 3, 4, 5]
-    assert need.needs.cuts(20, 5, 10) == [0, 3, 4, 6, 8, 12, 16, 20]
+    assert need.needs.cuts(20, 5, 10) == [0, 2, 3, 4, 6, 8, 12, 16, 20]
     assert need.needs.cuts(5, 6, 10) == []
 
 
@@ -106,6 +115,7 @@ def test_it_measures_after_the_first_rounds_and_not_the_last():
         ({"settled": -1}, "settled: expected from 0 to 1"),
         ({"start": 0}, "start: expected at least 1 slot, got 0"),
         ({"reserve": -1.0}, "reserve: expected a number from 0"),
+        ({"spare": float("inf")}, "spare: expected a number from 0"),
     ],
 )
 def test_options_out_of_range_are_named(options, said):
@@ -155,6 +165,16 @@ def test_bytes_up_are_those_of_the_triples_that_were_sent(run):
         assert line["bytes"]["up"] == sent + extras + 8 * len(shapes)
 
 
+def test_bytes_down_are_those_of_the_slots_that_are_sent_and_not_of_the_spare_ones(run):
+    shapes = {"fc1": (64, 16), "fc2": (16, 10)}
+    down = {line["round"]: line["down"] for line in lines_in(run, "rounds") if line.get("down")}
+    assert down[1] == 3
+    for line in (x for x in lines_in(run, "clients") if x["event"] == "update"):
+        slots = {m: min(down[line["round"]], *shape) for m, shape in shapes.items()}
+        sent = sum(4 * slots[m] * sum(shape) for m, shape in shapes.items())
+        assert line["bytes"]["down"] == sent + 4 * (16 + 10)
+
+
 def test_cuts_of_the_model_are_in_the_records_of_the_round_that_they_are_for(run):
     lines = lines_in(run, "rounds")
     assert [bool(line.get("cuts")) for line in lines] == [False, False, *[True] * 3, *[False] * 2]
@@ -163,7 +183,7 @@ def test_cuts_of_the_model_are_in_the_records_of_the_round_that_they_are_for(run
 
 def test_with_whole_changes_a_round_is_that_of_the_factors(tmp_path):
     """No error, as many slots as uniform ranks have, no measurement."""
-    whole = {"kind": "need", "start": 6, "error": 0.0, "download_error": 0.0, "settled": 0.0}
+    whole = {"kind": "need", "start": 6, "error": 0.0, "spare": 0.0, "settled": 0.0}
     uniform = {"kind": "uniform", "rank": 6}
     models = []
     for name, allocator in (("need", whole), ("uniform", uniform)):
@@ -187,7 +207,9 @@ def test_what_a_client_has_not_sent_survives_a_round_in_which_it_was_refused(tmp
 
 def test_an_adapter_with_more_slots_than_the_start_is_refused(tmp_path, run):
     polyrank.export(run, out=tmp_path / "peft")
-    settings = by_need(allocator={"kind": "need", "start": 1}, init_adapter=str(tmp_path / "peft"))
+    settings = by_need(
+        allocator={"kind": "need", "start": 1, "spare": 0}, init_adapter=str(tmp_path / "peft")
+    )
     with pytest.raises(SettingsError, match="beyond the 1 that the allocator starts with"):
         polyrank.run(settings, out=tmp_path / "next")
     summary = json.loads((run / "summary.json").read_text())

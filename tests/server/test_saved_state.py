@@ -41,6 +41,7 @@ STATE = ServerState(
     observed={"a": {"fc": ([0, 3], [0.5, 0.1])}},
     sent={"a": {"fc": 2}},
     suspect="round 2 took an update",
+    down=3,
 )
 
 
@@ -53,7 +54,7 @@ def test_a_state_that_was_saved_comes_back_whole(tmp_path):
     ]
     save_tensors(tmp_path / "state", *pack_state(STATE))
     back = unpack_state(*load_tensors(tmp_path / "state"))
-    for name in ("round", "trained", "planned", "allocator", "observed", "sent", "suspect"):
+    for name in ("round", "trained", "planned", "allocator", "observed", "sent", "suspect", "down"):
         assert getattr(back, name) == getattr(STATE, name)
     assert {c: of["fc"].tolist() for c, of in back.plan.items()} == {"a": [0, 1], "b": [0, 2]}
     assert torch.equal(back.memory["m/fc/a"], STATE.memory["m/fc/a"])

@@ -97,6 +97,8 @@ class Choice:
         errors: (n,) share of the squared norm of its change that a client need not send, for an
             allocator with ``changes``.
         gone: module -> (s,) slots that are given up for good: they leave the global model.
+        down: how many slots of each module clients are sent; the rest of theirs start from the
+            seed of the round. None for all. For an allocator with ``changes``.
 
     Raises:
         ShapeError: ranks are not how many slots there are.
@@ -114,6 +116,7 @@ class Choice:
     slots: Mapping[str, Mapping[str, Ranks]] | None = None
     errors: Floats | None = None
     gone: Mapping[str, Ranks] = field(default_factory=dict)
+    down: int | None = None
 
     def __post_init__(self) -> None:
         if self.slots is None:

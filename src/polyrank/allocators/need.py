@@ -1,13 +1,17 @@
 """A rank by need: nobody sets one, the server's slots and each client's rank are measured.
 
-Two ranks are needed. The **server's**, R: after a round the global model is cut to its first k
-slots, which are its leading singular triples, and judged on rows that nobody trains on. R is the
+Two ranks are needed. The **server's**, S: after a round the global model is cut to its first k
+slots, which are its leading singular triples, and judged on rows that nobody trains on. S is the
 smallest k that keeps nearly all of what the slots gain, and a reserve; it grows where the
 reserve is used up, and shrinks where two measurements in a row say so. A **client's**, r_k: it
-trains all R slots, and sends the fewest singular triples of its change that hold ``1 - error`` of
-the squared norm; what is left it adds to its next change (``polyrank.lora.changes``). Another
-allocator's scores may say who sends more of it, and a budget how much all send together
+sends the fewest singular triples of its change that hold ``1 - error`` of the squared norm; what
+is left it adds to its next change (``polyrank.lora.changes``). Another allocator's scores may say
+who sends more of it, and a budget how much all send together
 (``polyrank.allocators.error_shares``).
+
+What a model needs to hold what it knows is less than it needs to learn it well. So a client is
+sent S slots and trains R, several times as many: the others start from the seed, without effect,
+and are not sent. The server keeps R slots, too: what does not go down today adds up.
 
 Ours. Relatives: PowerSGD (https://arxiv.org/abs/1905.13727) sends low-rank changes of one rank
 with error feedback; FLoCoRA (https://arxiv.org/abs/2406.14082) sends LoRA factors in few bits;
@@ -30,11 +34,13 @@ from polyrank.allocators.protocol import Allocator
 from polyrank.errors import SettingsError
 from polyrank.registry import Named
 
-# slots, how often in a row fewer were enough, each client's factor and the scale of its error
+# slots that go down, how often in a row fewer were enough, each client's factor of its error, and
+# the scale of all
 State: TypeAlias = dict[str, Any]
 
 GROWTH = 1.5  # times the slots where the reserve is used up
 PATIENCE = 2  # measurements in a row that must find fewer slots enough
+FINEST = 16  # a number of slots is judged down to this part of all
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
@@ -68,7 +74,7 @@ def enough(losses: Mapping[int, float], tolerance: float) -> int | None:
 
 def places(slots: int) -> list[int]:
     """Return the numbers of slots at which a model with so many is cut and judged."""
-    return [0, *(k for k in GRID if slots / 8 <= k < slots), slots]
+    return [0, *(k for k in GRID if slots / FINEST <= k < slots), slots]
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,12 @@ class Need:
     Args:
         error: share of the squared norm of its change that a client need not send. More of it
             means fewer bytes up, and a slower start.
-        start: slots of the server in the first round.
+        start: slots that are sent in the first round.
         tolerance: share of what all slots gain on the judged rows that a smaller number of slots
             may lose.
-        reserve: slots beyond those that are enough, as a share of them.
+        reserve: slots that are sent beyond those that are enough, as a share of them.
+        spare: slots that a client adds to train in, for each that it is sent; they start from the
+            seed of the round. They cost nothing to send, and a longer step.
         settled: share of the rounds after which the number of slots is not changed any more.
         feedback: what a client has not sent counts with this weight a round in its next change; 0
             forgets it.
@@ -100,7 +108,8 @@ class Need:
     error: float = 0.2
     start: int = 8
     tolerance: float = 0.005
-    reserve: float = 1.0
+    reserve: float = 0.25
+    spare: float = 3.0
     settled: float = 0.6
     feedback: float = 1.0
     download_error: float = 0.0
@@ -121,8 +130,10 @@ class Need:
                 raise SettingsError(f"need: {name}: expected from 0 to 1, got {value!r}")
         if self.start < 1:
             raise SettingsError(f"need: start: expected at least 1 slot, got {self.start!r}")
-        if not 0 <= self.reserve < math.inf:
-            raise SettingsError(f"need: reserve: expected a number from 0, got {self.reserve!r}")
+        for name in ("reserve", "spare"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise SettingsError(f"need: {name}: expected a number from 0, got {value!r}")
         other = ALLOCATORS.build(Named(self.of, self.of_options or {})) if self.of else None
         asked = other.needs if other else NOTHING
         if asked.every_round or asked.slots:
@@ -144,10 +155,10 @@ class Need:
         return [] if not round or round > self.settled * rounds else places(slots)
 
     def step(self, state: State | None, evidence: Evidence, limits: Limits) -> tuple[Choice, State]:
-        """Choose the server's slots from the losses of its own cut model.
+        """Choose how many slots go down from the losses of the server's own cut model.
 
         Args:
-            state: the slots and how often fewer were enough; None at the start.
+            state: these slots and how often fewer were enough; None at the start.
             evidence: ``cuts``, the losses; empty in a round without a measurement. ``sent``, what
                 clients sent, for a budget.
             limits: the largest rank of each module; each client's cap, the largest rank that it
@@ -195,14 +206,16 @@ class Need:
 
     def _choice(self, state: State, evidence: Evidence, limits: Limits) -> Choice:
         slots, factors = state["slots"], np.array(state["factors"])
+        trained = math.ceil(slots * (1 + self.spare))
         _, upper = limits.bounds(evidence.clients)
-        ranks = np.minimum(slots, upper)
+        ranks = np.minimum(trained, upper)
         return Choice(
             clients=evidence.clients,
             ranks=dict(zip(limits.modules, ranks, strict=True)),
             basis=f"the {slots} slots that the global model needs, {_sent(evidence.sent)}",
             errors=shares(self.error, factors, state["scale"]),
             capped=np.any(upper < slots, axis=0),
+            down=slots,
         )
 
 

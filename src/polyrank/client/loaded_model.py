@@ -57,6 +57,8 @@ class LoadedModel:
         adapter = self.state.completed(sent, rule, task.id.client, round, task.last)
         frozen: Adapter = {}
         if isinstance(task, TrainTask) and task.slots is not None:
+            if task.change:
+                adapter = self.state.with_spare(adapter, task.slots, round)
             frozen = {m: f.without(task.slots[m]) for m, f in adapter.items()}
             adapter = {m: f.take(task.slots[m]) for m, f in adapter.items()}
         self.bridge.load(

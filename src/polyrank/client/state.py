@@ -87,6 +87,23 @@ class ClientState:
             whole[module] = factors
         return whole
 
+    def with_spare(
+        self, adapter: Adapter, slots: Mapping[str, torch.Tensor], round: int
+    ) -> dict[str, Factors]:
+        """Return the adapter with every slot that is trained and was not sent, without effect.
+
+        Args:
+            adapter: as it came, with every factor.
+            slots: module -> the slots to train.
+            round: that is trained.
+        """
+        found = dict(adapter)
+        for module, factors in adapter.items():
+            lacking = slots[module][~torch.isin(slots[module], factors.slots)]
+            if len(lacking):
+                found[module] = factors.with_slots(self.start.factors(module, lacking, round))
+        return found
+
     def own(self, client: str, round: int) -> tuple[Adapter, Tensors]:
         """Return what a client's training left in a round: adapter and extras.
 

@@ -43,12 +43,14 @@ def curves_table(rounds: Sequence[RoundLine], summary: Summary) -> Table | None:
 
 def need_rows(sent: Mapping[str, UpdateLine], summary: Summary) -> list[tuple[str, str]]:
     """Return what the server's slots and the clients' ranks came to, as name and value."""
-    slots = max((rank for of in summary.ranks.values() for rank in of.values()), default=0)
+    trained = max((rank for of in summary.ranks.values() for rank in of.values()), default=0)
+    curve = summary.truncation.curve if summary.truncation else ()
+    slots = f"{curve[-1].slots if curve else trained} at the end, clients train {trained}"
     means = [mean_sent(update) for update in sent.values()]
     ranks = f"{min(means):.1f} to {max(means):.1f}, mean {mean(means):.1f}"
-    rows = [("slots", f"{slots} at the end"), ("ranks sent", f"{ranks} ({summary.allocator})")]
-    if summary.truncation:
-        rows.append(("suffices", in_words(summary.truncation.curve)))
+    rows = [("slots", slots), ("ranks sent", f"{ranks} ({summary.allocator})")]
+    if curve:
+        rows.append(("suffices", in_words(curve)))
     return rows
 
 

@@ -55,7 +55,7 @@ class NextRanks:
     Args:
         curve: the last truncation curve: of the exported model of a finished run, else of the
             last round that was measured.
-        slots: module -> slots of the server at the end.
+        slots: module -> slots of the model that the curve is of.
         rank: the smallest rank that keeps nearly all that the slots gain.
         clients: in the order of the federation.
     """
@@ -163,7 +163,7 @@ def next_ranks(folder: str | Path) -> NextRanks:
     slots: dict[str, int] = {}
     for profile in profiles:
         for module, held in run.ranks_of(profile).items():
-            slots[module] = max(held, slots.get(module, 0))
+            slots[module] = max(min(held, curve[-1].slots), slots.get(module, 0))
     return NextRanks(curve, slots, rank, needs)
 
 

@@ -89,7 +89,8 @@ class TrainTask:
         id: the run, round, client and attempt.
         download: where training starts.
         rate: the client's own learning rates are multiplied by it in this round.
-        slots: module -> the slots (r_k,) to train; None for all of the download's.
+        slots: module -> the slots (r_k,) to train; None for all of the download's. With ``change``
+            those that the download lacks start from the seed of the round, without effect.
         last: the last finished round in which the client's update was accepted.
         change: how to cut the change that is sent; None to send the trained factors themselves.
         compression: how the update is to travel.

@@ -62,7 +62,8 @@ class RoundLine(Typed):
     """One round; round 0 is the state before training.
 
     ``steps`` are optimiser steps of all clients, ``probe_steps`` those of them that measured;
-    ``cuts`` of the model before the round, where the allocator asks for them.
+    ``cuts`` of the model before the round, where the allocator asks for them; ``down`` slots of
+    each module are sent to clients, where that is not all of theirs.
     """
 
     round: Count
@@ -76,6 +77,7 @@ class RoundLine(Typed):
     steps: Total
     probe_steps: Total
     cuts: Curve | None = None
+    down: Count | None = None
 
 
 class ExampleCounts(Typed):

@@ -24,6 +24,7 @@ def line_of_round(record: RoundRecord, probe: Mapping[str, int] | None) -> Round
         ),
         steps=sum(t.steps for t in turns) + cost.get("steps", 0),
         probe_steps=cost.get("steps", 0),
+        down=record.down,
         cuts=[CutLoss(slots=k, loss=loss) for k, loss in record.cuts.items()] or None,
     )
 

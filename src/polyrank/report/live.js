@@ -118,7 +118,7 @@
     try {
       const page = pressed ? "" : await ask();
       say(page === null ? "not followed any more; this is the last that was seen" : "live");
-      if (page) swap(page);
+      if (page && !pressed) swap(page); // it may have been pressed since
     } finally {
       setTimeout(follow, POLL);
     }

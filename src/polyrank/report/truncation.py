@@ -50,7 +50,7 @@ def truncation(run: Run) -> list[Part]:
 
 
 def server_slots(run: Run) -> list[Part]:
-    """Return the chart of the server's slots by round, with what the curves say suffices."""
+    """Return the chart of slots by round, with what the curves say suffices."""
     steps = _slots(run)
     if not steps:
         return []
@@ -62,8 +62,12 @@ def server_slots(run: Run) -> list[Part]:
         groups.setdefault(_by_round(steps, module, last), []).append(short)
     traces = [
         line(_named(names, len(groups)), rounds, slots, index, "d")
-        for index, (slots, names) in enumerate(list(groups.items())[: COLOURS - 1])
+        for index, (slots, names) in enumerate(list(groups.items())[: COLOURS - 2])
     ]
+    sent = [(x.round, x.down) for x in run.rounds if x.down]
+    if sent:
+        rounds, slots = [n for n, _ in sent], [k for _, k in sent]
+        traces.append(line("sent to clients", rounds, slots, COLOURS - 2, "d"))
     for trace in traces:
         trace["line"]["shape"] = "hv"
     said = [(x.round, rank_that_suffices(x.cuts)) for x in run.rounds if x.cuts]
@@ -75,9 +79,9 @@ def server_slots(run: Run) -> list[Part]:
     return [
         Figure(
             "server-slots",
-            "Slots of the server by round",
-            "How many slots the global model has in a round, and how many of those of the model "
-            "before it were enough.",
+            "Slots by round",
+            "How many slots of a module clients train in a round; how many of these are sent to "
+            "them, the others start empty; and how many of the model before it were enough.",
             traces,
             {
                 "xaxis": round_axis(last),

@@ -89,6 +89,7 @@ class Choosing:
             planned=planned,
             allocator=memory,
             errors=errors_of(choice),
+            down=choice.down,
         )
         return Chosen(state, choice, profiles(choice, measured), changed, cost, cuts)
 

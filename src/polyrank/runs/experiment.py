@@ -141,7 +141,7 @@ class Experiment:
             state, cost, cuts = self._refreshed(state)
             state, record = federation.next_round(state)
             self.clock.lap("train")
-            record = self._judged(state, replace(record, cuts=cuts))
+            record = self._judged(state, replace(record, cuts=cuts, down=state.down))
             if state.round == self.rules.rounds and self.ranks.needs.cuts:
                 facts, more = self._truncated(state, facts)
                 cost += more

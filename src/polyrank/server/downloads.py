@@ -8,7 +8,7 @@ from torch import Tensor
 
 from polyrank.aggregators.aggregator import ServerModel
 from polyrank.aggregators.local_rule import LocalRule, slots_sent
-from polyrank.lora.factors import Adapter, Factors, prefix
+from polyrank.lora.factors import Adapter, Factors, first_slots, prefix
 from polyrank.lora.int8 import packed
 from polyrank.lora.shapes import Compression
 from polyrank.protocol.messages import ChangeRule, Download
@@ -37,7 +37,9 @@ def download_for(
         compression: how factors and extras travel; what its base lacks travels as it is.
         catching_up: sends steps from the models that clients have; None to send factors whole.
     """
-    adapter = slots_sent(state.model.adapter, slots, rule, current=current)
+    adapter: Adapter = slots_sent(state.model.adapter, slots, rule, current=current)
+    if state.down is not None:
+        adapter = first_slots(adapter, state.down)
     # who trained in a round has the base of the round before
     since = max(0, state.trained.get(client, 1) - 1)
     base = state.model.base.patch(since) if state.model.base else None

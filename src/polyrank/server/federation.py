@@ -161,7 +161,8 @@ class Federation:
                 compression=small,
                 catching_up=catching_up,
             )
-            own = {m: slots[m] for m in download.adapter} if rule.view == "all" else None
+            others = rule.view == "all" or state.down is not None  # than those that are sent
+            own = {m: slots[m] for m in download.adapter} if others else None
             change = self._change_rule(state, client)
             yield TrainTask(id, download, rate, own, last, change, small)
 

@@ -48,7 +48,8 @@ class RoundRecord:
 
     ``earlier`` are turns that came to nothing: of attempts that were repeated, and of clients
     that could not be measured. What they sent and were sent counts. ``cuts`` are the losses of the
-    cut global model, where the allocator has asked for them before the round.
+    cut global model, where the allocator has asked for them before the round; ``down`` is how many
+    slots of each module clients were sent, where that is not all of theirs.
     """
 
     round: int
@@ -58,6 +59,7 @@ class RoundRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     earlier: Sequence[Turn] = ()
     cuts: Mapping[int, float] = field(default_factory=dict)
+    down: int | None = None
 
     @property
     def all_turns(self) -> Sequence[Turn]:

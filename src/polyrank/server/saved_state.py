@@ -25,6 +25,7 @@ from polyrank.server.state import ServerState
 _OBSERVED = TypeAdapter(dict[str, dict[str, tuple[list[int], list[float]]]])
 _COUNTS = TypeAdapter(tuple[int, dict[str, int], int])
 _ERRORS = TypeAdapter(dict[str, Annotated[float, Field(ge=0, lt=1)]])
+_DOWN = TypeAdapter(Annotated[int, Field(ge=1)] | None)
 _HELD = TypeAdapter(dict[str, dict[str, int]])
 HELD = "held"
 AVERAGE, MEMORY = "average/", "memory/"
@@ -52,6 +53,7 @@ def pack_state(state: ServerState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "suspect": state.suspect,
         "errors": dict(state.errors),
         "held": places,
+        "down": state.down,
     }
     return tensors, header
 
@@ -75,6 +77,7 @@ def unpack_state(tensors: Tensors, header: Mapping[str, Any]) -> ServerState:
         header["suspect"],
         _ERRORS.validate_python(header["errors"]),
         _unpack_held(tensors, header["held"]),
+        _DOWN.validate_python(header["down"]),
     )
 
 

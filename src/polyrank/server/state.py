@@ -1,13 +1,13 @@
 """The server's state between two rounds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from polyrank.aggregators.aggregator import ServerModel
-from polyrank.lora.factors import Adapter
+from polyrank.lora.factors import Adapter, first_slots
 from polyrank.server_optimizers.optimizer import Memory
 
 Plan: TypeAlias = Mapping[str, Mapping[str, Tensor]]
@@ -34,6 +34,7 @@ class ServerState:
         errors: client -> the share of its change that it need not send, where clients send changes.
         held: client of the last round -> the factors that it was sent in it, where steps from them
             are sent.
+        down: how many slots of each module clients are sent, None for all of theirs.
         suspect: the first update that was accepted though it was far larger than the others.
     """
 
@@ -50,8 +51,12 @@ class ServerState:
     suspect: str | None = None
     errors: Mapping[str, float] = field(default_factory=dict)
     held: Mapping[str, Adapter] = field(default_factory=dict)
+    down: int | None = None
 
     @property
     def exported(self) -> ServerModel:
-        """The model that is evaluated and exported."""
-        return self.average or self.model
+        """The model that is evaluated and exported: of the slots those that clients are sent."""
+        whole = self.average or self.model
+        if self.down is None:
+            return whole
+        return replace(whole, adapter=first_slots(whole.adapter, self.down))
