@@ -17,6 +17,7 @@ import compression_table
 import criteria_table
 import fedara_table
 import language_table
+import need_table
 import text_table
 import verdict_table
 
@@ -144,7 +145,8 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     criteria = [result for result in given if "criteria" in result]
     bits = [result for result in given if "compression" in result]
     kept = [result for result in given if "fedara" in result]
-    elsewhere = [*texts, *language, *criteria, *bits, *kept]
+    needs = [result for result in given if "need" in result]
+    elsewhere = [*texts, *language, *criteria, *bits, *kept, *needs]
     others = [result for result in given if result not in elsewhere]
     return {
         ROOT / "docs" / "results.md": [table(result) for result in (*texts, *others, *language)],
@@ -159,6 +161,9 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
         ],
         ROOT / "docs" / "explanation" / "language-models.md": [
             language_table.by_client(result) for result in language
+        ],
+        ROOT / "docs" / "explanation" / "need.md": [
+            table for result in needs for table in need_table.tables(result)
         ],
         ROOT / "docs" / "explanation" / "text-classifiers.md": [
             text_table.steps(result) for result in texts if text_table.has_steps(result)
@@ -216,6 +221,27 @@ def draw_bytes(result: dict[str, Any], out: Path) -> None:
     finish(figure, out)
 
 
+def draw_needs(result: dict[str, Any], out: Path) -> None:
+    """Draw accuracy over megabytes of ranks by need and of ranks for all, a panel a federation."""
+    pyplot = drawing()
+    runs = result["need"]["runs"]
+    places = need_table.places(runs)
+    rows = -(-len(places) // 4)
+    figure, axes = pyplot.subplots(rows, 4, figsize=(15, 3.2 * rows), squeeze=False)
+    for axis in axes.flat[len(places) :]:
+        axis.set_visible(False)
+    for axis, place in zip(axes.flat, places, strict=False):
+        lines = need_table.curves(runs, place).items()
+        for colour, (name, points) in zip(COLOURS, lines, strict=False):
+            axis.plot(*zip(*points, strict=True), color=colour, label=name, marker="o", ms=4)
+        axis.set(title=need_table.title(place), xlabel="MB, both ways", ylabel="accuracy, %")
+        axis.set_xscale("log")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].legend(frameon=False, fontsize=7, loc="lower right")
+    finish(figure, out)
+
+
 def draw(given: list[dict[str, Any]], out: Path) -> None:
     """Draw accuracy by round, a panel a result: the mean over seeds, and the range."""
     pyplot = drawing()
@@ -260,3 +286,5 @@ if __name__ == "__main__":
         for result in results():
             if "fedara" in result:
                 draw_bytes(result, ROOT / "docs" / "figures" / "fedara.svg")
+            if "need" in result:
+                draw_needs(result, ROOT / "docs" / "figures" / "need.svg")

@@ -1,0 +1,179 @@
+"""The table and the figure of ranks by need, from a result file of ``benchmarks/need.py``."""
+
+import math
+import statistics
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from markdown_table import markdown_table
+
+Run = Mapping[str, Any]
+Place = tuple[str, float | None, int]
+NAMES = {
+    "digits": "digits",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "banking77": "Banking77",
+    "agnews": "AG News",
+    "trec6": "TREC",
+    "language model": "language model",
+}
+UNIFORM = tuple(f"rank {r}" for r in (1, 2, 4, 8, 16, 32))
+NEED, SMALL = "need, error 0.2", "need, error 0.2, int8"
+OTHERS = (
+    "need, error 0.05",
+    NEED,
+    "need, error 0.5",
+    "need, error 0.2, no spare slots",
+    "need, error 0.2, order of AutoRank",
+    SMALL,
+    "need, error 0.5, int8",
+    "rank 16, int8",
+)
+
+
+def tables(result: Mapping[str, Any]) -> list[str]:
+    """Write the tables of the page."""
+    runs = result["need"]["runs"]
+    return [against_the_best(runs), at_equal_bytes(runs), accuracies(runs)]
+
+
+def places(runs: Sequence[Run]) -> list[Place]:
+    """Return the federations, in order: data set, concentration and number of clients."""
+    return list(dict.fromkeys((run["data"], run["dirichlet"], run["clients"]) for run in runs))
+
+
+def title(place: Place) -> str:
+    """Name a federation."""
+    data, concentration, clients = place
+    who = {8: "8 clients", 10: "10 clients", 30: "10 of 30"}[clients]
+    skew = "" if concentration is None else f", Dirichlet {concentration}"
+    return f"{NAMES[data]}{skew}, {who}"
+
+
+def of(runs: Sequence[Run], place: Place, arm: str) -> dict[int, Run]:
+    """Return an arm's runs in a federation by seed."""
+    return {
+        run["seed"]: run
+        for run in runs
+        if (run["data"], run["dirichlet"], run["clients"]) == place and run["arm"] == arm
+    }
+
+
+def megabytes(run: Run) -> float:
+    """Return what was sent both ways."""
+    return (run["up"] + run["down"]) / 1e6
+
+
+def points(run: Run) -> float:
+    """Return the accuracy in percent."""
+    return 100 * float(run["accuracy"])
+
+
+def mean(found: Mapping[int, Run], number: Any = points) -> float:  # noqa: ANN401 - a function
+    """Return the mean over seeds."""
+    return statistics.mean(map(number, found.values()))
+
+
+def best(runs: Sequence[Run], place: Place) -> str:
+    """Return the rank for all with the best mean."""
+    return max(UNIFORM, key=lambda arm: mean(of(runs, place, arm)))
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Write mean and standard deviation."""
+    return f"{statistics.mean(values):{sign}.1f} ± {statistics.stdev(values):.1f}"
+
+
+def against_the_best(runs: Sequence[Run]) -> str:
+    """Write what need loses to the best rank for all, and at what share of its bytes."""
+    rows = []
+    for place in places(runs):
+        arm = best(runs, place)
+        rival = of(runs, place, arm)
+        row = [title(place), arm, f"{mean(rival):.1f}", f"{mean(rival, megabytes):.1f}"]
+        for one in (NEED, SMALL):
+            own = of(runs, place, one)
+            gains = [points(run) - points(rival[seed]) for seed, run in own.items()]
+            share = mean(own, megabytes) / mean(rival, megabytes)
+            row += [spread(gains, "+"), f"{share:.2f}"]
+        rows.append(tuple(row))
+    head = ("federation", "best rank for all", "accuracy", "MB")
+    head += ("need", "of its bytes", "need, int8", "of its bytes")
+    told = (
+        "Test accuracy after the last round; megabytes of all rounds, both ways; need with an "
+        "error of 0.2, points against the best rank for all, seed by seed, mean ± standard "
+        f"deviation over {seeds(runs)} seeds."
+    )
+    return f"{markdown_table(head, rows)}\n\n{textwrap.fill(told, 120)}"
+
+
+def seeds(runs: Sequence[Run]) -> int:
+    """Return the number of seeds."""
+    return len({run["seed"] for run in runs})
+
+
+def at_bytes(curve: Sequence[tuple[float, float]], amount: float) -> float:
+    """Return the accuracy of ranks for all at so many megabytes, between two ranks by logarithm."""
+    curve = sorted(curve)
+    if amount <= curve[0][0]:
+        return curve[0][1]
+    for (low, under), (high, over) in pairwise(curve):
+        if amount <= high:
+            part = (math.log(amount) - math.log(low)) / (math.log(high) - math.log(low))
+            return under + part * (over - under)
+    return max(accuracy for _, accuracy in curve)
+
+
+def at_equal_bytes(runs: Sequence[Run]) -> str:
+    """Write how far each arm is ahead of ranks for all at the bytes that it takes."""
+    rows = []
+    for place in places(runs):
+        row = [title(place)]
+        for arm in OTHERS:
+            gains = []
+            for seed, run in of(runs, place, arm).items():
+                rivals = [of(runs, place, one)[seed] for one in UNIFORM]
+                curve = [(megabytes(x), points(x)) for x in rivals]
+                gains.append(points(run) - at_bytes(curve, megabytes(run)))
+            row.append(spread(gains, "+"))
+        rows.append(tuple(row))
+    told = (
+        "Points above the curve of ranks for all (1, 2, 4, 8, 16, 32, four bytes a number), at the "
+        "same megabytes both ways, between two ranks by the logarithm; beyond rank 32 its best."
+    )
+    return f"{markdown_table(('federation', *OTHERS), rows)}\n\n{textwrap.fill(told, 120)}"
+
+
+def accuracies(runs: Sequence[Run]) -> str:
+    """Write accuracy and megabytes of every arm."""
+    rows = []
+    for place in places(runs):
+        row = [title(place)]
+        for arm in (*UNIFORM, *OTHERS):
+            own = of(runs, place, arm)
+            row.append(f"{mean(own):.1f}, {mean(own, megabytes):.1f}")
+        rows.append(tuple(row))
+    told = (
+        "Accuracy, and megabytes both ways. The language model: share of tokens that are right, on "
+        "test rows of all clients."
+    )
+    return (
+        f"{markdown_table(('federation', *UNIFORM, *OTHERS), rows)}\n\n{textwrap.fill(told, 120)}"
+    )
+
+
+def curves(runs: Sequence[Run], place: Place) -> dict[str, list[tuple[float, float]]]:
+    """Return megabytes and accuracy of the arms of a figure, means over seeds."""
+    lines = {
+        "one rank for all: 1, 2, 4, 8, 16, 32": UNIFORM,
+        "need: error 0.5, 0.2, 0.05": ("need, error 0.5", NEED, "need, error 0.05"),
+        "need, int8: error 0.5, 0.2": ("need, error 0.5, int8", SMALL),
+        "rank 16, int8": ("rank 16, int8",),
+    }
+    return {
+        name: [(mean(own, megabytes), mean(own)) for own in (of(runs, place, a) for a in arms)]
+        for name, arms in lines.items()
+    }
