@@ -19,6 +19,7 @@ import gzip
 import json
 import multiprocessing
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 
 import polyrank
+from polyrank.client import trainer
 from polyrank.disk.checkpoint import load_tensors
 from polyrank.record.run_folder import RunFolder
 
@@ -127,10 +129,12 @@ def language_model(folder: Path, name: str, out: Path, seed: int) -> dict[str, A
 
 def run(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Run one cell in this process, unless it is there already; return what it came to."""
-    if not (folder / "summary.json").exists():
+    if not (folder / "cutting.json").exists():
         shutil.rmtree(folder, ignore_errors=True)  # what was begun and not finished
         torch.set_num_threads(1)
+        spent = timed_cuts()
         polyrank.run(settings, out=folder)
+        (folder / "cutting.json").write_text(json.dumps(sum(spent)))
     summary = json.loads((folder / "summary.json").read_text())
     lines = [json.loads(x) for x in (folder / "rounds.jsonl").read_text().splitlines()]
     rounds = lines[1:]  # before them, the sums that a head is made of
@@ -149,8 +153,25 @@ def run(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "by_round": {x["round"]: round(x["test"]["accuracy"], 4) for x in lines if x["test"]},
         "slots": max(slots.values()),
         "sent": round(sum(sent) / len(sent), 2) if sent else max(slots.values()),
-        "seconds": {k: round(sum(t.get(k, 0.0) for t in times), 2) for k in ("train", "cuts")},
+        "seconds": {
+            **{k: round(sum(t.get(k, 0.0) for t in times), 2) for k in ("train", "cuts")},
+            "clients_cuts": round(json.loads((folder / "cutting.json").read_text()), 3),
+        },
     }
+
+
+def timed_cuts() -> list[float]:
+    """Time in this process what clients do to cut and round what they send; seconds of each."""
+    spent, real = [], trainer.outgoing
+
+    def timed(*given: Any) -> Any:
+        started = time.perf_counter()
+        found = real(*given)
+        spent.append(time.perf_counter() - started)
+        return found
+
+    trainer.outgoing = timed
+    return spent
 
 
 def extras_bytes(folder: Path, settings: dict[str, Any]) -> int:

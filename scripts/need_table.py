@@ -94,18 +94,19 @@ def against_the_best(runs: Sequence[Run]) -> str:
         arm = best(runs, place)
         rival = of(runs, place, arm)
         row = [title(place), arm, f"{mean(rival):.1f}", f"{mean(rival, megabytes):.1f}"]
+        row.append(f"{mean(rival, lambda run: run['head'] / 1e6):.1f}")
         for one in (NEED, SMALL):
             own = of(runs, place, one)
             gains = [points(run) - points(rival[seed]) for seed, run in own.items()]
             share = mean(own, megabytes) / mean(rival, megabytes)
             row += [spread(gains, "+"), f"{share:.2f}"]
         rows.append(tuple(row))
-    head = ("federation", "best rank for all", "accuracy", "MB")
+    head: tuple[str, ...] = ("federation", "best rank for all", "accuracy", "MB", "head, MB")
     head += ("need", "of its bytes", "need, int8", "of its bytes")
     told = (
-        "Test accuracy after the last round; megabytes of all rounds, both ways; need with an "
-        "error of 0.2, points against the best rank for all, seed by seed, mean ± standard "
-        f"deviation over {seeds(runs)} seeds."
+        "Test accuracy after the last round. Megabytes of all rounds, both ways, and of these "
+        "those of head and biases. Need with an error of 0.2: points against the best rank for "
+        f"all, seed by seed, mean ± standard deviation over {seeds(runs)} seeds."
     )
     return f"{markdown_table(head, rows)}\n\n{textwrap.fill(told, 120)}"
 
