@@ -1,5 +1,7 @@
 """What a client sends of its change, and what it keeps for the next time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,10 +15,10 @@ from polyrank.lora.int8 import packed
 D_IN, D_OUT = 9, 7
 
 
-def draw(rank: int, seed: int, dtype=torch.float32) -> Factors:
+def draw(rank: int, seed: int, dtype=torch.float32, shape=(D_IN, D_OUT)) -> Factors:
     generator = torch.Generator().manual_seed(seed)
-    a = torch.randn(rank, D_IN, generator=generator)
-    b = torch.randn(D_OUT, rank, generator=generator)
+    a = torch.randn(rank, shape[0], generator=generator)
+    b = torch.randn(shape[1], rank, generator=generator)
     return Factors(a.to(dtype), b.to(dtype), prefix(rank))
 
 
@@ -85,10 +87,21 @@ def test_pairs_are_balanced_the_largest_first_and_of_the_type_of_the_factors():
     assert cut.sent.a.dtype == torch.bfloat16
 
 
-def test_what_is_left_has_twice_the_slots_at_most():
-    left = draw(7, 5)
-    cut = cut_change(draw(1, 0), draw(1, 1), (left, 1.0), error=0.1, most=1)
-    assert (cut.sent.rank, cut.left.rank) == (1, 2)
+def test_what_is_left_has_half_the_slots_and_a_few_at_most():
+    left = draw(18, 5, shape=(30, 30))
+    before, after = draw(4, 0, shape=(30, 30)), draw(4, 1, shape=(30, 30))
+    cut = cut_change(before, after, (left, 1.0), error=0.1, most=1)
+    assert (cut.sent.rank, cut.left.rank) == (1, 8 + 2)
+
+
+def test_slots_that_began_empty_change_nothing_but_by_training():
+    before = draw(3, 0)
+    empty = replace(draw(2, 1), slots=torch.tensor([3, 4]), b=torch.zeros(D_OUT, 2))
+    after = draw(5, 2)
+    cut = cut_change(before.with_slots(empty), after, error=0.0, most=20)
+    torch.testing.assert_close(
+        cut.sent.b @ cut.sent.a, after.b @ after.a - before.b @ before.a, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_with_feedback_the_sum_of_what_is_sent_reaches_the_sum_of_the_changes():

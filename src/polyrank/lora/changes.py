@@ -23,6 +23,7 @@ from polyrank.lora.factors import Factors, prefix, product_norm
 from polyrank.lora.low_rank import Product, Triples, stacked, summed, triples_and_norm
 
 Rejoin: TypeAlias = Callable[[Product, Factors], Factors]
+FEW = 8  # triples that are left for the next time, and half as many as slots were trained
 NOISE = 1e-6  # of the norm of the factors before training; a smaller change is their rounding
 
 
@@ -62,7 +63,8 @@ def cut_change(
         most: the largest rank that is sent.
 
     Returns:
-        what is sent; and what is left, at most 2 n triples, of which the smallest are dropped.
+        what is sent; and what is left, at most n/2 + 8 triples, of which the smallest are dropped:
+        more of them cost a client time and memory and gain nothing that was measured.
 
     Example:
         >>> before = Factors(torch.eye(2), torch.zeros(2, 2), prefix(2))
@@ -72,7 +74,8 @@ def cut_change(
         (1, 1, 0.9)
     """
     new, old = after.folded(), before.folded()
-    terms = [(new.b, new.a, 1.0), (old.b, old.a, -1.0)]
+    live = old.b.any(dim=0)  # slots that began empty need no columns
+    terms = [(new.b, new.a, 1.0), (old.b[:, live], old.a[live], -1.0)]
     if owed is not None:
         terms.append((owed[0].b, owed[0].a, owed[1]))
     product = stacked(terms, new.a.shape[1], new.b.shape[0])
@@ -85,7 +88,7 @@ def cut_change(
     kept = len(energy) if error else rank  # without an error only the noise is beyond the rank
     return CutChange(
         _balanced(triples, 0, sent, new),
-        _balanced(triples, sent, min(kept, sent + 2 * new.rank), new),
+        _balanced(triples, sent, min(kept, sent + FEW + new.rank // 2), new),
         min(1.0, float(energy[:sent].sum()) / norm) if norm else 1.0,
     )
 
