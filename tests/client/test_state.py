@@ -1,10 +1,12 @@
 """What a client has of its own, put together with what it is sent."""
 
+import pytest
 import torch
 
 from polyrank.aggregators.local_rule import LocalRule
 from polyrank.client.state import ClientState, Start
 from polyrank.disk.checkpoint import ClientStore
+from polyrank.errors import TrainingError
 from polyrank.lora.base_change import no_change
 from polyrank.lora.factors import A, Factors, start_factors
 
@@ -65,3 +67,22 @@ def test_each_client_goes_on_from_the_base_that_it_has(tmp_path):
         assert torch.equal(state.base(versions[3].patch(since))["fc"], versions[3].totals["fc"])
     assert torch.equal(state.own_base(1)["fc"], versions[1].totals["fc"])
     assert torch.equal(state.base(versions[2].patch(1))["fc"], versions[2].totals["fc"])
+
+
+def test_spare_slots_change_nothing_are_the_same_for_all_and_new_in_every_round():
+    state, sent = ClientState(None, START), factors([0, 1])
+    wanted = {"fc": torch.arange(5)}
+    first, same, later = (state.with_spare({"fc": sent}, wanted, n)["fc"] for n in (3, 3, 4))
+    assert torch.equal(first.b @ first.a, sent.b @ sent.a)
+    assert torch.equal(first.a, same.a)
+    assert not torch.equal(first.a[2:], later.a[2:])
+    assert first.a[2:].any(dim=1).all()
+
+
+def test_a_slot_far_beyond_the_others_is_refused_and_not_made():
+    """Its number alone would have a client draw as many rows."""
+    wanted = {"fc": torch.tensor([0, 2**40])}
+    with pytest.raises(
+        TrainingError, match="the first 2 slots to train, got numbers up to 1099511"
+    ):
+        ClientState(None, START).with_spare({"fc": factors([0, 1])}, wanted, 1)

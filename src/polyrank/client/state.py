@@ -11,7 +11,14 @@ from polyrank.disk.checkpoint import ClientStore
 from polyrank.errors import TrainingError
 from polyrank.lora.base_change import Patch, patched
 from polyrank.lora.changes import Rejoin, moved
-from polyrank.lora.factors import Adapter, Factors, Tensors, revive_dead_slots, start_factors
+from polyrank.lora.factors import (
+    Adapter,
+    Factors,
+    Tensors,
+    is_prefix,
+    revive_dead_slots,
+    start_factors,
+)
 from polyrank.lora.shapes import Parametrisation
 from polyrank.seeding import derive
 
@@ -94,12 +101,21 @@ class ClientState:
 
         Args:
             adapter: as it came, with every factor.
-            slots: module -> the slots to train.
+            slots: module -> the slots to train, of each module the first ones where some lack.
             round: that is trained.
+
+        Raises:
+            TrainingError: slots lack, and are not the first ones.
         """
         found = dict(adapter)
         for module, factors in adapter.items():
-            lacking = slots[module][~torch.isin(slots[module], factors.slots)]
+            wanted = slots[module]
+            lacking = wanted[~torch.isin(wanted, factors.slots)]
+            if len(lacking) and not is_prefix(wanted):
+                raise TrainingError(
+                    f"module {module!r}: expected the first {len(wanted)} slots to train, "
+                    f"got numbers up to {int(wanted[-1])}"
+                )
             if len(lacking):
                 found[module] = factors.with_slots(self.start.factors(module, lacking, round))
         return found
