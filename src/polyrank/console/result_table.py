@@ -166,6 +166,8 @@ def _personal(summary: Summary) -> tuple[str, str]:
 def _of_the_global_model(summary: Summary) -> list[tuple[str, str]]:
     name, worst, ended = summary.judged, summary.worst_client, summary.ended
     rows: list[tuple[str, str]] = [(name, _number(ended.final, name))]
+    if ended.best is None and ended.best_round is not None:
+        rows[0] = (name, f"round {ended.best_round} is the best on validation; no test rows")
     if ended.best is not None:
         rows[0] = (
             name,

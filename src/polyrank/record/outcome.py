@@ -20,7 +20,8 @@ class Outcome:
         before: of the global model before training; None where it was not evaluated.
         final: of the global model in the last round that was evaluated after training; None if
             there is none.
-        best: the round that was best on validation rows; None without such rows.
+        best: the round that was best on validation rows, the server's or clients'; None without
+            such rows.
         worst: the client that the global model serves worst on the client's own test rows.
         shared: of the global model, mean over clients, on their own test rows.
         personal: the same of the clients' own models.
@@ -70,7 +71,7 @@ def outcome_of(
         judged=judged,
         before=round_metrics(rounds[0], rows) if rounds and rounds[0].round == 0 else None,
         final=round_metrics(last, rows) if last else None,
-        best=_best(evaluated),
+        best=_best(evaluated or rounds[1:]),
         worst=min(
             (line for line in finals if line.shared),
             key=lambda line: goodness(line.shared or {}),

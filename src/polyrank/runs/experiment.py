@@ -35,6 +35,7 @@ from polyrank.runs.tracking import Trackers
 from polyrank.server.cut_judge import CutJudge
 from polyrank.server.evaluation import ClientEvaluation, Examine, ServerEvaluation
 from polyrank.server.federation import Federation
+from polyrank.server.held_out import HeldOut
 from polyrank.server.input_scaling import learnt_scaling
 from polyrank.server.measuring import Costs, Measuring, ask_profiles, by_size
 from polyrank.server.ranks import RankChooser
@@ -141,7 +142,9 @@ class Experiment:
             state, cost, cuts = self._refreshed(state)
             state, record = federation.next_round(state)
             self.clock.lap("train")
-            record = self._judged(state, replace(record, cuts=cuts, down=state.down))
+            judged = replace(record, cuts=cuts, down=state.down)
+            record, judging = self._judged(state, judged)
+            cost += judging
             if state.round == self.rules.rounds and self.ranks.needs.cuts:
                 facts, more = self._truncated(state, facts)
                 cost += more
@@ -177,10 +180,26 @@ class Experiment:
             on_turn=self.watcher.turn,
         )
 
-    def _judged(self, state: ServerState, record: RoundRecord) -> RoundRecord:
+    def _judged(self, state: ServerState, record: RoundRecord) -> tuple[RoundRecord, Costs]:
+        """Judge the model on the server's rows, or clients'; return also what asking them cost."""
         validation, test = self.judge.evaluate(state)
+        cost = Costs()
+        if self.settings.evaluation.held_by == "clients" and self.judge.due(state.round):
+            validation, cost = self._held_out().judge(state)
         seconds = {**record.seconds, "evaluate": self.clock.lap("evaluate")}
-        return replace(record, validation=validation, test=test, seconds=seconds)
+        return replace(record, validation=validation, test=test, seconds=seconds), cost
+
+    def _held_out(self) -> HeldOut:
+        return HeldOut(
+            self.rules,
+            self.engine,
+            self._test_rows(),
+            self.side.blueprint.classes,
+            self.ledger.failures.append,
+        )
+
+    def _test_rows(self) -> dict[str, int]:
+        return {client: self.profiles[client].test_examples or 0 for client in self.roster}
 
     def _started(self) -> tuple[ServerState, Facts]:
         """Choose ranks and save the state before the first round."""
@@ -190,10 +209,9 @@ class Experiment:
         chosen = self.choosing.choose(state)
         facts = self._facts(chosen.choice)
         self.folder.append("clients", self._profile_lines(chosen.told))
-        record = self._judged(chosen.state, RoundRecord(0))
-        self.ledger.keep(
-            chosen.state, record, facts, asdict(chosen.cost + head_cost + scaling_cost)
-        )
+        record, cost = self._judged(chosen.state, RoundRecord(0))
+        cost += chosen.cost + head_cost + scaling_cost
+        self.ledger.keep(chosen.state, record, facts, asdict(cost))
         return chosen.state, facts
 
     def _measuring(self) -> Measuring:
@@ -232,7 +250,7 @@ class Experiment:
             self.judge.examine,
             len(self.side.rows["cuts"]),
             self.engine,
-            {client: self.profiles[client].test_examples or 0 for client in self.roster},
+            self._test_rows(),
             self.ledger.failures.append,
         )
 

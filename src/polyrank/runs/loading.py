@@ -39,7 +39,7 @@ def load_split(settings: Settings, given: Data | None = None) -> tuple[Data, Spl
         PARTITIONERS.build(settings.partition),
         clients=settings.partition.clients,
         public=settings.pretrain.share if settings.pretrain else 0.0,
-        validation=source.validation,
+        validation=source.validation if settings.evaluation.held_by == "server" else 0.0,
         client_test=source.client_test,
         seed=settings.seed,
     )

@@ -56,7 +56,9 @@ def prepare_server(
     tested = encode(settings, data.test_x, data.test_y, cache)
     check_labels(data, encoded.examples)
     everything = torch.arange(len(data.train_y))
-    side = server_side(settings, data, (encoded, tested), everything, everything[:0], base, start)
+    none = everything[:0]
+    chosen_by = everything if settings.evaluation.held_by == "server" else none
+    side = server_side(settings, data, (encoded, tested), chosen_by, none, base, start)
     return Prepared(side, {}, store)
 
 

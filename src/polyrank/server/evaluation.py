@@ -43,15 +43,19 @@ class ServerEvaluation:
 
     def evaluate(self, state: ServerState) -> tuple[MaybeMetrics, MaybeMetrics]:
         """Return validation and test metrics; None for each in a round without evaluation."""
-        if state.round and not self.after_training:
-            return None, None
-        if state.round % self.every and state.round != self.rules.rounds:
+        if not self.due(state.round):
             return None, None
         download = whole(state.exported)
         return (
             self._count(state.round, "validation", self.validation_rows, download),
             self._count(state.round, "test", self.test_rows, download),
         )
+
+    def due(self, round: int) -> bool:
+        """Whether the global model is evaluated after a round."""
+        if round and not self.after_training:
+            return False
+        return round % self.every == 0 or round == self.rules.rounds
 
     def _count(
         self, number: int, part: Literal["validation", "test"], rows: int, download: Download

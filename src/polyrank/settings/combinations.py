@@ -17,6 +17,7 @@ def check_combination(settings: Settings) -> None:
     Raises:
         SettingsError: they do not; the message says why.
     """
+    _check_held_out(settings)
     aggregator = AGGREGATORS.build(settings.aggregator)
     needs = ALLOCATORS.build(settings.allocator).needs
     named, chooses = settings.aggregator.kind, settings.allocator.kind
@@ -46,6 +47,15 @@ def check_combination(settings: Settings) -> None:
         raise SettingsError(
             f"adapter.parametrisation = 'svd': aggregator {named!r} {why}, and an update has three "
             "factors: expected an aggregator that averages slot by slot, such as 'rbla'"
+        )
+
+
+def _check_held_out(settings: Settings) -> None:
+    told = settings.data.client_test > 0 and "examples" in settings.profile
+    if settings.evaluation.held_by == "clients" and not told:
+        raise SettingsError(
+            "evaluation.held_by = 'clients': expected data.client_test above 0 and 'examples' in "
+            f"profile, got {settings.data.client_test:g} and {list(settings.profile)}"
         )
 
 

@@ -85,3 +85,7 @@ class EvaluationSettings(Strict):
     """Whether the global model is evaluated; `false` does so before training only, and judges the
     clients' own models, on their own test rows.
     """
+    held_by: Literal["server", "clients"] = "server"
+    """Whose rows choose the best round: validation rows of the server, or test rows of all clients,
+    which are sent the model and tell counts that are added up. The server then keeps none.
+    """
