@@ -17,11 +17,16 @@ Kit = Annotated[Path, typer.Argument(help="Folder that polyrank provision has ma
 def provision(
     hosts: Annotated[Path, typer.Argument(help="TOML: server, port, sites, days.")],
     out: Annotated[Path, typer.Option(help="Folder for the kits.")],
+    request: Annotated[
+        list[Path] | None,
+        typer.Option(help="Of a site that has made its own key: its request for a certificate."),
+    ] = None,
 ) -> None:
     """Make a kit for each host of a federation: keys, certificates and policies."""
     kits = _engine("kits")
-    for kit in kits.make_kits(kits.Hosts.read(hosts), out):
-        _say(f"written: {kit.path} ({kit.kind} {kit.name})")
+    for kit in kits.make_kits(kits.Hosts.read(hosts), out, request or []):
+        needs = "" if kit.key.exists() else f"; its key belongs to {kit.key}, mode 0600"
+        _say(f"written: {kit.path} ({kit.kind} {kit.name}){needs}")
 
 
 def serve(

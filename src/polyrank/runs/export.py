@@ -26,6 +26,7 @@ from polyrank.record.run_folder import RunFolder
 from polyrank.runs.base import is_published
 from polyrank.runs.exported_base import HERE
 from polyrank.runs.model_card import check_licence, model_card
+from polyrank.runs.own_model import is_own, read_own, settings_of
 from polyrank.runs.trained_model import TrainedModel, read_trained
 from polyrank.settings.trust import refuse_own_code
 
@@ -57,7 +58,7 @@ def export(
     Both come with a model card, ``README.md``.
 
     Args:
-        path: the run folder.
+        path: the run folder; at a client's host, what it keeps of the run.
         out: made; must be new or empty, unless ``overwrite`` is given.
         client: whose model; None for the global one.
         merge: merge the adapter into the base; weights of 4 bits become float32 first.
@@ -78,8 +79,9 @@ def export(
     if not trust:
         whose = "--global" if client is None else f"--client {shlex.quote(client)}"
         command = f"export {whose} --out {shlex.quote(str(out))}" + " --merge" * merge
-        refuse_own_code(RunFolder.open(path).settings, path, command, "model")
-    trained = read_trained(path, client)
+        settings = settings_of(path) if is_own(path) else RunFolder.open(path).settings
+        refuse_own_code(settings, path, command, "model")
+    trained = read_own(path, client) if is_own(path) else read_trained(path, client)
     _check_free(out, overwrite)
     part = out.absolute().with_name(f".{out.absolute().name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -94,8 +96,8 @@ def export(
                 trained.rounds,
                 client=client,
                 merged=merge,
-                summary=run.read_summary() if run.finished else None,
-                final=_final_of(run.read_clients(), client),
+                summary=run.read_summary() if not is_own(path) and run.finished else None,
+                final=None if is_own(path) else _final_of(run.read_clients(), client),
                 folder=out.absolute().name,
                 base=about.get("folder"),
                 published=about["weights"] is None,

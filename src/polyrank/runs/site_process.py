@@ -41,6 +41,7 @@ from polyrank.protocol.setup import Setup
 from polyrank.protocol.wire import pack, unpack
 from polyrank.runs.base import whole_base
 from polyrank.runs.own_data import own_site
+from polyrank.runs.own_model import keep_setup
 from polyrank.runs.preparation import prepare
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import make_settings
@@ -79,6 +80,7 @@ class SiteProcess:
         if reason := run_refusal(self.agreement, site, base):
             raise FederationError(reason)
         self.trainer = Trainer(blueprint, {self.agreement.client: site}, self.store)
+        keep_setup(self.store, setup, settings)
         say(f"run {setup.run}: {len(site.train)} training rows, {len(site.test)} test rows")
 
     def _own(self, settings: Settings, setup: Setup, base: Tensors) -> tuple[Blueprint, Site]:

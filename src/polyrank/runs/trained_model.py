@@ -120,15 +120,24 @@ def _read(
         if header["base"] and trained > 1:
             change = store.load_base(trained - 1)
     kept, about = load_tensors(folder.checkpoint / "base.safetensors")
-    return TrainedModel(
-        folder.settings,
-        whole_base(folder.settings, kept, about),
-        adapter,
-        extras,
-        *_SIZES.validate_python((about["input_shape"], about["classes"], header["round"])),
-        _NAMES.validate_python(header["facts"]["label_names"]),
-        _COLUMNS.validate_python(header["facts"].get("columns")),
-        change,
+    base = whole_base(folder.settings, kept, about)
+    told = sizes_and_names({**about, "round": header["round"]}, header["facts"])
+    return TrainedModel(folder.settings, base, adapter, extras, *told, change)
+
+
+def sizes_and_names(
+    about: Mapping[str, Any], named: Mapping[str, Any]
+) -> tuple[tuple[int, ...], int, int, tuple[str, ...], tuple[str, ...] | None]:
+    """Check and return what is told of a model: shape of an example, labels, rounds, names.
+
+    Args:
+        about: ``input_shape``, ``classes`` and ``round``.
+        named: ``label_names``, and ``columns`` of a table.
+    """
+    return (
+        *_SIZES.validate_python((about["input_shape"], about["classes"], about["round"])),
+        _NAMES.validate_python(named["label_names"]),
+        _COLUMNS.validate_python(named.get("columns")),
     )
 
 
@@ -151,6 +160,11 @@ def _round_of(folder: RunFolder, header: Mapping[str, Any], client: str) -> int:
         raise RunFolderError(
             f"{folder.path}: there is no client {client!r}{nearest(client, plan)}; "
             f"the clients are {', '.join(map(one_line, list(plan)[:20]))}"
+        )
+    if folder.elsewhere:
+        raise RunFolderError(
+            f"{folder.path}: the model of client {client!r} stays on its host, in the folder "
+            f"store/{folder.elsewhere.run} of its kit: polyrank export that folder, there"
         )
     if client not in header["trained"]:
         raise RunFolderError(f"{folder.path}: client {client!r} has not trained in any round")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -48,7 +49,11 @@ def free_port() -> int:
 def hosts(tmp_path: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     sites = tmp_path / "sites.toml"
     sites.write_text(f"server = 'localhost'\nport = {free_port()}\nsites = {list(NAMES)}\n")
-    command(f"polyrank provision {sites} --out {tmp_path / 'kits'}", 0)
+    key, request = tmp_path / "client.key", tmp_path / "clinic-c.csr"
+    asks = f"openssl req -new -newkey rsa:2048 -nodes -keyout {key} -out {request}"
+    subprocess.run([*asks.split(), "-subj", "/CN=clinic-c"], check=True, capture_output=True)
+    command(f"polyrank provision {sites} --out {tmp_path / 'kits'} --request {request}", 0)
+    shutil.move(key, tmp_path / "kits" / "clinic-c" / "startup" / "client.key")
     refusing = {"clinic-b": ["--cap", "3"], "clinic-c": ["--least-rows", "10000"]}
     lines = {"server": ["serve", tmp_path / "kits" / "server"]}
     for part, name in enumerate(NAMES):

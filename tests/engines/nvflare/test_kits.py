@@ -11,6 +11,10 @@ import pytest
 pytest.importorskip("nvflare", reason="NVFlare is not installed: pip install 'polyrank[nvflare]'")
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from polyrank.engines.nvflare import validity
 from polyrank.engines.nvflare.kits import Hosts, Kit, make_kits, open_kit
@@ -86,6 +90,70 @@ def test_a_site_is_added_by_the_same_authority_and_others_stay(made: Path, tmp_p
         (out / site / "startup" / "rootCA.pem").read_bytes() for site in ("clinic-a", "clinic-c")
     }
     assert len(roots) == 1
+
+
+def asked_by(site: str, path: Path, bits: int = 2048) -> tuple[rsa.RSAPrivateKey, Path]:
+    """Make a key and a request, as openssl does."""
+    key = rsa.generate_private_key(65537, bits)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, site)])
+    request = x509.CertificateSigningRequestBuilder(name).sign(key, hashes.SHA256())
+    path.write_bytes(request.public_bytes(Encoding.PEM))
+    return key, path
+
+
+def test_a_site_may_make_its_own_key_and_nobody_else_has_it(made: Path, tmp_path: Path):
+    out = tmp_path / "kits"
+    shutil.copytree(made, out)
+    key, request = asked_by("clinic-c", tmp_path / "clinic-c.csr")
+    hosts = Hosts("localhost", 8102, [*HOSTS.sites, "clinic-c"], days=2)
+    (new,) = make_kits(hosts, out, [request])
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    own = {line for line in text.splitlines() if not line.startswith(b"-----")}
+    for path in out.rglob("*"):
+        assert not path.is_file() or not own & {*path.read_bytes().splitlines()}, path
+    assert not list((out / "clinic-c").rglob("*.key"))
+    with pytest.raises(FederationError, match=r"expected a private key, which a site that has"):
+        check_kit(new)
+
+    new.key.touch(mode=0o600)
+    new.key.write_bytes((out / "clinic-a" / "startup" / "client.key").read_bytes())
+    with pytest.raises(FederationError, match=r"expected the key of .*client\.crt, got another"):
+        check_kit(new)
+    new.key.write_bytes(text)
+    check_kit(new)
+    certificate, other, root = (
+        x509.load_pem_x509_certificate((out / name).read_bytes())
+        for name in (
+            "clinic-c/startup/client.crt",
+            "clinic-a/startup/client.crt",
+            "clinic-c/startup/rootCA.pem",
+        )
+    )
+    certificate.verify_directly_issued_by(root)
+    for at in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
+        same = [c.subject.get_attributes_for_oid(at) for c in (certificate, other)]
+        assert len(same[0]) == len(same[1]) == 1
+    assert [e.oid for e in certificate.extensions] == [e.oid for e in other.extensions]
+    assert certificate.not_valid_after_utc <= root.not_valid_after_utc
+
+
+@pytest.mark.parametrize(
+    ("site", "bits", "said"),
+    [
+        ("clinic-x", 2048, "of one site, of clinic-a, clinic-b, .*got clinic-x"),
+        ("clinic-a", 1024, "at least 2048 bits"),
+        ("clinic-a", 2048, "expected no kit of a site that asks for one"),
+    ],
+)
+def test_a_request_that_cannot_be_granted_is_refused(
+    made: Path, tmp_path: Path, site: str, bits: int, said: str
+):
+    _, request = asked_by(site, tmp_path / "a.csr", bits)
+    with pytest.raises(FederationError, match=said):
+        make_kits(HOSTS, made, [request])
+    request.write_text("none")
+    with pytest.raises(FederationError, match="expected a request for a certificate"):
+        make_kits(HOSTS, made, [request])
 
 
 def test_a_kit_of_another_host_or_none_is_refused(made: Path, tmp_path: Path):

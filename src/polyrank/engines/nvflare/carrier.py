@@ -54,7 +54,7 @@ class Carrier:
         self._setup, self._examiner = setup, examiner
         self._ready: set[str] = set()
         self._refused: dict[str, str] = {}
-        self._keep: dict[str, list[int]] | None = None
+        self._keep: dict[str, list[int]] = {}
 
     def roster(self) -> Sequence[str]:
         """Return the names of all clients of the run, whether they are there or not."""
@@ -133,8 +133,8 @@ class Carrier:
         data = self._setup
         if client in self._ready:
             told, data = {"kind": "task"}, pack(task)
-            if self._keep is not None:
-                told["keep"] = self._keep.get(client, [])
+            if client in self._keep:  # once: what it trains from now on is not among them
+                told["keep"] = self._keep.pop(client)
         errand.cancel = self._sender.post(
             client, told, data, lambda reply: came.put((errand, reply))
         )

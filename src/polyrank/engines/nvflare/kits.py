@@ -23,6 +23,7 @@ from nvflare.lighter.provisioner import Provisioner
 
 from polyrank.disk.files import write_whole
 from polyrank.engines.nvflare.policies import AUTHORIZATION, server_resources, site_resources
+from polyrank.engines.nvflare.signing import read_request, sign_for
 from polyrank.errors import FederationError, nearest
 
 NAME = "polyrank"  # of the project, as NVFlare calls it, and of its organisation
@@ -30,7 +31,7 @@ ADMIN = "admin@polyrank.org"  # NVFlare wants the name of a person in this form
 AUTHORITY = "authority"
 Kind = Literal["server", "admin", "site"]
 _ABOUT = "polyrank.json"
-_SITE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+SITE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _SERVER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _TAKEN = frozenset({"server", "admin", AUTHORITY})
 _LOGGER = logging.getLogger(__name__)  # NVFlare's own lines, which else are printed
@@ -83,7 +84,7 @@ class Hosts:
             FederationError: a name or a number cannot be used.
         """
         for name in self.sites:
-            if not isinstance(name, str) or not _SITE.fullmatch(name) or name in _TAKEN:
+            if not isinstance(name, str) or not SITE.fullmatch(name) or name in _TAKEN:
                 raise FederationError(
                     f"{path}: site {name!r}: expected letters, digits, - and _, beginning with a "
                     f"letter, at most 63, and none of {', '.join(sorted(_TAKEN))}"
@@ -133,14 +134,23 @@ class Kit:
         path.chmod(0o600)
 
 
-def make_kits(hosts: Hosts, out: Path) -> list[Kit]:
+def make_kits(hosts: Hosts, out: Path, requests: Sequence[Path] = ()) -> list[Kit]:
     """Make a kit for the server, one for the admin, and one for every site.
 
     A kit that is there is left as it is; new ones are signed by the same authority.
 
+    Args:
+        hosts: who takes part.
+        out: folder for the kits.
+        requests: files in which sites ask for a certificate of a key of their own; their kits
+            hold no private key.
+
     Raises:
-        FederationError: the folder holds kits of another server.
+        FederationError: a request cannot be used, or its site has a kit already.
     """
+    asked = dict(read_request(path, hosts.sites) for path in requests)
+    if there := [site for site in asked if (out / site).exists()]:
+        raise FederationError(f"{out / there[0]}: expected no kit of a site that asks for one")
     wanted: list[tuple[str, Kind, str]] = [
         ("server", "server", hosts.server),
         ("admin", "admin", ADMIN),
@@ -156,6 +166,9 @@ def make_kits(hosts: Hosts, out: Path) -> list[Kit]:
             shutil.copyfile(kept, state / kept.name)
         _provision(hosts, [name for _, kind, name in new if kind == "site"], made)
         _keep_authority(state / kept.name, kept)
+        root = json.loads(kept.read_bytes())["root_pri_key"]
+        for site, key in asked.items():
+            sign_for(Path(made) / NAME / "prod_00" / site, key, root)
         for folder, kind, name in new:
             _take(Path(made) / NAME / "prod_00" / name, out / folder, kind, name, hosts)
     return [Kit(out / folder, kind, name, hosts) for folder, kind, name in new]

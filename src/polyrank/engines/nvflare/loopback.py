@@ -10,7 +10,7 @@ from pathlib import Path
 from polyrank.client.agreement import Agreement
 from polyrank.client.warm_start import WarmStart
 from polyrank.engines.nvflare.console import Console
-from polyrank.engines.nvflare.kits import Hosts, Kit, make_kits
+from polyrank.engines.nvflare.kits import SITE, Hosts, Kit, make_kits
 from polyrank.engines.nvflare.parcels import AGREEMENT, PLACE
 from polyrank.engines.nvflare.processes import Host, stop_all
 from polyrank.errors import FederationError
@@ -18,9 +18,17 @@ from polyrank.errors import FederationError
 STARTING = 120.0  # seconds in which all hosts must be connected
 
 
-def host_of(client: str) -> str:
-    """Return the name of a client's host; NVFlare takes no numbers as names."""
-    return f"site-{client}"
+def hosts_of(clients: Sequence[str]) -> dict[str, str]:
+    """Return client -> name of its host: after the client where a certificate can bear that.
+
+    >>> hosts_of(["0", "ward 7"])
+    {'0': 'site-0', 'ward 7': 'host-1'}
+    """
+    named = [f"site-{client}" for client in clients]
+    return {
+        client: name if SITE.fullmatch(name) else f"host-{place}"
+        for place, (client, name) in enumerate(zip(clients, named, strict=True))
+    }
 
 
 @contextlib.contextmanager
@@ -42,12 +50,13 @@ def federation(clients: Sequence[str], keep: Path) -> Iterator[tuple[Console, li
         contextlib.closing(WarmStart()) as warm,
         tempfile.TemporaryDirectory(prefix="polyrank-") as folder,
     ):
-        wanted = Hosts("localhost", _free_port(), [host_of(client) for client in clients], days=2)
+        names = hosts_of(clients)
+        wanted = Hosts("localhost", _free_port(), [*names.values()], days=2)
         kits = {kit.name: kit for kit in make_kits(wanted, Path(folder))}
         console = None
         try:
             hosts += [_server(kits["localhost"], keep)]
-            hosts += [_site(kits[host_of(client)], client, keep, warm) for client in clients]
+            hosts += [_site(kits[host], client, keep, warm) for client, host in names.items()]
             admin = next(kit for kit in kits.values() if kit.kind == "admin")
             console = Console(admin, STARTING)
             _wait_for(wanted.sites, console, hosts)
@@ -64,8 +73,7 @@ def _server(kit: Kit, keep: Path) -> Host:
 
 
 def _site(kit: Kit, client: str, keep: Path, warm: WarmStart) -> Host:
-    store = str((keep / host_of(client)).absolute())
-    agreement = Agreement(client, store, warm=warm.path)
+    agreement = Agreement(client, str((keep / kit.name).absolute()), warm=warm.path)
     agreement.write(kit.path / "local" / AGREEMENT)
     return Host(kit)
 

@@ -7,10 +7,10 @@ from polyrank.console.progress import Silent, Watcher
 from polyrank.engines.nvflare.console import Console
 from polyrank.engines.nvflare.following import Following
 from polyrank.engines.nvflare.kits import open_kit
-from polyrank.engines.nvflare.loopback import federation, host_of
+from polyrank.engines.nvflare.loopback import federation, hosts_of
 from polyrank.engines.nvflare.request import Request
 from polyrank.engines.nvflare.validity import check_kit
-from polyrank.errors import FederationError
+from polyrank.errors import FederationError, SettingsError
 from polyrank.record.run_folder import Elsewhere, RunFolder
 from polyrank.settings.federation import LOCAL, local_clients
 from polyrank.settings.schema import Settings
@@ -32,12 +32,10 @@ def run_on(
     """
     watcher = watcher or Silent()
     if where.federation.startswith(LOCAL):
-        count = local_clients(where.federation)
-        names = [str(number) for number in range(count)]
-        watcher.stage(f"starting a server and {count} clients' hosts on this machine")
+        names = _names_here(settings, where.federation)
+        watcher.stage(f"starting a server and {len(names)} clients' hosts on this machine")
         with federation(names, folder.path / "federation") as (console, _):
-            hosts = {name: host_of(name) for name in names}
-            _follow(console, folder, settings, where, hosts, watcher)
+            _follow(console, folder, settings, where, hosts_of(names), watcher)
         return
     watcher.stage("connecting to the server")
     console = admin_console(Path(where.federation))
@@ -48,6 +46,26 @@ def run_on(
         _follow(console, folder, settings, where, hosts, watcher)
     finally:
         console.close()
+
+
+def _names_here(settings: Settings, name: str) -> list[str]:
+    """Return the clients among whom the settings' data are split; groups keep their names.
+
+    Raises:
+        SettingsError: the data have another number of groups than ``local:N`` has hosts.
+    """
+    count = local_clients(name)
+    if settings.partition.kind != "natural":
+        return [str(number) for number in range(count)]
+    from polyrank.runs.loading import load_split
+
+    names = [client.name for client in load_split(settings)[1].clients]
+    if len(names) != count:
+        raise SettingsError(
+            f"federation {name!r}: the data have {len(names)} groups, each a client: expected "
+            f"{LOCAL}{len(names)}"
+        )
+    return names
 
 
 def admin_console(path: Path) -> Console:
