@@ -21,7 +21,7 @@ from polyrank.errors import FederationError, PolyRankError
 from polyrank.record.run_folder import Elsewhere, RunFolder
 
 LOOK = 0.2  # seconds between two questions for news
-STARTING = 60.0  # seconds in which a job must begin
+STARTING = 240.0  # seconds in which a job must begin; a busy machine imports slowly
 
 SILENCE = 60.0  # seconds without an answer after which the server is given up
 
