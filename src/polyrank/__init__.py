@@ -1,11 +1,11 @@
 """Federated LoRA fine-tuning in which every client gets its own rank.
 
-Whole runs: ``run``, ``resume``, ``control``, and what is done with one afterwards, ``evaluate``,
-``export``, ``load_base`` and ``write_report``. Ranks before training: ``plan``. Only the parts,
-for a stack of your own: ``autorank``, ``aggregate_adapters``, and ``polyrank.mcda``,
-``polyrank.criteria``, ``polyrank.allocators``, ``polyrank.aggregators``,
-``polyrank.partitioners``. All are imported when they are first used; only what needs torch
-imports it.
+Whole runs: ``run``, ``resume``, ``control``, many of them side by side: ``compare``; and what is
+done with one afterwards, ``evaluate``, ``export``, ``load_base`` and ``write_report``. Ranks
+before training: ``plan``. Only the parts, for a stack of your own: ``autorank``,
+``aggregate_adapters``, and ``polyrank.mcda``, ``polyrank.criteria``, ``polyrank.allocators``,
+``polyrank.aggregators``, ``polyrank.partitioners``. All are imported when they are first used;
+only what needs torch imports it.
 """
 
 import importlib
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from polyrank.aggregators.by_name import aggregate_adapters
     from polyrank.allocators.autorank import autorank
     from polyrank.api import resume, run
+    from polyrank.comparing.compare import compare
+    from polyrank.comparing.device_time import DeviceTime
     from polyrank.planning.rank_plan import plan
     from polyrank.report.page import write_report
     from polyrank.runs.evaluation import evaluate
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
     from polyrank.settings.toml import load_settings, make_settings
 
 __all__ = [
+    "DeviceTime",
     "aggregate_adapters",
     "aggregators",
     "allocators",
     "autorank",
+    "compare",
     "control",
     "criteria",
     "errors",
@@ -52,8 +56,10 @@ __all__ = [
 __version__ = VERSION
 
 _FROM = {
+    "DeviceTime": "polyrank.comparing.device_time",
     "aggregate_adapters": "polyrank.aggregators.by_name",
     "autorank": "polyrank.allocators.autorank",
+    "compare": "polyrank.comparing.compare",
     "control": "polyrank.settings.controls",
     "evaluate": "polyrank.runs.evaluation",
     "export": "polyrank.runs.export",

@@ -64,7 +64,7 @@ def run(
             nothing is left.
     """
     checked = _checked(settings, overrides, data)
-    _check_methods(checked, here=not federation or federation.startswith(LOCAL))
+    check_methods(checked, here=not federation or federation.startswith(LOCAL))
     if federation:
         checked = settings_on(checked, federation)
         _check_nvflare(federation)
@@ -226,7 +226,7 @@ def _with_given(document: Mapping[str, Any], data: object) -> dict[str, Any]:
     return {**clients, **document, "data": {**options, "source": GIVEN}}
 
 
-def _check_methods(settings: Settings, *, here: bool) -> None:
+def check_methods(settings: Settings, *, here: bool) -> None:
     """Check the options of all methods that import without torch, and that files are there."""
     check_source(settings.data.source, settings.data.options)
     if here:

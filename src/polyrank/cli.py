@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
-from rich.text import Text
 
 from polyrank import hosts
 from polyrank.causes import own_place, told
@@ -20,7 +19,6 @@ from polyrank.plain import Screen, plain
 if TYPE_CHECKING:
     from polyrank.allocators.autorank import SpreadRule
     from polyrank.runs.result import Result
-    from polyrank.settings.schema import Settings
 
 
 app = typer.Typer(
@@ -80,13 +78,6 @@ def run(
             metavar="KIND", help="Run a control of it instead: alone, pooled, or uniform."
         ),
     ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,...", help="Run it once a seed, and compare; goes on if begun."),
-    ] = None,
-    with_controls: Annotated[
-        bool, typer.Option("--with-controls", help="Run its controls as well, and compare.")
-    ] = False,
     federation: Annotated[
         str | None,
         typer.Option(metavar="WHERE", help="local:N, N hosts on this machine, or an admin's kit."),
@@ -108,8 +99,6 @@ def run(
         raise SettingsError("expected --trust with --resume DIR; a settings file is trusted")
     if federation and resume:
         raise SettingsError("expected --federation with a settings file; a run folder has its own")
-    if federation and (seeds or with_controls):
-        raise SettingsError("expected --federation with one run, without --seeds, --with-controls")
     if control and resume:
         raise SettingsError("expected --control with a settings file; a run folder has its own")
     if port is not None and not watch:
@@ -124,14 +113,6 @@ def run(
     from polyrank.settings.trust import own_code
 
     loaded = load_settings(config, settings or []) if config else None
-    if seeds is not None or with_controls:
-        if loaded is None or control or watch:
-            raise SettingsError(
-                "expected --seeds and --with-controls with a settings file, and without "
-                "--control, --resume and --watch"
-            )
-        _run_set(loaded, seeds, with_controls, out, quiet=quiet, as_json=as_json)
-        return
     if loaded and control:
         loaded = controls.control(loaded, control)
 
@@ -168,52 +149,92 @@ def run(
             typer.echo(f"report: {result.folder / 'report.html'}", err=True)
 
 
-def _run_set(
-    settings: "Settings",
-    seeds: str | None,
-    with_controls: bool,
-    out: Path | None,
-    *,
-    quiet: bool,
-    as_json: bool,
+@app.command(epilog=below("compare"))
+def compare(
+    config: Config,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,...", help="Arms: every value; the product if repeated."),
+    ] = None,
+    settings: Set = None,
+    seeds: Annotated[
+        str, typer.Option(metavar="N or N,N,...", help="How many seeds, or which.")
+    ] = "3",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; with what was interrupted in it, goes on.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="ARM", help="The arm to compare with; else the first.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="On validation rows; else 0.95 of what that arm reaches.")
+    ] = None,
+    no_controls: Annotated[
+        bool, typer.Option("--no-controls", help="Without one rank for all, alone, pooled.")
+    ] = False,
+    no_tune: Annotated[
+        bool, typer.Option("--no-tune", help="Take the learning rate as it is given.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Runs at a time, a process each.")] = 1,
+    flops: Annotated[
+        str | None,
+        typer.Option(metavar="N[,N,...]", help="FLOP/s of clients' devices: one, or each."),
+    ] = None,
+    megabytes: Annotated[
+        str | None, typer.Option(metavar="N[,N,...]", help="MB/s of their lines: one, or each.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Run a set of runs, print its arms, and write a page that compares them."""
-    from polyrank import api, sweep
-    from polyrank.console.progress import Shown, Silent
-    from polyrank.console.set_table import render_set
-    from polyrank.record.run_folder import RunFolder
-    from polyrank.report import write_report
+    """Run arms with the same seeds, partitions and start, and say what they differ by."""
+    from polyrank.comparing.choices import varied
+    from polyrank.comparing.compare import compare as made_of
+    from polyrank.comparing.device_time import devices_of
+    from polyrank.comparing.shown import show
+    from polyrank.console.progress import Silent, WrittenOut
 
     console = Screen()
-    runs = sweep.planned(settings, _seeds(seeds, settings.seed), controls=with_controls)
-    out = out or api.free_folder(Path("runs"), f"{settings.name}-set")
+    out = out or _free(config)
     try:
-        if quiet or as_json:
-            folders = sweep.run_set(runs, out, Silent())
-        else:
-            with Shown(console) as watcher:
-                folders = sweep.run_set(runs, out, watcher)
+        made = made_of(
+            config,
+            arms=varied(vary) if vary else None,
+            seeds=_seeds(seeds),
+            out=out,
+            against=against,
+            controls=not no_controls,
+            tune=not no_tune,
+            jobs=jobs,
+            target=target,
+            device_time=devices_of(flops, megabytes),
+            overrides=settings or [],
+            watcher=Silent() if quiet or as_json else WrittenOut(console),
+        )
     except KeyboardInterrupt:
         _end(f"interrupted; the same command with --out {out} goes on", 130)
-    page = write_report(folders, out / "report.html")
     if as_json:
-        found = {path.name: RunFolder(path).read_summary().as_json() for path in folders}
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(made.as_json()))
     elif not quiet:
-        arms: dict[str, list[Path]] = {}
-        for planned, path in zip(runs, folders, strict=True):
-            arms.setdefault(planned.arm, []).append(path)
-        render_set(arms, console)
-        console.print(Text(f"run folders: {out}\nreport: {page}"), soft_wrap=True)
+        show(made, console)
+    if made.failed:
+        _end(f"{len(made.failed)} of {len(made.cells)} runs failed", 1)
 
 
-def _seeds(given: str | None, own: int) -> list[int]:
+def _free(config: Path) -> Path:
+    from polyrank.api import free_folder
+
+    return free_folder(Path("runs"), f"{config.stem}-compared")
+
+
+def _seeds(given: str) -> int | list[int]:
     try:
-        return [own] if given is None else [int(part) for part in given.split(",")]
+        found = [int(part) for part in given.split(",")]
     except ValueError as error:
         raise SettingsError(
-            f"--seeds {given!r}: expected whole numbers with commas between them, such as 0,1,2"
+            f"--seeds {given!r}: expected how many, or whole numbers with commas between them, "
+            "such as 0,1,2"
         ) from error
+    return found if "," in given else found[0]
 
 
 @app.command(epilog=below("plan"))

@@ -10,9 +10,16 @@ EXAMPLES: Mapping[str, tuple[str, Sequence[str]]] = {  # command -> page, exampl
         (
             DIGITS,
             f"{DIGITS} --set rounds=3 --out runs/short",
-            f"{DIGITS} --seeds 0,1,2 --with-controls",
             f"{DIGITS} --federation local:3",
             "polyrank run --resume runs/digits",
+        ),
+    ),
+    "compare": (
+        "how-to/compare.md",
+        (
+            "polyrank compare examples/digits.toml --vary aggregator=rbla,flexlora --seeds 5",
+            "polyrank compare examples/digits.toml --vary allocator=autorank,uniform --vary "
+            "ranks.budget=4,8 --no-tune --jobs 2 --out runs/both",
         ),
     ),
     "plan": (

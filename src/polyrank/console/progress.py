@@ -47,6 +47,17 @@ class Silent:
         """Ignore it."""
 
 
+class WrittenOut(Silent):
+    """A watcher that prints what a person should know, and nothing else."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        _print_line(self._console, text)
+
+
 class Shown:
     """Show progress on a console; use as a context manager.
 
@@ -88,7 +99,7 @@ class Shown:
 
     def note(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        _print_line(self._console, text)
 
     def turn(self, client: str, done: int, total: int) -> None:
         """Move the bar."""
@@ -99,6 +110,10 @@ class Shown:
         self._progress.refresh()
         text = round_text(line, rounds, total_bytes)
         self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def _print_line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def round_text(line: RoundLine, rounds: int, total_bytes: int) -> str:

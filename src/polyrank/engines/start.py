@@ -7,10 +7,14 @@ from multiprocessing.context import ForkServerContext
 NEEDED = ("polyrank.engines.pool", "peft")  # by every worker; the first keeps the second quiet
 
 
-def fork_context() -> ForkServerContext:
-    """Return the way in which workers start; the server imports what they need once."""
+def fork_context(*more: str) -> ForkServerContext:
+    """Return the way in which workers start; the server imports what they need once.
+
+    Args:
+        more: modules that they need beside those of every worker.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(NEEDED))
+    context.set_forkserver_preload([*NEEDED, *more])
     return context
 
 

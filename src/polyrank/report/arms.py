@@ -57,7 +57,7 @@ def run_names(runs: Sequence[Run], arms: Sequence[Arm]) -> list[str]:
     if len(set(own)) == len(own):
         return own
     named = {id(run): name for arm in arms for run, name in _in_arm(arm)}
-    return _distinct([named[id(run)] for run in runs])
+    return distinct([named[id(run)] for run in runs])
 
 
 def settings_of(run: Run) -> Settings:
@@ -109,7 +109,7 @@ def _names(own: Sequence[str], settings: Sequence[Settings]) -> list[str]:
         _with_differences(name, mine, [s for n, s in zip(own, settings, strict=True) if n == name])
         for name, mine in zip(own, settings, strict=True)
     ]
-    return _distinct(named)
+    return distinct(named)
 
 
 def _with_differences(name: str, mine: Settings, namesakes: Sequence[Settings]) -> str:
@@ -137,7 +137,7 @@ def _in_arm(arm: Arm) -> Iterator[tuple[Run, str]]:
         yield run, f"{name} ({run.folder})" if times[seed] > 1 else name
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def distinct(names: Sequence[str]) -> list[str]:
     """Return the names, with a number where one comes again."""
     taken: dict[str, None] = {}
     for name in names:

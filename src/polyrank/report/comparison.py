@@ -22,7 +22,7 @@ from polyrank.report.yardstick import ACCURACY, PERPLEXITY, Yardstick, yardstick
 OWN_ROWS = ("Global model, own rows", "Personal adapters, own rows")
 
 
-BASE = "frozen base, before training"
+BASE = "frozen base"
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,8 @@ def by_bytes(shown: Sequence[Arm], arms: Sequence[Arm], judged: Yardstick) -> li
     caption = f"{judged.title} after each round against all bytes until then, means over seeds."
     data = CsvData(["arm", "bytes", judged.metric], rows)
     title = f"{judged.title} against bytes sent so far"
-    return [Figure(f"{judged.metric}-by-bytes", title, caption, traces, layout, data, height=380)]
+    key = f"{judged.metric}-by-bytes"
+    return [Figure(key, title, caption, traces, layout, data, wide=True, height=380)]
 
 
 def _bytes_and_values(arm: Arm, metric: str) -> list[tuple[float, float]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from polyrank.errors import RunFolderError
-from polyrank.report.arms import arms_of, run_names
+from polyrank.report.arms import Arm, arms_of, run_names
 from polyrank.report.clients import clients
-from polyrank.report.comparison import comparison
+from polyrank.report.comparison import Asked, comparison
 from polyrank.report.cost import cost
 from polyrank.report.document import SERVED, Link, document
 from polyrank.report.facts import facts
@@ -31,8 +31,31 @@ def write_report(folders: Sequence[str | Path], out: str | Path) -> Path:
     Raises:
         RunFolderError: a folder holds no readable run, or ``out`` cannot be written.
     """
-    out = Path(out)
-    page = build([read_run(Path(folder)) for folder in folders]).encode()
+    return _written(build([read_run(Path(folder)) for folder in folders]), Path(out))
+
+
+def write_comparison(arms: Sequence[Arm], asked: Asked, out: str | Path) -> Path:
+    """Write a page that compares arms, without the pages of their runs; it appears as a whole.
+
+    Args:
+        arms: with their finished runs, the one that the others are compared with first.
+        asked: what is shown beside them.
+        out: the file.
+
+    Raises:
+        RunFolderError: ``out`` cannot be written.
+    """
+    runs = [run for arm in arms for run in arm.runs]
+    if runs:
+        part = comparison(runs, run_names(runs, arms), arms, asked)
+    else:
+        part = Section("comparison", "How do the runs compare?", "No run has ended.", asked.parts)
+    main, title = _sections([("", part)], 2), f"Comparison of {plural(len(arms), 'arm')}"
+    return _written(document(title, "", [], main, _content([("", part)])), Path(out))
+
+
+def _written(text: str, out: Path) -> Path:
+    page = text.encode()
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

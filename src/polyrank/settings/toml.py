@@ -35,6 +35,15 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         SettingsError: naming the file, the key, the value and what is allowed.
     """
+    return make_settings(read_document(path, overrides), where=str(path))
+
+
+def read_document(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a settings file says, changed by ``overrides``, before it is checked.
+
+    Raises:
+        SettingsError: the file cannot be read, is not TOML, or an override is none.
+    """
     path = Path(path)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -47,7 +56,7 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     for text in overrides:
         override(document, text)
     document.setdefault("name", path.stem)
-    return make_settings(document, where=str(path))
+    return document
 
 
 def make_settings(document: Mapping[str, Any], where: str = "settings") -> Settings:
@@ -74,6 +83,15 @@ def override(document: dict[str, Any], text: str) -> None:
     Raises:
         SettingsError: not of that form, or the key lies below something that is no table.
     """
+    put(document, *parsed(text))
+
+
+def parsed(text: str) -> tuple[str, Any]:
+    """Return the key and the value of ``"dotted.key=value"``; the value is TOML or text.
+
+    Raises:
+        SettingsError: not of that form.
+    """
     dotted, equals, given = text.partition("=")
     if not equals or not dotted.strip():
         raise SettingsError(f"setting {text!r}: expected key=value, such as training.epochs=3")
@@ -88,6 +106,15 @@ def override(document: dict[str, Any], text: str) -> None:
                 f"setting {text!r}: not valid TOML: texts in lists and tables need quotes, and all "
                 """of it other quotes around it, such as --set 'criteria=["label_count"]'"""
             ) from error
+    return dotted.strip(), value
+
+
+def put(document: dict[str, Any], dotted: str, value: object) -> None:
+    """Set a dotted key of a settings document, in place; what was there is replaced.
+
+    Raises:
+        SettingsError: the key lies below something that is no table.
+    """
     *tables, last = [part.strip() for part in dotted.split(".")]
     place = document
     for table in tables:
@@ -95,7 +122,7 @@ def override(document: dict[str, Any], text: str) -> None:
         if isinstance(inner, str | list):
             inner = place[table] = {"source" if table == "data" else "kind": inner}
         if not isinstance(inner, dict):
-            raise SettingsError(f"setting {text!r}: {table!r} is {inner!r}, not a table")
+            raise SettingsError(f"setting {dotted!r}: {table!r} is {inner!r}, not a table")
         place = inner
     place[last] = value
 

@@ -1,0 +1,236 @@
+"""Which runs a comparison is made of, checked before any of them starts.
+
+All arms have the help of the server that the settings have (its optimiser and running mean),
+whatever the aggregator's own recipe says, unless an arm changes that itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from polyrank.api import check_methods
+from polyrank.errors import SettingsError, nearest
+from polyrank.server_optimizers import SERVER_OPTIMIZERS
+from polyrank.settings.combinations import check_combination
+from polyrank.settings.controls import CONTROLS, control
+from polyrank.settings.schema import Settings
+from polyrank.settings.toml import changed_keys, make_settings, override, put, read_document
+
+NO_MATTER = frozenset({"name", "recipe", "workers", "task_timeout", "device", "trackers"})
+OTHERWISE = {  # keys that a comparison sets itself
+    "seed": "seeds, which all arms have",
+    "name": "the arm's own name",
+    "workers": "jobs; each run has one process",
+}
+HELP = ("server_optimizer", "average")
+RATE = "training.learning_rate"
+ONE_RANK = ("uniform", "level")
+FIRST_TUNING_SEED = 100
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An arm before it is run.
+
+    Args:
+        name: no other arm has it.
+        settings: with the seed and learning rate that the settings have.
+        tuned: whether its learning rate is tuned.
+        rate_of: the arm whose learning rate it takes instead, if one.
+    """
+
+    name: str
+    settings: Settings
+    tuned: bool = False
+    rate_of: str | None = None
+
+    def of(self, seed: int, rate: float | None = None) -> Settings:
+        """Return the settings of one run; without a rate, at that of the settings."""
+        training = self.settings.training
+        if rate is not None:
+            training = training.model_copy(update={"learning_rate": rate})
+        return self.settings.model_copy(update={"seed": seed, "training": training})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Args:
+        variants: all arms, the one that the others are compared with first, controls last.
+        seeds: of the runs that are compared.
+        tuning_seed: of the runs that choose learning rates, none of ``seeds``.
+        notes: what a person should know, such as a control that cannot be.
+    """
+
+    variants: Sequence[Variant]
+    seeds: Sequence[int]
+    tuning_seed: int
+    notes: Sequence[str]
+
+    @property
+    def tuned(self) -> list[Variant]:
+        """The arms whose learning rates are tuned."""
+        return [variant for variant in self.variants if variant.tuned]
+
+
+def planned(
+    settings: Settings | Mapping[str, Any] | str | Path,
+    *,
+    overrides: Sequence[str],
+    arms: Mapping[str, Mapping[str, Any]] | None,
+    seeds: int | Sequence[int],
+    against: str | None,
+    controls: bool,
+    tune: bool,
+) -> Plan:
+    """Plan a comparison; see ``polyrank.compare``.
+
+    Raises:
+        SettingsError: an arm cannot be, is another one again, or is not there.
+    """
+    document = _document(settings, overrides)
+    base = make_settings(document, "settings")
+    variants = [
+        Variant(name, _settings(document, base, name, changes), tuned=tune)
+        for name, changes in _checked({base.name: {}} if arms is None else arms, tune).items()
+    ]
+    variants = _first(variants, against)
+    _check_distinct(variants)
+    notes: list[str] = []
+    if controls:
+        variants += _controls(variants[0], notes, tune=tune)
+    for variant in variants:
+        _check(variant)
+    chosen = _seeds(seeds, base.seed)
+    free = next(seed for seed in count(FIRST_TUNING_SEED) if seed not in chosen)
+    return Plan(variants, chosen, free, notes)
+
+
+def _document(
+    settings: Settings | Mapping[str, Any] | str | Path, overrides: Sequence[str]
+) -> dict[str, Any]:
+    if isinstance(settings, str | Path):
+        return read_document(settings, overrides)
+    given = settings.model_dump(exclude_none=True) if isinstance(settings, Settings) else settings
+    document = deepcopy({**given})
+    for text in overrides:
+        override(document, text)
+    return document
+
+
+def _checked(arms: Mapping[str, Mapping[str, Any]], tune: bool) -> Mapping[str, Mapping[str, Any]]:
+    if not arms:
+        raise SettingsError("arms: expected at least one, got none")
+    for name, changes in arms.items():
+        if not isinstance(changes, Mapping):
+            raise SettingsError(
+                f"arm {name!r}: expected a mapping from keys of the settings to values, got "
+                f"{type(changes).__name__}"
+            )
+        for key in changes:
+            if said := OTHERWISE.get(key.partition(".")[0]):
+                raise SettingsError(f"arm {name!r}: {key}: that is set by {said}")
+            if tune and key in (RATE, "training"):
+                raise SettingsError(
+                    f"arm {name!r}: {key} is varied, and learning rates are tuned for each arm: "
+                    "expected --no-tune (tune=False), or no arm that sets it"
+                )
+    return arms
+
+
+def _settings(
+    document: Mapping[str, Any], base: Settings, name: str, changes: Mapping[str, Any]
+) -> Settings:
+    """Return the settings of an arm, with the server's help that all have."""
+    made = deepcopy({**document})
+    if "recipe" not in changes:
+        dumped = base.model_dump(exclude_none=True)
+        for key in ("recipe", *HELP):
+            made.setdefault(key, dumped[key])
+    where = f"arm {name!r}"
+    try:
+        for key, value in changes.items():
+            put(made, key, value)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from error
+    return make_settings({**made, "name": name, "workers": 1}, where)
+
+
+def _first(variants: list[Variant], against: str | None) -> list[Variant]:
+    """Return the arms with the one first that the others are compared with."""
+    names = [variant.name for variant in variants]
+    if against is not None and against not in names:
+        raise SettingsError(
+            f"--against {against!r}: there is no such arm{nearest(against, names)}; expected one "
+            f"of {', '.join(map(repr, names))}"
+        )
+    return sorted(variants, key=lambda variant: against is not None and variant.name != against)
+
+
+def _check_distinct(variants: Sequence[Variant]) -> None:
+    for at, variant in enumerate(variants):
+        for other in variants[:at]:
+            changed = changed_keys(variant.settings, other.settings)
+            if not [key for key in changed if key.partition(".")[0] not in NO_MATTER]:
+                raise SettingsError(
+                    f"arms {other.name!r} and {variant.name!r} are the same settings: expected "
+                    "arms that differ in what a run comes to"
+                )
+
+
+def _controls(first: Variant, notes: list[str], *, tune: bool) -> list[Variant]:
+    """Return the controls of the first arm; one that it cannot have is noted with the reason."""
+    made = []
+    for kind in CONTROLS:
+        if kind == "uniform" and first.settings.allocator.kind in ONE_RANK:
+            notes.append(f"no control uniform: {first.name} has one rank for all already")
+            continue
+        try:
+            settings = control(first.settings, kind)
+        except SettingsError as error:
+            notes.append(f"no control {kind}: {error}")
+            continue
+        name = f"control {kind}"
+        settings = settings.model_copy(update={"name": name, "workers": 1})
+        if kind == "alone":  # it has no global model whose validation could choose a rate
+            made.append(Variant(name, settings, rate_of=first.name if tune else None))
+        else:
+            made.append(Variant(name, settings, tuned=tune))
+    return made
+
+
+def _check(variant: Variant) -> None:
+    """Raise the error that a run of these settings would end with before it begins."""
+    settings, where = variant.settings, f"arm {variant.name!r}"
+    try:
+        check_methods(settings, here=True)
+        check_combination(settings)
+        SERVER_OPTIMIZERS.build(settings.server_optimizer)
+    except SettingsError as error:
+        raise type(error)(f"{where}: {error}") from error
+    if variant.tuned and not (settings.data.validation and settings.evaluation.global_model):
+        missing = (
+            "data.validation = 0"
+            if settings.evaluation.global_model
+            else "evaluation.global_model = false"
+        )
+        raise SettingsError(
+            f"{where}: {missing} leaves nothing to choose a learning rate by: expected validation "
+            "rows and a global model, or --no-tune (tune=False)"
+        )
+
+
+def _seeds(given: int | Sequence[int], own: int) -> tuple[int, ...]:
+    """Return the seeds that are compared; of a number of them, from the settings' own on."""
+    if isinstance(given, int):
+        found: list[object] = [*range(own, own + given)]
+    else:
+        found = [*given]
+    good = [seed for seed in found if isinstance(seed, int) and not isinstance(seed, bool)]
+    if not good or len(good) < len(found) or len(set(good)) < len(good):
+        raise SettingsError(f"seeds: expected at least one whole number, each once, got {given!r}")
+    return tuple(good)

@@ -1,0 +1,63 @@
+"""A learning rate for every arm, by validation rows, before the arms are compared.
+
+A method's best step size is its own: one that takes larger products needs a smaller one. So every
+arm has three tries, at a seed that is not among those compared.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from polyrank.judging import goodness, judged_by
+from polyrank.record.schema import Metrics
+from polyrank.report.reading import Run
+
+STEPS = (1 / 3, 1.0, 3.0)  # of the learning rate that is given
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the tries of an arm came to.
+
+    Args:
+        arm: its name.
+        given: the learning rate of its settings.
+        tries: learning rate -> metrics on validation rows at the end; None of a run that failed.
+    """
+
+    arm: str
+    given: float
+    tries: Mapping[float, Metrics | None]
+
+    @property
+    def best(self) -> float | None:
+        """The learning rate with the best model, the given one among equals; None if all failed."""
+        known = {rate: metrics for rate, metrics in self.tries.items() if metrics}
+        return max(known, key=self._merit, default=None)
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best is the largest or the smallest that was tried."""
+        return self.best is not None and self.best in (min(self.tries), max(self.tries))
+
+    def shown(self, rate: float) -> float | None:
+        """Return accuracy or perplexity at a rate."""
+        metrics = self.tries[rate] or {}
+        return metrics.get(judged_by(metrics))
+
+    def _merit(self, rate: float) -> tuple[float, float, float]:
+        """Return what is larger for better: accuracy, then loss, then that nothing is changed."""
+        metrics = self.tries[rate] or {}
+        loss = metrics.get("loss")
+        less = -math.inf if loss is None else -loss
+        return goodness(metrics), less, -abs(math.log(rate / self.given))
+
+
+def rates_around(given: float) -> tuple[float, ...]:
+    """Return the learning rates that are tried, with two digits but for the given one."""
+    return tuple(given if step == 1.0 else float(f"{given * step:.2g}") for step in STEPS)
+
+
+def validation_of(run: Run) -> Metrics | None:
+    """Return what the global model came to on validation rows at the end."""
+    return next((line.validation for line in reversed(run.rounds) if line.validation), None)
