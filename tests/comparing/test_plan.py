@@ -83,6 +83,7 @@ def test_all_but_clients_alone_are_tuned_and_they_take_their_arms_rate():
         ({}, {}, "arms: expected at least one"),
         ({"a": ["aggregator"]}, {}, "arm 'a': expected a mapping"),
         ({"a/b": {}}, {}, "arm 'a/b': name: expected a name for the run's folder"),
+        ({"control alone": {}}, {}, "that is how controls are named"),
         ({"a": {"seed": 3}}, {}, "seed: that is set by seeds"),
         ({"a": {"workers": 3}}, {}, "workers: that is set by jobs"),
         ({"a": {"agregator": "rbla"}}, {}, "did you mean 'aggregator'"),

@@ -27,6 +27,7 @@ OTHERWISE = {  # keys that a comparison sets itself
 }
 HELP = ("server_optimizer", "average")
 RATE = "training.learning_rate"
+CONTROL = "control "  # begins the names of controls, and of nothing else
 ONE_RANK = ("uniform", "level")
 FIRST_TUNING_SEED = 100
 
@@ -126,6 +127,8 @@ def _checked(arms: Mapping[str, Mapping[str, Any]], tune: bool) -> Mapping[str, 
     if not arms:
         raise SettingsError("arms: expected at least one, got none")
     for name, changes in arms.items():
+        if name.startswith(CONTROL):
+            raise SettingsError(f"arm {name!r}: that is how controls are named: expected another")
         if not isinstance(changes, Mapping):
             raise SettingsError(
                 f"arm {name!r}: expected a mapping from keys of the settings to values, got "
@@ -194,7 +197,7 @@ def _controls(first: Variant, notes: list[str], *, tune: bool) -> list[Variant]:
         except SettingsError as error:
             notes.append(f"no control {kind}: {error}")
             continue
-        name = f"control {kind}"
+        name = f"{CONTROL}{kind}"
         settings = settings.model_copy(update={"name": name, "workers": 1})
         if kind == "alone":  # it has no global model whose validation could choose a rate
             made.append(Variant(name, settings, rate_of=first.name if tune else None))
