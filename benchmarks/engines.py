@@ -3,9 +3,11 @@
 A server and N hosts on this machine, TLS between them; every round of W bytes a client and way.
 Prints for each size: the overhead of a round (wall time minus the slowest training), bytes in TCP
 over the bytes of factors, CPU seconds of NVFlare's processes without the trainers, and memory of
-the server's job. Beside it the load of the machine, without which the figures say little.
+the server's job after each round. Beside it the load of the machine, without which the figures
+say little. Figures are written as they come; what the file has is not measured again.
 
-    python benchmarks/engines.py --clients 4 --rounds 10 --megabytes 1 20
+    python benchmarks/engines.py --out engines.json
+    python benchmarks/engines.py --out engines.json memory
 """
 
 import argparse
@@ -27,6 +29,11 @@ from polyrank.record.lines import RoundLine
 
 TRAINED = re.compile(r"^polyrank: round (\d+): trained in ([\d.]+) s", re.MULTILINE)
 SIZES = {1: (2048, 60), 20: (4096, 620)}  # megabytes -> width of the model, rank
+CASES = {  # clients, rounds, megabytes
+    "1 MB": (4, 10, 1),
+    "20 MB": (4, 10, 20),
+    "memory": (3, 40, 20),
+}
 
 
 def settings_of(clients: int, rounds: int, megabytes: int) -> dict[str, Any]:
@@ -124,21 +131,24 @@ def figures(
         "overhead a round, most s": round(max(over), 2),
         "wire over payload": round(wire / payload, 4),
         "CPU s a round without training": round((seen[-1]["cpu"] - seen[0]["cpu"]) / rounds, 2),
-        "server's job MB, first and last": [round(seen[0]["memory"]), round(seen[-1]["memory"])],
+        "server's job MB by round": [round(line["memory"]) for line in meter.seen],
         "start to first answer s": round(meter.first, 1),
         "load": [round(x, 1) for x in os.getloadavg()],
     }
 
 
 def main() -> None:
-    """Print the figures of each size as JSON."""
+    """Measure what the file does not have yet, and write each case's figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--megabytes", type=int, nargs="+", default=[1, 20], choices=list(SIZES))
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="all without any")
+    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    for megabytes in given.megabytes:
-        print(json.dumps(measure(given.clients, given.rounds, megabytes), indent=2), flush=True)
+    found = json.loads(given.out.read_text()) if given.out.exists() else {}
+    for name in given.cases or CASES:
+        if name not in found:
+            found[name] = measure(*CASES[name])
+            given.out.write_text(json.dumps(found, indent=2) + "\n")
+        print(name, json.dumps(found[name], indent=2), flush=True)
 
 
 if __name__ == "__main__":
