@@ -75,6 +75,8 @@ def test_all_but_clients_alone_are_tuned_and_they_take_their_arms_rate():
     assert alone.rate_of == "rbla"
     assert alone.of(5, 0.25).training.learning_rate == 0.25
     assert alone.of(5).seed == 5
+    held = {"data.validation": 0.0, "evaluation.held_by": "clients"}
+    assert plan({"a": held}, tune=True).tuned
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,13 @@ def test_another_start_is_noticed():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seed": 1}, {"partition": {"kind": "iid", "clients": 4}}, {"data": "digits"}]
+    "changes",
+    [
+        {"seed": 1},
+        {"partition": {"kind": "iid", "clients": 4}},
+        {"data": "digits"},
+        {"evaluation": {"held_by": "clients"}},
+    ],
 )
 def test_what_decides_on_the_rows_may_make_them_differ(changes):
     check_same_start([a_cell("x"), a_cell("y", counts=(4, 3), loss=9.0, **changes)])

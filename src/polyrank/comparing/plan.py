@@ -215,7 +215,8 @@ def _check(variant: Variant) -> None:
         SERVER_OPTIMIZERS.build(settings.server_optimizer)
     except SettingsError as error:
         raise type(error)(f"{where}: {error}") from error
-    if variant.tuned and not (settings.data.validation and settings.evaluation.global_model):
+    rows = settings.data.validation or settings.evaluation.held_by == "clients"
+    if variant.tuned and not (rows and settings.evaluation.global_model):
         missing = (
             "data.validation = 0"
             if settings.evaluation.global_model

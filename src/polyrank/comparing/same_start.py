@@ -41,6 +41,7 @@ def _pairs(
     known: list[tuple[Mapping[str, Any], Cell, Run]] = []
     for cell, run in runs:
         dumped = cell.settings.model_dump(include={"seed", *keys})
+        dumped["held_by"] = cell.settings.evaluation.held_by  # clients' rows, or some kept back
         same = next((pair for pair in known if pair[0] == dumped), None)
         if same is None:
             known.append((dumped, cell, run))
