@@ -156,7 +156,14 @@ def test_ctrl_c_leaves_nothing_running(tmp_path):
     words = ["compare", path, "--seeds", "1", "--no-controls", "--no-tune", "--out", tmp_path / "o"]
     program = [str(Path(sys.executable).parent / "polyrank"), *map(str, words)]
     named = {**os.environ, "MARK": str(mark)}
-    with subprocess.Popen(program, env=named, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        program,
+        env=named,
+        stderr=subprocess.PIPE,
+        text=True,
+        # ignored under nohup, and so by what is started there
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
         while not (mark.exists() and mark.read_text()):
             assert process.poll() is None
             time.sleep(0.05)

@@ -17,9 +17,8 @@ EXAMPLES: Mapping[str, tuple[str, Sequence[str]]] = {  # command -> page, exampl
     "compare": (
         "how-to/compare.md",
         (
-            "polyrank compare examples/digits.toml --vary aggregator=rbla,flexlora --seeds 5",
-            "polyrank compare examples/digits.toml --vary allocator=autorank,uniform --vary "
-            "ranks.budget=4,8 --no-tune --jobs 2 --out runs/both",
+            "polyrank compare examples/digits.toml --vary aggregator=rbla,flexlora",
+            "polyrank compare examples/digits.toml --vary ranks.budget=4,8 --no-tune",
         ),
     ),
     "plan": (
