@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from polyrank.engines.nvflare.console import Console
+from polyrank.engines.nvflare.following import STARTING
 from polyrank.engines.nvflare.jobs import write_job
 from polyrank.engines.nvflare.request import Request
 from polyrank.engines.nvflare.running import admin_console
 
-ANSWERING = 30.0  # seconds in which sites say who they are
+ANSWERING = 30.0  # seconds in which sites say who they are, once the job has begun
 LOOK = 0.3
 
 
@@ -37,19 +38,24 @@ def _hellos(console: Console, names: list[str]) -> Mapping[str, Mapping[str, Any
     with tempfile.TemporaryDirectory() as folder:
         write_job(Path(folder) / "job", request)
         job = console.submit(Path(folder) / "job")
-    end = time.monotonic() + ANSWERING
+    end, begun = time.monotonic() + STARTING, False
+    told: Mapping[str, Mapping[str, Any]] = {}
     try:
         while time.monotonic() < end:
             news = console.command(job, "hello", {})
+            if news and not begun:
+                begun, end = True, time.monotonic() + ANSWERING
+            if news:
+                told = dict(news["told"])
             if news and news.get("over"):
                 console.command(job, "bye", {})
-                return dict(news["told"])
+                return told
             time.sleep(LOOK)
     except BaseException:
         console.abort(job)
         raise
     console.abort(job)
-    return {}
+    return told
 
 
 def _line(name: str, seen: float | None, told: Mapping[str, Any]) -> dict[str, Any]:
