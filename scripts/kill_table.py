@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from polyrank.datasets.digits import digits
 MARK = "POLYRANK_KILL_TABLE"
 SITES = ("clinic-a", "clinic-b", "clinic-c")
 ROUNDS = 12
+LONGER = ("--set", "rounds=80")  # until a host that starts again has connected
 PATIENCE = 400.0  # seconds for each thing that is waited for; machines of CI are slow
 SETTINGS = f"""
 rounds = {ROUNDS}
@@ -134,13 +136,13 @@ class Table:
         else:
             self.begin(name, "join", self.kits / name, "--data", self.folder / f"{name}.npz")
 
-    def run(self, out: Path) -> subprocess.Popen[bytes]:
-        """Start a run, once all hosts are connected."""
+    def run(self, out: Path, *more: str) -> subprocess.Popen[bytes]:
+        """Start a run, once all hosts are connected; ``more`` are settings of its own."""
         admin = self.kits / "admin"
         end = time.monotonic() + PATIENCE
         while True:
             words = ["run", self.folder / "run.toml", "--federation", admin, "--out", out]
-            process = self.begin(out.name, *words, "--min-clients", len(SITES))
+            process = self.begin(out.name, *words, "--min-clients", len(SITES), *more)
             while process.poll() is None and not rounds_of(out):
                 time.sleep(0.2)
             if rounds_of(out) or time.monotonic() > end:
@@ -210,7 +212,7 @@ def trainer(table: Table, out: Path, plain: list[str]) -> str:
 
 def host(table: Table, out: Path, plain: list[str]) -> str:
     """A client's host is killed and comes back: skipped, then there again."""
-    run = table.run(out)
+    run = table.run(out, *LONGER)
     reached(out, 2)
     table.kill("clinic-c")
     gone = reached(out, 4)
@@ -346,10 +348,11 @@ def verdicts(folder: Path, cases: Sequence[str]) -> Iterator[bool]:
     try:
         plain: list[str] = []
         if {*cases} & {*WITH_BITS}:
-            table.ended(table.run(folder / "plain"), 0)
-            plain = rounds_of(folder / "plain")
+            table.ended(table.run(folder / "run-plain"), 0)
+            plain = rounds_of(folder / "run-plain")
         for name in cases:
-            yield verdict(name, lambda name=name: CASES[name](table, folder / name, plain))
+            out = folder / f"run-{name}"  # no host bears such a name
+            yield verdict(name, partial(CASES[name], table, out, plain))
     finally:
         left = table.close()
     yield verdict("end", lambda: "nothing is left" if not left else _fail(f"left: {left}"))
