@@ -116,6 +116,8 @@ def test_it_measures_after_the_first_rounds_and_not_the_last():
         ({"start": 0}, "start: expected at least 1 slot, got 0"),
         ({"reserve": -1.0}, "reserve: expected a number from 0"),
         ({"spare": float("inf")}, "spare: expected a number from 0"),
+        ({"spare": 1e308}, "spare: expected a number from 0 to 100, got 1e"),
+        ({"reserve": 1e308}, "reserve: expected a number from 0 to 100, got 1e"),
     ],
 )
 def test_options_out_of_range_are_named(options, said):

@@ -40,6 +40,7 @@ State: TypeAlias = dict[str, Any]
 
 GROWTH = 1.5  # times the slots where the reserve is used up
 PATIENCE = 2  # measurements in a row that must find fewer slots enough
+MOST = 100  # times as many slots, of a reserve and of spare ones
 FINEST = 16  # a number of slots is judged down to this part of all
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
@@ -132,8 +133,10 @@ class Need:
             raise SettingsError(f"need: start: expected at least 1 slot, got {self.start!r}")
         for name in ("reserve", "spare"):
             value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise SettingsError(f"need: {name}: expected a number from 0, got {value!r}")
+            if not 0 <= value <= MOST:
+                raise SettingsError(
+                    f"need: {name}: expected a number from 0 to {MOST}, got {value!r}"
+                )
         other = ALLOCATORS.build(Named(self.of, self.of_options or {})) if self.of else None
         asked = other.needs if other else NOTHING
         if asked.every_round or asked.slots:
