@@ -92,7 +92,7 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run a federation, or go on with an interrupted one."""
+    """Run a federation, or go on with an interrupted one; several seeds or methods: compare."""
     if (config is None) == (resume is None) or (resume and out):
         raise SettingsError("expected a settings file, with --out or not, or --resume DIR alone")
     if trust and not resume:
