@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from polyrank.lora.factors import Factors, prefix, product_norm
-from polyrank.lora.low_rank import Product, Triples, stacked, summed, triples_and_norm
+from polyrank.lora.low_rank import Product, stacked, summed
+from polyrank.lora.principal import Principal, principal
 
 Rejoin: TypeAlias = Callable[[Product, Factors], Factors]
 FEW = 8  # triples that are left for the next time, and half as many as slots were trained
@@ -79,16 +80,17 @@ def cut_change(
     if owed is not None:
         terms.append((owed[0].b, owed[0].a, owed[1]))
     product = stacked(terms, new.a.shape[1], new.b.shape[0])
-    triples, norm = triples_and_norm(product, _columns(product))
-    energy = triples.values.square()
+    parts = principal(*product)
+    energy = parts.energy
+    norm = float(energy.sum())
     if norm <= (NOISE * product_norm(old)) ** 2:
         energy, norm = energy[:0], 0.0
     rank = _needed(energy, norm, error)
     sent = min(rank, most)
     kept = len(energy) if error else rank  # without an error only the noise is beyond the rank
     return CutChange(
-        _balanced(triples, 0, sent, new),
-        _balanced(triples, sent, min(kept, sent + FEW + new.rank // 2), new),
+        _balanced(parts, 0, sent, new),
+        _balanced(parts, sent, min(kept, sent + FEW + new.rank // 2), new),
         min(1.0, float(energy[:sent].sum()) / norm) if norm else 1.0,
     )
 
@@ -125,21 +127,17 @@ def moved(start: Factors, change: Factors, slots: int, rejoin: Rejoin) -> Factor
     return rejoin(summed([(product, 1.0) for product in terms]), Factors(a, b, prefix(slots)))
 
 
-def _columns(product: Product) -> int:
-    columns: int = product[0].shape[1]
-    return min(columns, len(product[0]), product[-1].shape[1])
-
-
 def _needed(energy: Tensor, norm: float, error: float) -> int:
-    """Return how many leading triples leave at most the share ``error`` of the norm."""
+    """Return how many leading parts leave at most the share ``error`` of the norm."""
     if not norm:
         return 0
-    most = max(error, torch.finfo(torch.float32).eps ** 2) * norm
+    most = max(error, NOISE**2) * norm
     too_much = torch.count_nonzero(norm - energy.cumsum(0) > most)
     return min(energy.numel(), 1 + int(too_much))
 
 
-def _balanced(triples: Triples, start: int, stop: int, like: Factors) -> Factors:
-    root = triples.values[start:stop].sqrt()
-    a, b = triples.right[start:stop] * root[:, None], triples.left[:, start:stop] * root
+def _balanced(parts: Principal, start: int, stop: int, like: Factors) -> Factors:
+    left, right = parts.between(start, stop)
+    root = parts.energy[start:stop] ** 0.25
+    a, b = right / root[:, None], left * root
     return Factors(a.to(like.a.dtype), b.to(like.b.dtype), prefix(len(root)))
