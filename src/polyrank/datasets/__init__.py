@@ -5,6 +5,6 @@ A loader is ``loader(argument, **options) -> Data``: ``load("npz:mnist.npz", see
 """
 
 from polyrank.datasets.data import Data
-from polyrank.datasets.load import DATASETS, load
+from polyrank.datasets.load import DATASETS, glance, load
 
-__all__ = ["DATASETS", "Data", "load"]
+__all__ = ["DATASETS", "Data", "glance", "load"]

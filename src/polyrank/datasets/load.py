@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from polyrank.datasets.checks import existing_file, existing_folder
 from polyrank.datasets.data import Data, with_test
 from polyrank.datasets.files import concatenate
+from polyrank.datasets.frames import read_frame
 from polyrank.errors import DataError, UnknownNameError, nearest
 from polyrank.registry import Found, Named, Registry
 
@@ -66,6 +67,23 @@ def load(
         return with_test(_load_one(source, options or {}), test, seed)
     files = {item: _load_file(item, options or {}) for item in _distinct(source)}
     return with_test(concatenate(files), test, seed)
+
+
+def glance(source: str) -> tuple[int, tuple[str, ...]]:
+    """Read one data set before anyone has said what its columns mean.
+
+    Returns:
+        how many rows it has, and the names of the columns of a table or a file of texts.
+
+    Raises:
+        UnknownNameError: no such data set.
+        DataError: the data cannot be read.
+    """
+    kind, path = _parse(source, {})
+    if kind in ("csv", "table"):
+        frame = read_frame(path)
+        return len(next(iter(frame.values()))), tuple(frame)
+    return len(load(source, seed=0, test=0.0).train_y), ()
 
 
 def check_source(source: str | Sequence[str], options: Mapping[str, Any]) -> None:
