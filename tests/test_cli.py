@@ -261,3 +261,10 @@ def test_list_has_every_table_from_which_the_settings_take_methods():
     named = {value.kind for value in vars(settings).values() if isinstance(value, Registry)}
     assert "server optimizer" in named
     assert named <= {table.kind for table in method_list.TABLES}
+
+
+def test_the_package_is_a_command_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "polyrank", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"polyrank {VERSION}\n")

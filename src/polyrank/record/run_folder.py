@@ -24,6 +24,7 @@ from polyrank.settings.toml import dump_settings, load_settings
 
 L = TypeVar("L", bound=Line)
 RECORDS = ("rounds", "clients")  # timings differ from run to run and are kept apart
+MADE = ("scaling", "head")  # what clients' sums may have made of the start model
 LOCK = ".lock"
 ELSEWHERE = "federation.json"
 

@@ -22,7 +22,7 @@ from polyrank.lora.factors import Tensors
 from polyrank.protocol.engine import Engine
 from polyrank.protocol.messages import Profile
 from polyrank.record.lines import CutLoss, ExampleCounts, FinalLine, ProfileLine, RanksLine
-from polyrank.record.run_folder import RunFolder
+from polyrank.record.run_folder import MADE, RunFolder
 from polyrank.record.summary import Facts, Parameters, Texts, Truncation, summarize
 from polyrank.report import write_report
 from polyrank.runs.choosing import Choosing
@@ -47,8 +47,6 @@ from polyrank.server.state import ServerState
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.settings.ranges import module_ranges
 from polyrank.settings.schema import Settings
-
-MADE = ("scaling", "head")  # what clients' sums may have made of the start model
 
 
 class Experiment:

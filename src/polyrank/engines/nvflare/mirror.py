@@ -8,12 +8,13 @@ from typing import Any
 
 from polyrank.disk.files import write_whole
 from polyrank.errors import FederationError
+from polyrank.record.run_folder import MADE
 
 BLOCK = 2**20  # bytes of a file that are sent at once
 _RECORD = re.compile(r"(rounds|clients|timings)\.jsonl")
 _KNOWN = re.compile(
     r"(rounds|clients|timings)\.jsonl|summary\.json|report\.html"
-    r"|checkpoint/(round-\d{6}|base|start|head)\.safetensors"
+    rf"|checkpoint/(round-\d{{6}}|base|start|{'|'.join(MADE)})\.safetensors"
 )
 
 
