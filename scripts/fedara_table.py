@@ -43,7 +43,7 @@ def at(runs: Sequence[Run], arm: str, *where: object) -> dict[int, Run]:
 def accuracies(runs: Sequence[Run], data: str) -> str:
     """Write a row an arm, a column a federation."""
     columns = [where for where in places(runs) if where[0] == data]
-    head = ("", *(f"Dirichlet {c}, head {_head(head)}" for _, c, head in columns))
+    head = ("", *(f"Dirichlet {c}, head {head_name(head)}" for _, c, head in columns))
     rows = []
     for arm in dict.fromkeys(run["arm"] for run in runs):
         found = [[100 * run["accuracy"] for run in at(runs, arm, *w).values()] for w in columns]
@@ -51,7 +51,8 @@ def accuracies(runs: Sequence[Run], data: str) -> str:
     return markdown_table(head, rows)
 
 
-def _head(name: str) -> str:
+def head_name(name: str) -> str:
+    """Say where the head of a federation comes from."""
     return "by LDA" if name == "lda" else "at random"
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import claims_table
 import compression_table
 import criteria_table
 import fedara_table
@@ -149,7 +150,10 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     elsewhere = [*texts, *language, *criteria, *bits, *kept, *needs]
     others = [result for result in given if result not in elsewhere]
     return {
-        ROOT / "docs" / "results.md": [table(result) for result in (*texts, *others, *language)],
+        ROOT / "docs" / "results.md": [
+            f"{claims_table.table()}\n\n## Tables",
+            *(table(result) for result in (*texts, *others, *language)),
+        ],
         ROOT / "docs" / "explanation" / "autorank.md": [
             criteria_table.by_criterion(result) for result in criteria
         ],

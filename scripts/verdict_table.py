@@ -1,7 +1,7 @@
 """When ranks from data help: five federations, each against one rank for all of the same budget.
 
-The difference is taken seed by seed. It is a gain or a loss where its mean is larger than its
-standard deviation over the seeds, and none otherwise.
+The difference is taken seed by seed. It is a gain or a loss where Student's 90 % interval of its
+mean lies on one side of 0, and none otherwise.
 """
 
 import json
@@ -12,6 +12,8 @@ from typing import Any
 
 import language_table
 
+from polyrank.intervals import Interval, interval
+
 RESULTS = Path(__file__).parent.parent / "results"
 LAST = 5  # rounds whose mean accuracy is told
 HEAD = ("clients", "ranks from data", "one rank for all", "seed by seed", "do they help?")
@@ -21,28 +23,29 @@ Row = tuple[str, Sequence[float], Sequence[float], bool]  # the last: less is be
 def verdicts() -> str:
     """Write the table of README."""
     lines = [f"| {' | '.join(HEAD)} |", f"| {' | '.join('---' for _ in HEAD)} |"]
-    return "\n".join([*lines, *map(_line, _rows())])
+    return "\n".join([*lines, *map(_line, rows())])
 
 
-def _rows() -> list[Row]:
+def rows() -> list[Row]:
+    """Return the federations, with what ranks from data and one rank for all come to by seed."""
     digits = [
         ("more labels, more rows: staircase (digits)", "digits_staircase", "flexlora"),
         ("labels and sizes unequal, not together (digits)", "digits_double_imbalance", "flexlora"),
         ("a few labels each: Dirichlet 0.1 (digits)", "digits_label_skew", None),
     ]
-    rows = [_of_digits(*each) for each in digits]
+    found = [_of_digits(*each) for each in digits]
     texts = _read("banking77")["texts"]["Dirichlet 0.1"]
     names = ("AutoRank, head by LDA", "uniform, head by LDA")
     two = [_finals(texts[name]) for name in names]
-    rows.append(("intents of bank customers, pre-trained BERT (Banking77)", *two, False))
+    found.append(("intents of bank customers, pre-trained BERT (Banking77)", *two, False))
     model = _read("causal_clients")
     everybody = language_table.clients_of(model)
     two = [
         language_table.over(model["perplexity"][f"{name}, global"], everybody)
         for name in ("autorank", "uniform")
     ]
-    rows.append(("texts, language model; perplexity, less is better", *two, True))
-    return rows
+    found.append(("texts, language model; perplexity, less is better", *two, True))
+    return found
 
 
 def _of_digits(clients: str, name: str, aggregator: str | None) -> Row:
@@ -66,15 +69,27 @@ def _finals(seeds: Mapping[str, Any]) -> list[float]:
 
 def _line(row: Row) -> str:
     clients, chosen, uniform, falls = row
-    apart = [a - b for a, b in zip(chosen, uniform, strict=True)]
-    better = -statistics.mean(apart) if falls else statistics.mean(apart)
-    if abs(better) <= statistics.stdev(apart):
+    apart = sure([a - b for a, b in zip(chosen, uniform, strict=True)])
+    if not apart.beside_zero:
         verdict = "no difference"
     else:
-        verdict = "they help" if better > 0 else "they hurt"
-    cells = [_spread(values, "") for values in (chosen, uniform)]
-    return f"| {' | '.join([clients, *cells, _spread(apart, '+'), f'**{verdict}**'])} |"
+        verdict = "they help" if (apart.mean < 0) == falls else "they hurt"
+    cells = [_spread(values) for values in (chosen, uniform)]
+    cells += [between(apart), f"**{verdict}**"]
+    return f"| {' | '.join([clients, *cells])} |"
 
 
-def _spread(values: Sequence[float], sign: str) -> str:
-    return f"{statistics.mean(values):{sign}.1f} ± {statistics.stdev(values):.1f}"
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+
+
+def sure(values: Sequence[float]) -> Interval:
+    """Return mean and interval of at least two values."""
+    found = interval(values)
+    assert found is not None
+    return found
+
+
+def between(found: Interval) -> str:
+    """Write a difference with its interval."""
+    return f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f})"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import claims_table
 import pytest
 import verdict_table
 
@@ -59,13 +60,26 @@ def test_readme_is_short_and_its_links_lead_somewhere():
 
 
 def test_a_verdict_is_what_its_row_says():
-    """A gain is more than its spread over the seeds; of perplexity less is a gain."""
+    """A gain is what the interval puts above 0; of perplexity less is a gain."""
     up = ("a", [3.0, 4.0, 5.0], [1.0, 2.2, 2.8], False)
-    assert verdict_table._line(up).endswith("| +2.0 ± 0.2 | **they help** |")
+    assert verdict_table._line(up).endswith("| +2.0 (+1.7 to +2.3) | **they help** |")
     falls = (*up[:3], True)
     assert verdict_table._line(falls).endswith("**they hurt** |")
     level = ("a", [1.0, 3.0], [2.0, 1.0], False)
-    assert verdict_table._line(level).endswith("| +0.5 ± 2.1 | **no difference** |")
+    assert verdict_table._line(level).endswith("| +0.5 (-9.0 to +10.0) | **no difference** |")
+
+
+def test_a_claim_holds_only_where_its_interval_says_so():
+    """Three seeds ahead, three behind, three of both kinds; with a cost that is allowed."""
+    ahead, behind, both = ([1.0, 1.1, 1.2], [-1.0, -1.1, -1.2], [-1.0, 0.0, 1.2])
+    places = [claims_table.Place(n, of) for n, of in zip("abc", (ahead, behind, both), strict=True)]
+    said = [claims_table.Claim("", "", [place]) for place in places]
+    assert [claim.verdict for claim in said] == ["holds", "does not hold", "not shown"]
+    assert claims_table.Claim("", "", places).verdict == "holds at 1 of 3"
+    assert claims_table.Claim("", "", places[:2], cost=1.5).verdict == "holds"
+    assert (
+        claims_table.Claim("", "", places).row[2].startswith("yes: a +1.1 (+0.9 to +1.3)<br>no: b")
+    )
 
 
 def test_the_planning_example_keeps_its_budget_and_caps():
