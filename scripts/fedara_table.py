@@ -30,6 +30,12 @@ def places(runs: Sequence[Run]) -> list[tuple[str, float, str]]:
     return list(dict.fromkeys((run["data"], run["dirichlet"], run["head"]) for run in runs))
 
 
+def compared(runs: Sequence[Run]) -> list[str]:
+    """Return the arms that were run in all federations, in order."""
+    arms = dict.fromkeys(run["arm"] for run in runs)
+    return [arm for arm in arms if all(at(runs, arm, *where) for where in places(runs))]
+
+
 def at(runs: Sequence[Run], arm: str, *where: object) -> dict[int, Run]:
     """Return an arm's runs by seed: of a data set, a concentration and a head, or of the first."""
     names = ("data", "dirichlet", "head")[: len(where)]
@@ -47,7 +53,8 @@ def accuracies(runs: Sequence[Run], data: str) -> str:
     rows = []
     for arm in dict.fromkeys(run["arm"] for run in runs):
         found = [[100 * run["accuracy"] for run in at(runs, arm, *w).values()] for w in columns]
-        rows.append((arm, *map(spread, found)))
+        if any(found):
+            rows.append((arm, *(spread(values) if values else "" for values in found)))
     return markdown_table(head, rows)
 
 
@@ -133,7 +140,7 @@ def step_seconds(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
 def costs(runs: Sequence[Run]) -> str:
     """Write what each arm sends, holds and computes."""
     rows = []
-    for arm in dict.fromkeys(run["arm"] for run in runs):
+    for arm in compared(runs):
         own = [run for run in runs if run["arm"] == arm]
         megabytes = [
             statistics.mean(sum(run[way][1:]) / 1e6 for run in own if run["data"] == data)

@@ -208,7 +208,7 @@ def draw_bytes(result: dict[str, Any], out: Path) -> None:
     places = [where for where in fedara_table.places(runs) if where[2] == "random"]
     figure, axes = pyplot.subplots(2, 2, figsize=(13, 8), squeeze=False)
     for axis, where in zip(axes.flat, places, strict=True):
-        for colour, arm in zip(COLOURS, dict.fromkeys(run["arm"] for run in runs), strict=True):
+        for colour, arm in zip(COLOURS, fedara_table.compared(runs), strict=True):
             axis.plot(
                 *zip(*fedara_table.curve(runs, arm, *where), strict=True),
                 color=colour,
