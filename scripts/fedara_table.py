@@ -251,3 +251,17 @@ def curve(runs: Sequence[Run], arm: str, *where: object) -> list[tuple[float, fl
         )
         for r in rounds
     ]
+
+
+def pruned(result: Mapping[str, Any]) -> str:
+    """Write what a training step costs with fewer slots and modules."""
+    found = result["pruned"]
+    whole = next(iter(found.values()))["seconds"]
+    rows = []
+    for name, of in found.items():
+        ratios = [mine / all_ for mine, all_ in zip(of["seconds"], whole, strict=True)]
+        apart = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        rows.append((name, apart, f"{of['optimizer_bytes'] / 1e6:.2f} MB"))
+    head = ("slots of the model", "forward and backward, over that of all slots", "Adam's memory")
+    told = f"Median of {len(whole)} steps in turn, with the smallest and the largest ratio."
+    return f"{markdown_table(head, rows)}\n\n{told}"

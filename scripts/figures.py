@@ -147,7 +147,8 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     bits = [result for result in given if "compression" in result]
     kept = [result for result in given if "fedara" in result]
     needs = [result for result in given if "need" in result]
-    elsewhere = [*texts, *language, *criteria, *bits, *kept, *needs]
+    pruned = [result for result in given if "pruned" in result]
+    elsewhere = [*texts, *language, *criteria, *bits, *kept, *needs, *pruned]
     others = [result for result in given if result not in elsewhere]
     return {
         ROOT / "docs" / "results.md": [
@@ -161,7 +162,8 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
             compression_table.by_arm(result) for result in bits
         ],
         ROOT / "docs" / "explanation" / "fedara.md": [
-            table for result in kept for table in fedara_table.tables(result)
+            *(table for result in kept for table in fedara_table.tables(result)),
+            *(fedara_table.pruned(result) for result in pruned),
         ],
         ROOT / "docs" / "explanation" / "language-models.md": [
             language_table.by_client(result) for result in language
