@@ -199,16 +199,16 @@ def _checked(
 ) -> Settings:
     if isinstance(settings, str | Path):
         loaded = load_settings(Path(settings), overrides)
-        return loaded if data is None else make_settings(_with_given(loaded.model_dump(), data))
+        return loaded if data is None else make_settings(with_given(loaded.model_dump(), data))
     document = settings.model_dump() if isinstance(settings, Settings) else {**settings}
     for text in overrides:
         override(document, text)
     if data is not None and not isinstance(settings, Settings):
-        _check_no_source(document)
-    return make_settings(document if data is None else _with_given(document, data))
+        check_no_source(document)
+    return make_settings(document if data is None else with_given(document, data))
 
 
-def _check_no_source(document: Mapping[str, Any]) -> None:
+def check_no_source(document: Mapping[str, Any]) -> None:
     """Raise SettingsError if settings name data, and data are handed over beside them."""
     named = document.get("data", {})
     source = named.get("source") if isinstance(named, Mapping) else named
@@ -219,7 +219,7 @@ def _check_no_source(document: Mapping[str, Any]) -> None:
         )
 
 
-def _with_given(document: Mapping[str, Any], data: object) -> dict[str, Any]:
+def with_given(document: Mapping[str, Any], data: object) -> dict[str, Any]:
     """Say in the settings that data were handed over, and that they name clients if they do."""
     options = document.get("data", {})
     clients = {} if not isinstance(data, Mapping) else {"partition": "natural"}

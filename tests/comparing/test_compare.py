@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import polyrank
@@ -226,3 +227,35 @@ def test_a_folder_that_is_none_and_one_in_use_are_refused(tmp_path):
         pytest.raises(RunFolderError, match="another process is at work"),
     ):
         compared(tmp_path / "out")
+
+
+BRIEF = {"rounds": 1, "model": {"kind": "mlp", "hidden": [4]}, "training": {"epochs": 1}}
+
+
+def handed() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    draw = np.random.default_rng(0)
+    labels = {name: draw.integers(0, 2, 40) for name in ("north", "south")}
+    return {
+        name: (draw.normal(size=(40, 3)).astype(np.float32) + y[:, None], y)
+        for name, y in labels.items()
+    }
+
+
+def test_data_that_are_handed_over_are_those_of_every_run(tmp_path):
+    made = compared(tmp_path / "all", settings=BRIEF, data=handed())
+    assert not made.failed
+    finals = {}
+    for arm, changes in PADDED.items():
+        settings = {**BRIEF, **changes, "seed": 3, "workers": 1}
+        alone = polyrank.run(settings, data=handed(), out=tmp_path / arm)
+        finals[arm] = alone.summary["loss"]["final"]
+    assert {one.cell.arm: one.run.summary.loss.final for one in made.done} == finals
+    assert all(set(one.run.summary.ranks) == {"north", "south"} for one in made.done)
+
+
+def test_data_that_are_handed_over_are_read_in_one_way(tmp_path):
+    arms = {"as they are": {}, "otherwise": {"data.drop": ["age"]}}
+    with pytest.raises(SettingsError, match="'otherwise': data are handed over, and read once"):
+        compared(tmp_path / "out", arms, settings=BRIEF, data=handed())
+    with pytest.raises(SettingsError, match=r"data.source = 'digits'.*expected one of"):
+        compared(tmp_path / "out", settings={**BRIEF, "data": "digits"}, data=handed())

@@ -21,6 +21,8 @@ from polyrank.comparing.tuning import Tuned, rates_around, validation_of
 from polyrank.comparing.waiting import Waiting
 from polyrank.console.notebook import notebook_watcher
 from polyrank.console.progress import Silent, Watcher
+from polyrank.datasets import Data
+from polyrank.datasets.given import handed_over
 from polyrank.disk.files import lock, write_whole
 from polyrank.disk.outside import read_object
 from polyrank.errors import RunFolderError, SettingsError
@@ -38,6 +40,7 @@ LARGEST = 2**26  # bytes of it
 def compare(
     settings: Settings | Mapping[str, Any] | str | Path,
     *,
+    data: object = None,
     arms: Mapping[str, Mapping[str, Any]] | None = None,
     seeds: int | Sequence[int] = 3,
     out: str | Path | None = None,
@@ -57,6 +60,7 @@ def compare(
 
     Args:
         settings: a settings file, a mapping such as the file would hold, or ``Settings``.
+        data: in place of ``data.source``, as for ``polyrank.run``; the same for all runs.
         arms: name -> what it changes: dotted keys of the settings, and values that replace what
             is there. Left out, the settings themselves are the one arm.
         seeds: which, or how many from the settings' own seed on.
@@ -88,17 +92,19 @@ def compare(
         against=against,
         controls=controls,
         tune=tune,
+        data=data,
     )
     base = plan.variants[0].settings
     if device_time and base.partition.clients:
         device_time.check(base.partition.clients)
     _check_target(target, base)
+    given = None if data is None else handed_over(data, base.data.options)
     name = base.name if arms is None else "comparison"
     folder = Path(out) if out else free_folder(Path("runs"), f"{name}-compared")
     told = watcher or notebook_watcher() or Silent()
     with _locked(folder):
         _check_tuned_alike(folder, tune)
-        made = _run(plan, folder, jobs, told, target)
+        made = _run(plan, folder, jobs, told, target, given)
         _write(made, tune)
         if device_time:
             made = _with_devices(made, device_time)
@@ -106,7 +112,14 @@ def compare(
     return made
 
 
-def _run(plan: Plan, out: Path, jobs: int, watcher: Watcher, target: float | None) -> Comparison:
+def _run(
+    plan: Plan,
+    out: Path,
+    jobs: int,
+    watcher: Watcher,
+    target: float | None,
+    given: Data | None,
+) -> Comparison:
     """Run what is not there yet: learning rates first, then what is compared, seed by seed."""
     tries = {variant.name: _tries(plan, out, variant) for variant in plan.tuned}
     first = [cell for of in tries.values() for cell in of]
@@ -117,7 +130,7 @@ def _run(plan: Plan, out: Path, jobs: int, watcher: Watcher, target: float | Non
     for note in plan.notes:
         watcher.note(note)
     waiting.begin(_sizes(plan, len(first)))
-    failed = _run_missing(first, jobs, waiting)
+    failed = _run_missing(first, jobs, waiting, given)
     notes = [f"{name} failed while learning rates were tried: {e}" for name, e in failed.items()]
     tuned = [_tuned(name, of) for name, of in tries.items()]
     notes += [_edge(one) for one in tuned if one.at_edge]
@@ -126,7 +139,8 @@ def _run(plan: Plan, out: Path, jobs: int, watcher: Watcher, target: float | Non
     last = _compared(plan, out, {one.arm: one.best for one in tuned})
     check_kept(last)
     failed = _hopeless(plan, tuned, last)
-    failed |= _run_missing([cell for cell in last if cell.name not in failed], jobs, waiting)
+    hopeful = [cell for cell in last if cell.name not in failed]
+    failed |= _run_missing(hopeful, jobs, waiting, given)
     done = [Done(c, read_run(c.folder)) for c in last if c.finished and c.name not in failed]
     check_same_start((one.cell, one.run) for one in done)
     return Comparison(out, last, done, tuned, failed, [*plan.notes, *notes], target)
@@ -154,10 +168,12 @@ def _compared(plan: Plan, out: Path, rates: Mapping[str, float | None]) -> list[
     ]
 
 
-def _run_missing(cells: Sequence[Cell], jobs: int, waiting: Waiting) -> dict[str, str]:
+def _run_missing(
+    cells: Sequence[Cell], jobs: int, waiting: Waiting, given: Data | None
+) -> dict[str, str]:
     """Run those that have not come to their end, and return why some failed."""
     failed = {}
-    for ended in run_cells([cell for cell in cells if not cell.finished], jobs):
+    for ended in run_cells([cell for cell in cells if not cell.finished], jobs, given):
         waiting.over(ended)
         if ended.error is not None:
             failed[ended.cell.name] = ended.error

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from polyrank.api import check_methods
+from polyrank.api import check_methods, check_no_source, with_given
 from polyrank.errors import SettingsError, nearest
 from polyrank.server_optimizers import SERVER_OPTIMIZERS
 from polyrank.settings.combinations import check_combination
@@ -87,6 +87,7 @@ def planned(
     against: str | None,
     controls: bool,
     tune: bool,
+    data: object = None,
 ) -> Plan:
     """Plan a comparison; see ``polyrank.compare``.
 
@@ -94,6 +95,10 @@ def planned(
         SettingsError: an arm cannot be, is another one again, or is not there.
     """
     document = _document(settings, overrides)
+    if data is not None:
+        if not isinstance(settings, Settings):
+            check_no_source(document)
+        document = with_given(document, data)
     base = make_settings(document, "settings")
     variants = [
         Variant(name, _settings(document, base, name, changes), tuned=tune)
@@ -101,6 +106,12 @@ def planned(
     ]
     variants = _first(variants, against)
     _check_distinct(variants)
+    for variant in variants if data is not None else ():
+        if variant.settings.data.options != base.data.options:
+            raise SettingsError(
+                f"arm {variant.name!r}: data are handed over, and read once for all arms: expected "
+                "no arm that reads them in another way"
+            )
     notes: list[str] = []
     if controls:
         variants += _controls(variants[0], notes, tune=tune)

@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from polyrank.comparing.cells import Cell
+from polyrank.datasets import Data
 from polyrank.engines.start import fork_context
 from polyrank.settings.schema import Settings
 
@@ -45,7 +46,7 @@ class _Begun:
     since: float
 
 
-def run_cells(cells: Sequence[Cell], jobs: int) -> Iterator[Ended]:
+def run_cells(cells: Sequence[Cell], jobs: int, given: Data | None = None) -> Iterator[Ended]:
     """Run cells and yield each as it ends; what was begun earlier and not finished is done anew.
 
     Whoever stops asking, or is interrupted, leaves no process running.
@@ -53,12 +54,13 @@ def run_cells(cells: Sequence[Cell], jobs: int) -> Iterator[Ended]:
     Args:
         cells: in the order in which they begin.
         jobs: how many run at a time.
+        given: data in place of those that the settings name.
     """
     left, begun = list(cells), list[_Begun]()
     try:
         while left or begun:
             while left and len(begun) < jobs:
-                begun.append(_begin(left.pop(0)))
+                begun.append(_begin(left.pop(0), given))
             speaking = wait([one.pipe for one in begun])
             for one in [one for one in begun if one.pipe in speaking]:
                 begun.remove(one)
@@ -71,10 +73,10 @@ def run_cells(cells: Sequence[Cell], jobs: int) -> Iterator[Ended]:
             one.pipe.close()
 
 
-def _begin(cell: Cell) -> _Begun:
+def _begin(cell: Cell, given: Data | None) -> _Begun:
     context = fork_context(*NEEDED)
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, cell.settings, cell.folder))
+    process = context.Process(target=_work, args=(there, cell.settings, cell.folder, given))
     process.start()
     there.close()
     return _Begun(cell, process, here, time.monotonic())
@@ -94,7 +96,7 @@ def _end(one: _Begun) -> Ended:
     return Ended(one.cell, error, time.monotonic() - one.since)
 
 
-def _work(pipe: Connection, settings: Settings, folder: Path) -> None:
+def _work(pipe: Connection, settings: Settings, folder: Path, given: Data | None) -> None:
     """Run one cell in this process, and say why it failed, or null."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
@@ -107,7 +109,7 @@ def _work(pipe: Connection, settings: Settings, folder: Path) -> None:
     torch.set_num_threads(1)
     error = None
     try:
-        api.run(settings, out=folder, overwrite=True, watcher=Silent())
+        api.run(settings, data=given, out=folder, overwrite=True, watcher=Silent())
     except Exception as failure:
         error = told(failure)
     pipe.send_bytes(json.dumps(error).encode())
