@@ -28,6 +28,7 @@ from polyrank.engines.local import LocalEngine
 from polyrank.inputs.arrays import Examples, RowView
 from polyrank.learning.blueprint import Blueprint
 from polyrank.lora.factors import Adapter, Factors, prefix, start_factors
+from polyrank.lora.scaling import Scaling
 from polyrank.lora.shapes import ModuleShape
 from polyrank.models import MODELS
 from polyrank.peft_bridge import Bridge, find_extras, find_targets
@@ -103,7 +104,7 @@ def bare_peft_loop(crew: Crew, tasks: list[TrainTask]) -> int:
     """A loop over clients on the same PEFT model; inputs are floats from the start."""
     model = MODELS.build(crew.blueprint.settings.model).model(SHAPE, CLASSES, SEED)
     shapes = find_targets(model, "all")
-    bridge = Bridge(model, shapes, "all", 1.0)
+    bridge = Bridge(model, shapes, "all", dict.fromkeys(shapes, Scaling()))
     steps = 0
     for task in tasks:
         rows = crew.sites[task.id.client].train

@@ -11,6 +11,7 @@ LOSSES = ["loss_entropy_examples"]  # of the model as it is then
 PAPER = {"kind": "autorank", "spread": "paper"}  # ranks for any difference
 EVERY_2 = {"r_min": 1, "r_max": 6, "refresh_every": 2}
 PRUNED = {"kind": "hetlora", "start": "uniform", "start_options": {"rank": 6}, "decay": 0.8}
+BY_RANK = {"scaling": {"alpha": 4.0, "per": "rank"}}
 KINDS: dict[str, dict[str, Any]] = {
     "global factors": {"aggregator": "rbla"},
     "factors of the client's own": {"aggregator": "fedsa"},
@@ -32,6 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "ranks": EVERY_2,
         "criteria": LOSSES,
     },
+    "scaling by rank": {"aggregator": "flexlora", "adapter": BY_RANK},
     "eight bits": {"aggregator": "rbla", "compression": "int8"},
     "eight bits of one factor in each round": {"aggregator": "rolora", "compression": "int8"},
     "ranks cut by the clients": {"aggregator": "rolora", "allocator": PRUNED},

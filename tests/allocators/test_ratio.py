@@ -28,6 +28,13 @@ def test_ratio_by_client_is_at_least_one_and_not_held_by_r_min():
     assert set(reasons(choice)) == {"by hand"}
 
 
+def test_a_floor_of_a_module_holds_by_hand_too():
+    last = ModuleRange(10, 10, 30, floor=10)  # the last layer of the RBLA authors' newer runs
+    choice = ratio(clients(3), Limits({"m": RANGE, "last": last}), ratios=[0.01, 0.5, 1.0])
+    assert choice.ranks["m"].tolist() == [1, 5, 10]
+    assert choice.ranks["last"].tolist() == [10, 10, 10]
+
+
 def test_ratio_for_two_clients_is_theirs():
     choice = ratio(clients(2), Limits({"m": RANGE}), ratios=[0.9, 0.3])
     assert choice.ranks["m"].tolist() == [9, 3]

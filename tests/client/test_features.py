@@ -145,7 +145,7 @@ def test_the_start_s_own_factors_count_for_the_features(tmp_path):
     settings = small(rounds=1, head_init="lda", **given, **HEAD)
     started = settings.model_copy(update={"init_adapter": str(tmp_path / "out")})
     polyrank.run(started, out=tmp_path / "run")
-    factors = read_adapter(tmp_path / "out", 1.0)["fc1"]
+    factors = read_adapter(tmp_path / "out", {})["fc1"]
     start = lines(tmp_path / "run" / "rounds.jsonl")[0]["test"]
     expected = accuracy_at_once(settings, factors.b @ factors.a)
     assert start["accuracy"] == pytest.approx(expected, abs=0.003)

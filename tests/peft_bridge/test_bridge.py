@@ -4,14 +4,15 @@ from torch import nn
 
 from polyrank.errors import AdapterError, SettingsError
 from polyrank.lora.factors import B, Factors, Part, prefix
+from polyrank.lora.scaling import Scaling
 from polyrank.models.cnn import cnn
 from polyrank.models.mlp import mlp
 from polyrank.peft_bridge import Bridge, find_extras, find_targets
 
 
-def wrapped(model: nn.Module, scaling: float = 0.5, extras: str | list[str] = "all") -> Bridge:
+def wrapped(model: nn.Module, extras: str | list[str] = "all") -> Bridge:
     shapes = find_targets(model, "all")
-    return Bridge(model, shapes, extras, scaling)
+    return Bridge(model, shapes, extras, dict.fromkeys(shapes, Scaling(0.5)))
 
 
 def random_adapter(bridge: Bridge, ranks: dict[str, int]) -> dict[str, Factors]:

@@ -7,6 +7,7 @@ from torch.func import functional_call
 
 from polyrank.lora.factors import A, B, Factors, Part, prefix
 from polyrank.lora.factors import Adapter as FactorsByModule
+from polyrank.lora.scaling import Scaling
 from polyrank.models.cnn import cnn
 from polyrank.models.mlp import mlp
 from polyrank.peft_bridge import Bridge, find_extras, find_targets
@@ -31,7 +32,7 @@ EITHER = pytest.mark.parametrize("kind", list(MODELS))
 def wrapped(kind: str, extras: str = "none") -> Bridge:
     model = MODELS[kind][0]()
     shapes = find_targets(model, "all")
-    return Bridge(model, shapes, extras, SCALING)
+    return Bridge(model, shapes, extras, dict.fromkeys(shapes, Scaling(SCALING)))
 
 
 def buffers(kind: str) -> dict[str, Tensor]:

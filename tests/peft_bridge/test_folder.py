@@ -45,13 +45,13 @@ def logits_with(adapter: dict[str, Factors], scaling: float, x: torch.Tensor) ->
 def test_an_adapter_trained_by_peft_gives_the_same_logits_in_our_scaling(tmp_path, options):
     model = trained_by_peft(tmp_path, **options)
     x = torch.randn(7, 6)
-    ours = logits_with(read_adapter(tmp_path, 0.5), 0.5, x)
+    ours = logits_with(read_adapter(tmp_path, dict.fromkeys(["fc1", "fc2"], 0.5)), 0.5, x)
     torch.testing.assert_close(ours, model(x), rtol=1e-4, atol=1e-5)
 
 
 def test_slots_are_read_largest_first(tmp_path):
     trained_by_peft(tmp_path, r=4)
-    f = read_adapter(tmp_path, 1.0)["fc1"]
+    f = read_adapter(tmp_path, {})["fc1"]
     sizes = (f.a.norm(dim=1) * f.b.norm(dim=0)).tolist()
     assert sizes == sorted(sizes, reverse=True)
 
@@ -66,7 +66,7 @@ def test_different_ranks_and_a_missing_module_survive_the_way_through_peft(tmp_p
             "fc3": new_factors(7, 4, 3, generator),
         }.items()
     }
-    write_adapter(tmp_path, base(), adapter, 0.7)
+    write_adapter(tmp_path, base(), adapter, dict.fromkeys(adapter, 0.7))
     loaded = PeftModel.from_pretrained(base(), tmp_path).eval()
     x = torch.randn(7, 6)
     kept = {name: f for name, f in adapter.items() if f.rank}
@@ -78,7 +78,7 @@ def test_only_the_named_modules_are_written_where_names_end_alike(tmp_path):
     model.add_module("fc", nn.Linear(4, 4))
     model.add_module("block", nn.Sequential())
     model.block.add_module("fc", nn.Linear(4, 4))
-    write_adapter(tmp_path, model, {"fc": new_factors(2, 4, 4, torch.Generator())}, 1.0)
+    write_adapter(tmp_path, model, {"fc": new_factors(2, 4, 4, torch.Generator())}, {"fc": 1.0})
     names = load_file(tmp_path / "adapter_model.safetensors")
     assert not [n for n in names if "block" in n]
 
@@ -91,21 +91,20 @@ def test_modules_whose_names_end_alike_keep_their_own_ranks(tmp_path):
     model.block.add_module("fc", nn.Linear(4, 4))
     generator = torch.Generator().manual_seed(0)
     ranks = {"fc": 2, "block.fc": 3}
-    write_adapter(
-        tmp_path, model, {n: new_factors(r, 4, 4, generator) for n, r in ranks.items()}, 1.0
-    )
-    assert {n: f.rank for n, f in read_adapter(tmp_path, 1.0).items()} == ranks
+    adapter = {n: new_factors(r, 4, 4, generator) for n, r in ranks.items()}
+    write_adapter(tmp_path, model, adapter, dict.fromkeys(ranks, 1.0))
+    assert {n: f.rank for n, f in read_adapter(tmp_path, {}).items()} == ranks
 
 
 def test_dora_is_a_named_error(tmp_path):
     trained_by_peft(tmp_path, r=2, use_dora=True)
     with pytest.raises(AdapterError, match="DoRA"):
-        read_adapter(tmp_path, 1.0)
+        read_adapter(tmp_path, {})
 
 
 def test_rslora_is_a_named_error_that_says_what_to_do(tmp_path):
     model = trained_by_peft(tmp_path, r=4, lora_alpha=12, use_rslora=True)
-    for read in (lambda: read_adapter(tmp_path, 0.5), lambda: read_saved(tmp_path)):
+    for read in (lambda: read_adapter(tmp_path, {}), lambda: read_saved(tmp_path)):
         with pytest.raises(AdapterError, match=r"alpha / sqrt\(r\).*merge_and_unload"):
             read()
     x = torch.randn(7, 6)
@@ -118,16 +117,16 @@ def test_tensors_that_would_be_left_over_are_an_error(tmp_path):
     weights = tmp_path / "adapter_model.safetensors"
     save_file({**load_file(weights), "base_model.model.fc3.bias": torch.zeros(3)}, weights)
     with pytest.raises(AdapterError, match=r"fc3\.bias"):
-        read_adapter(tmp_path, 1.0)
+        read_adapter(tmp_path, {})
 
 
 def test_a_folder_that_is_no_adapter_is_a_named_error(tmp_path):
     with pytest.raises(AdapterError, match=r"adapter_config\.json"):
-        read_adapter(tmp_path, 1.0)
+        read_adapter(tmp_path, {})
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
     (tmp_path / "adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(AdapterError, match=r"adapter_model\.safetensors"):
-        read_adapter(tmp_path, 1.0)
+        read_adapter(tmp_path, {})
 
 
 def test_a_given_adapter_takes_the_first_slots_and_leaves_the_rest():

@@ -1,5 +1,6 @@
 import json
 import os
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -162,14 +163,23 @@ def test_unknown_clients_and_full_folders_are_named_errors(run, tmp_path):
         load_base(tmp_path)
 
 
-@pytest.mark.parametrize("aggregator", ["flora", "fedex", "florist", "anchored", "fedsa", "ffa"])
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_what_every_method_exports_is_what_its_run_evaluated(tmp_path, aggregator, model):
+METHODS = ["flora", "fedex", "florist", "anchored", "fedsa", "ffa"]
+BY_ROOT = {"alpha": 2.0, "per": "sqrt_rank"}
+
+
+@pytest.mark.parametrize(
+    ("model", "aggregator", "scaling"),
+    [
+        *product(["mlp", "cnn"], METHODS, [0.7]),
+        *product(["cnn"], ["flora", "anchored", "fedsa", "rbla"], [BY_ROOT]),
+    ],
+)
+def test_what_every_method_exports_is_what_its_run_evaluated(tmp_path, aggregator, model, scaling):
     """Global and personal model, from PEFT's folder and merged, against the run's own records."""
     kinds = {"mlp": {"kind": "mlp", "hidden": [16]}, "cnn": {"kind": "cnn", "widths": [4, 6]}}
     settings = small(
         model=kinds[model],
-        adapter={"scaling": 0.7},
+        adapter={"scaling": scaling},
         aggregator=aggregator,
         server_optimizer="fedavgm",
         average=0.8,

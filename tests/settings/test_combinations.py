@@ -1,9 +1,12 @@
 """Which methods go together, over all pairs of them."""
 
+from dataclasses import replace
+
 import pytest
 
 import polyrank
 from polyrank.aggregators import AGGREGATORS
+from polyrank.aggregators.local_rule import LocalRule
 from polyrank.allocators import ALLOCATORS, Needs, choose_slots
 from polyrank.errors import SettingsError
 from polyrank.settings.combinations import check_combination
@@ -90,3 +93,33 @@ def test_a_run_refuses_before_it_reads_its_data(tmp_path):
     with pytest.raises(SettingsError, match="chooses slots by their numbers"):
         polyrank.run(settings, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("allocator", list(ALLOCATORS))
+def test_ranks_that_change_while_clients_train_need_one_scaling(allocator):
+    chosen = {"kind": allocator, **OPTIONS.get(allocator, {})}
+    scaling = {"alpha": 2.0, "per": "rank"}
+    settings = small(allocator=chosen, aggregator="flexlora", adapter={"scaling": scaling})
+    if allocator in ("fedara", "hetlora", "need"):
+        with pytest.raises(SettingsError, match=r"come and go|sorts the slots anew"):
+            check_combination(settings)
+    else:
+        check_combination(settings)
+    with_rbla = {"aggregator": "rbla", "adapter": {"modules": {"fc1": {"scaling": scaling}}}}
+    if allocator in ("fedara", "hetlora"):
+        with pytest.raises(SettingsError, match=f"{allocator}' slots come and go .* a number"):
+            check_combination(small(allocator=chosen, **with_rbla))
+
+
+def slot_wise_in_full_view():
+    """All slots are sent, of which a client trains its own."""
+    return replace(AGGREGATORS.build("rbla"), local=lambda round: LocalRule(view="all"))
+
+
+def test_slots_that_are_used_and_not_trained_need_one_scaling():
+    settings = small(
+        aggregator=f"{__name__}:slot_wise_in_full_view",
+        adapter={"scaling": {"per": "sqrt_rank"}},
+    )
+    with pytest.raises(SettingsError, match="averages slot by slot"):
+        check_combination(settings)

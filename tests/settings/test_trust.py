@@ -38,11 +38,12 @@ def planted(run, tmp_path, monkeypatch):
     evil = f"from pathlib import Path\nPath({str(marker)!r}).touch()\ndef run(*a, **k): pass\n"
     Path("evil_module.py").write_text(evil)
 
-    def plant(key: str, name: str = PLANTED) -> Path:
+    def plant(key: str, name: str = PLANTED, **changes: object) -> Path:
         folder = tmp_path / "planted"
         shutil.copytree(run, folder)
         options = {"args": ["touch", str(marker)]} if name == PLANTED else {}
         settings = polyrank.load_settings(folder / "config.toml").model_dump(exclude_none=True)
+        settings |= changes
         settings[key] = [name] if key == "criteria" else {"kind": name, **options}
         if key == "data":
             settings[key] = {"source": name, **options}
@@ -85,6 +86,14 @@ def test_what_is_not_called_needs_no_word(planted, tmp_path):
     folder = planted("aggregator", "evil_module:run")
     assert export(folder, tmp_path / "out").exists()
     assert evaluate(folder)["rows"] > 0
+
+
+@pytest.mark.parametrize("key", ["allocator", "aggregator"])
+def test_what_a_scaling_by_rank_asks_of_methods_needs_a_word(planted, tmp_path, key):
+    folder = planted(key, "evil_module:run", adapter={"scaling": {"per": "rank"}})
+    for use in (lambda: export(folder, tmp_path / "out"), lambda: evaluate(folder)):
+        with pytest.raises(RunFolderError, match=rf"{key} = 'evil_module:run'.* --trust"):
+            use()
 
 
 @pytest.mark.parametrize("key", [*KEYS, "criteria"])

@@ -96,6 +96,7 @@ class Aggregator:
             needs less memory when it knows them.
         equal_ranks: whether all clients must own the same slots.
         changes_base: whether the fold adds to the base.
+        reads_products: whether it looks at products of single clients, though it averages factors.
     """
 
     fold: Fold[Any]
@@ -105,6 +106,7 @@ class Aggregator:
     expecting: Callable[[ServerModel, Sequence[Mapping[str, Tensor]]], Fold[Any]] | None = None
     equal_ranks: bool = False
     changes_base: bool = False
+    reads_products: bool = False
 
     @property
     def of_changes(self) -> Fold[Any] | None:
@@ -123,6 +125,16 @@ class Aggregator:
     def keeps_slots(self) -> bool:
         """Whether slot j of one round is slot j of the next."""
         return self.rejoin is None and not self.fresh
+
+    @property
+    def one_unit(self) -> bool:
+        """Whether factors of clients with different ranks must come at one scaling.
+
+        That is so where the method is about products; one that averages slot by slot takes them as
+        training has them.
+        """
+        promised = self.contracts & {"exact", "basis_free"}
+        return bool(promised) or self.reads_products or not self.keeps_slots
 
     @property
     def every_factor(self) -> bool:

@@ -100,4 +100,5 @@ def hetlora(*, penalty: float = 0.001, decay: float = 0.99) -> Aggregator:
         return penalty * tail_penalty(pairs, decay)
 
     rule = LocalRule(penalty=shrink if penalty else None)
-    return Aggregator(PerModule(NormWeightedMean()), local=lambda round: rule)
+    fold = PerModule(NormWeightedMean())
+    return Aggregator(fold, local=lambda round: rule, reads_products=True)

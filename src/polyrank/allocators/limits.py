@@ -26,6 +26,7 @@ class ModuleRange:
         r_min: smallest rank, at least 1.
         r_max: largest rank, the server's number of slots.
         slot_parameters: parameters of one slot, d_in + d_out.
+        floor: smallest rank that may be given by hand, where r_min does not hold.
 
     Raises:
         SettingsError: not 1 <= r_min <= r_max, or slot_parameters below 1.
@@ -34,6 +35,7 @@ class ModuleRange:
     r_min: int
     r_max: int
     slot_parameters: int
+    floor: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.r_min <= self.r_max:

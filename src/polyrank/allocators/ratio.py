@@ -16,9 +16,10 @@ from polyrank.errors import SettingsError
 
 @Needs(by_hand=True)
 def ratio(evidence: Evidence, limits: Limits, *, ratios: Sequence[float] = (0.1, 1.0)) -> Choice:
-    """Give each client max(1, round(ratio * r_max)) in every module; half rounds to even.
+    """Give each client round(ratio * r_max) in every module, at least 1; half rounds to even.
 
-    Ranks by hand are taken as given: r_min does not hold for them. A cap does.
+    Ranks by hand are taken as given: r_min does not hold for them, unless it is that of one module
+    by its name. A cap does.
 
     Args:
         evidence: criteria are not read.
@@ -33,7 +34,8 @@ def ratio(evidence: Evidence, limits: Limits, *, ratios: Sequence[float] = (0.1,
     given = _per_client(ratios, len(evidence.clients))
     _, upper = limits.bounds(evidence.clients)
     largest = np.array([[module.r_max] for module in limits.modules.values()])
-    wanted = np.maximum(1, np.rint(given * largest).astype(np.int64))
+    floors = np.array([[module.floor] for module in limits.modules.values()])
+    wanted = np.maximum(floors, np.rint(given * largest).astype(np.int64))
     ranks = np.minimum(wanted, upper)
     limits.check_cost(ranks, evidence.clients, "the given ratios")
     return Choice(

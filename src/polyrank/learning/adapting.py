@@ -12,6 +12,7 @@ from polyrank.learning.forward import choose_device
 from polyrank.lora.shapes import ModuleShape
 from polyrank.models import MODELS
 from polyrank.peft_bridge import Bridge, find_targets
+from polyrank.settings.ranges import scalings
 from polyrank.settings.schema import Settings
 
 
@@ -57,7 +58,8 @@ def trained_parts(settings: Settings, model: nn.Module) -> TrainedParts:
 def wrap(settings: Settings, model: nn.Module) -> Bridge:
     """Put LoRA into a model as the settings say."""
     parts = trained_parts(settings, model)
-    bridge = Bridge(model, parts.shapes, parts.extras, settings.adapter.scaling)
+    scaling = scalings(settings, parts.shapes)
+    bridge = Bridge(model, parts.shapes, parts.extras, scaling)
     if settings.training.checkpointing:
         _checkpoint(model)
     if choose_device(settings.device).type == "cpu" and _bf16(settings, model):

@@ -2,10 +2,11 @@
 
 PEFT's layers do the forward pass, in SVD form with what ``diagonal`` adds. One wrapped model
 serves every client of a process, at whatever ranks: ``load`` swaps the factors and sets
-``layer.scaling``, which does not follow by itself. Loaded tensors are copies, so that training
-never changes what is shared. Slots that a client uses and does not train are a second PEFT
-adapter beside the first. Where a module has no slots, PEFT's layer calls the base layer alone
-and holds no factors.
+``layer.scaling``, which does not follow by itself; where that goes by the rank, factors may come
+in another unit than training has them in (``polyrank.lora.scaling``). Loaded tensors are copies,
+so that training never changes what is shared. Slots that a client uses and does not train are a
+second PEFT adapter beside the first. Where a module has no slots, PEFT's layer calls the base
+layer alone and holds no factors.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from polyrank.errors import AdapterError
 from polyrank.lora.factors import ALL, NONE, Adapter, Factors, Part, Parts, Tensors, of_parts
+from polyrank.lora.scaling import Scaling
 from polyrank.lora.shapes import ModuleShape
 from polyrank.peft_bridge.diagonal import diagonal, put_diagonal
 from polyrank.peft_bridge.targets import find_extras
@@ -38,7 +40,7 @@ class Bridge:
         shapes: the modules to adapt, from ``find_targets``.
         extras: what is trained besides LoRA: ``"all"`` other parameters, ``"none"``, or name
             patterns. Buffers, such as batch-norm statistics, always count as extras.
-        scaling: the constant of every update ``scaling * b @ a``, in SVD form with ``e``.
+        scaling: module -> by what its product ``b @ a`` is multiplied, in SVD form with ``e``.
     """
 
     def __init__(
@@ -46,12 +48,12 @@ class Bridge:
         model: nn.Module,
         shapes: Mapping[str, ModuleShape],
         extras: str | Sequence[str],
-        scaling: float,
+        scaling: Mapping[str, Scaling],
     ) -> None:
         names = find_extras(model, shapes, extras)
         self.model = model
         self.shapes = dict(shapes)
-        self.scaling = scaling
+        self.scaling = dict(scaling)
         self._inject(ADAPTER)
         self.layers: dict[str, LoraLayer] = {n: model.get_submodule(n) for n in shapes}
         self._weights: dict[str, Tensor] = {
@@ -79,8 +81,8 @@ class Bridge:
             extras: all extras.
             frozen: slots that work with them and that training leaves alone.
             trains: the factors of ``adapter`` that training changes.
-            change: module -> (d_out, d_in), added to the base weights times the scaling. The
-                same object as before is taken to be unchanged.
+            change: module -> (d_out, d_in), added to the base weights times the server's scaling.
+                The same object as before is taken to be unchanged.
 
         Raises:
             AdapterError: a name is unknown or an extra is missing.
@@ -107,7 +109,7 @@ class Bridge:
                 if factors is None or not factors.rank:
                     _empty(layer, key)
                 else:
-                    self._load_factors(layer, key, factors, trains if key == ADAPTER else NONE)
+                    self._load_factors(name, key, factors, trains if key == ADAPTER else NONE)
         self._set_change(change or {})
         for name, (owner, leaf) in self._parameters.items():
             owner._parameters[leaf] = nn.Parameter(self._copied(extras[name]))
@@ -137,6 +139,9 @@ class Bridge:
         for name, slots in self._with_slots.items():
             held = _held(self.layers[name])
             read = {part: t.detach().flatten(1).cpu() for part, t in held.items()}
+            unit = self._unit(name, len(slots))
+            if unit != 1:
+                read[Part.B] = read[Part.B] / unit
             adapter[name] = of_parts(read, slots)
         return adapter, {n: t.detach().cpu() for n, t in self._extras().items()}
 
@@ -175,7 +180,8 @@ class Bridge:
         adapter, _ = self.read()
         for name, f in adapter.items():
             weight, plain = state[f"{name}.weight"], f.folded()
-            delta = self.scaling * (plain.b.double() @ plain.a.double())
+            scale = self.scaling[name].stored(f.rank)
+            delta = scale * (plain.b.double() @ plain.a.double())
             weight += delta.reshape(weight.shape).to(weight)
         return state
 
@@ -202,8 +208,9 @@ class Bridge:
             added = change.get(name)
             changed = weight
             if added is not None:
-                added = (self.scaling * added).to(weight.device).reshape(weight.shape)
-                changed = nn.Parameter((weight + added).to(weight.dtype), requires_grad=False)
+                added = (self.scaling[name].server * added).to(weight.device)
+                added = weight + added.reshape(weight.shape)
+                changed = nn.Parameter(added.to(weight.dtype), requires_grad=False)
             self.layers[name].get_base_layer().weight = changed
         self._change = change
 
@@ -213,20 +220,27 @@ class Bridge:
         if layer.disable_adapters == bool(adapters):
             layer.enable_adapters(bool(adapters))
 
-    def _load_factors(
-        self, layer: LoraLayer, adapter: str, factors: Factors, trains: Parts
-    ) -> None:
+    def _load_factors(self, name: str, adapter: str, factors: Factors, trains: Parts) -> None:
+        layer, rule = self.layers[name], self.scaling[name]
+        unit = self._unit(name, factors.rank) if adapter == ADAPTER else 1.0
         for part, module in _modules(layer, adapter).items():
             flat = factors.tensors[part]
             shape = (flat.shape[0], *_tail(module.weight, flat.shape[1]))
             loaded = self._copied(flat).reshape(shape)
+            if part is Part.B and unit != 1:
+                loaded *= unit
             module.weight = nn.Parameter(loaded, requires_grad=part in trains)
         e = None
         if factors.e is not None:
             e = nn.Parameter(self._copied(factors.e), requires_grad=Part.E in trains)
         put_diagonal(layer.lora_B[adapter], e)
         layer.r[adapter] = factors.rank
-        layer.scaling[adapter] = self.scaling
+        layer.scaling[adapter] = rule.stored(factors.rank) / unit
+
+    def _unit(self, name: str, rank: int) -> float:
+        """Return by what ``b`` is multiplied for training, so that the product stays the same."""
+        rule = self.scaling[name]
+        return rule.stored(rank) / rule.training(rank)
 
     def _copied(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, copy=True, memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""PEFT adapter folders: write one that stands for our adapter, read one into our scaling."""
+"""PEFT adapter folders: write one that stands for our adapter, read one into our scalings."""
 
 from __future__ import annotations
 
@@ -64,20 +64,22 @@ def write_adapter(
     folder: Path,
     model: nn.Module,
     adapter: Adapter,
-    scaling: float,
+    scaling: Mapping[str, float],
     pad_rank: int | None = None,
     published: Published | None = None,
 ) -> None:
     """Write a PEFT folder that ``PeftModel.from_pretrained`` loads onto ``model``.
 
-    A module whose rank is not the largest has its own ``^name$`` key in ``rank_pattern``, and
-    one in ``alpha_pattern`` that makes alpha / r our one scaling.
+    A module whose rank is not the largest has its own ``^name$`` key in ``rank_pattern``, and one
+    whose alpha / r would not be our scaling of it has one in ``alpha_pattern``. ``use_rslora`` is
+    never set: alpha says the same.
 
     Args:
         folder: made if it is not there.
         model: the base, which PEFT wraps in place.
         adapter: modules without slots are left out.
-        scaling: of the update ``scaling * b @ a``; in SVD form ``e`` goes into ``b``.
+        scaling: module -> by what its product ``b @ a`` is multiplied; in SVD form ``e`` goes
+            into ``b``.
         pad_rank: pad every module with zero slots up to this rank, for servers of models
             that take one rank for all modules; the product stays the same.
         published: the base is a public model, of which nothing but these modules is written.
@@ -92,15 +94,16 @@ def write_adapter(
         present = {name: _padded(name, factors, pad_rank) for name, factors in present.items()}
     from peft import LoraConfig, get_peft_model
 
-    largest = max(factors.rank for factors in present.values())
+    ranks = {name: factors.rank for name, factors in present.items()}
+    alphas = {name: scaling[name] * rank for name, rank in ranks.items()}
+    first = max(ranks, key=lambda name: ranks[name])
+    largest, alpha = ranks[first], alphas[first]
     config = LoraConfig(
         r=largest,
-        lora_alpha=scaling * largest,
+        lora_alpha=alpha,
         target_modules=_targets(model, present),
-        rank_pattern=_pattern({n: f.rank for n, f in present.items() if f.rank != largest}),
-        alpha_pattern=_pattern(
-            {n: scaling * f.rank for n, f in present.items() if f.rank != largest}
-        ),
+        rank_pattern=_pattern({n: rank for n, rank in ranks.items() if rank != largest}),
+        alpha_pattern=_pattern({n: own for n, own in alphas.items() if own != alpha}),
         inference_mode=True,
         modules_to_save=list(published.saved) if published else None,
         base_model_name_or_path=published.name if published else None,
@@ -122,11 +125,15 @@ def write_adapter(
         wrapped.save_pretrained(folder, save_embedding_layers=False)
 
 
-def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
+def read_adapter(folder: Path, scaling: Mapping[str, float]) -> dict[str, Factors]:
     """Read a PEFT folder; its alpha / r is folded into ``b`` so that ``scaling`` holds.
 
     Slots are ordered by the size of their product, largest first, so that a client with
     few slots gets those that matter.
+
+    Args:
+        folder: of PEFT.
+        scaling: module -> by what its product is multiplied here; 1 for those it lacks.
 
     Raises:
         AdapterError: not a LoRA folder with safetensors, a variant that is not plain LoRA
@@ -147,7 +154,7 @@ def read_adapter(folder: Path, scaling: float) -> dict[str, Factors]:
         elif not _saved_name(key, config):
             raise AdapterError(f"{weights}: {key!r} is not a LoRA factor that PolyRank can place")
     return {
-        name: _factors(weights, name, pair, _scaling_of(config, name, pair) / scaling)
+        name: _factors(weights, name, pair, _scaling_of(config, name, pair) / scaling.get(name, 1))
         for name, pair in halves.items()
     }
 

@@ -22,7 +22,7 @@ from polyrank.runs.loading import load_own
 from polyrank.runs.trained_model import read_trained
 from polyrank.server.metrics import metrics_of
 from polyrank.settings.schema import Settings
-from polyrank.settings.trust import refuse_own_code
+from polyrank.settings.trust import built_for_a_model, refuse_own_code
 from polyrank.threads import one_thread
 
 
@@ -56,7 +56,8 @@ def evaluate(
     path = Path(path)
     settings = RunFolder.open(path).settings
     if not trust:
-        refuse_own_code(settings, path, "eval", "model", *(["data"] if source is None else []))
+        keys = [*built_for_a_model(settings), *(["data"] if source is None else [])]
+        refuse_own_code(settings, path, "eval", *keys)
     trained = read_trained(path, client)
     data = _own(settings, own) if source is None else _other(settings, source)
     data = _in_columns(data, trained.columns)

@@ -28,7 +28,7 @@ from polyrank.runs.exported_base import HERE
 from polyrank.runs.model_card import check_licence, model_card
 from polyrank.runs.own_model import is_own, read_own, settings_of
 from polyrank.runs.trained_model import TrainedModel, read_trained
-from polyrank.settings.trust import refuse_own_code
+from polyrank.settings.trust import built_for_a_model, refuse_own_code
 
 _ENDINGS = (".json", ".safetensors", ".model", ".jinja")  # of what an export may hold
 _FILES = ("README.md", "vocab.txt", "merges.txt")
@@ -80,7 +80,7 @@ def export(
         whose = "--global" if client is None else f"--client {shlex.quote(client)}"
         command = f"export {whose} --out {shlex.quote(str(out))}" + " --merge" * merge
         settings = settings_of(path) if is_own(path) else RunFolder.open(path).settings
-        refuse_own_code(settings, path, command, "model")
+        refuse_own_code(settings, path, command, *built_for_a_model(settings))
     trained = read_own(path, client) if is_own(path) else read_trained(path, client)
     _check_free(out, overwrite)
     part = out.absolute().with_name(f".{out.absolute().name}.part")
@@ -179,7 +179,8 @@ def _write(
         if saved is not None:
             task = _PEFT_TASKS.get(str(model.get("task", "sequence-classification")))
             published = Published(_name_for_all(model["name"]), saved, task)
-        write_adapter(part, base, trained.adapter, settings.adapter.scaling, pad_rank, published)
+        scaling = trained.scaling(base)
+        write_adapter(part, base, trained.adapter, scaling, pad_rank, published)
     if about["weights"]:
         content = {n: t.contiguous() for n, t in weights.items()}
         write_whole(part / str(about["weights"]), save(content, {"format": "pt"}))

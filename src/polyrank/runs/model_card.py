@@ -134,8 +134,18 @@ def _training(settings: Settings) -> list[tuple[str, object]]:
         ("model", " ".join([_text(settings.model.kind), *_base_name(settings)])),
         ("local training", f"{training.optimizer}, {length} a round, batch {training.batch_size}"),
         ("learning rate", f"{training.learning_rate:g} ({training.schedule})"),
-        ("scaling", f"{settings.adapter.scaling:g}"),
+        ("scaling", _scaling(settings)),
     ]
+
+
+def _scaling(settings: Settings) -> str:
+    modules = {_text(name): own.scaling for name, own in settings.adapter.modules.items()}
+    said = {"": settings.adapter.scaling, **modules}
+    over = {"constant": "", "rank": " / rank", "sqrt_rank": " / root of the rank"}
+    return "; ".join(
+        f"{module}{': ' * bool(module)}{rule.alpha:g}{over[rule.per]}"
+        for module, rule in said.items()
+    )
 
 
 def _data_name(source: str | Sequence[str]) -> str:

@@ -43,7 +43,7 @@ from polyrank.runs.loading import load_split
 from polyrank.runs.packed_base import check_packed
 from polyrank.seeding import derive, numpy_stream
 from polyrank.server.examiner import ServerRows
-from polyrank.settings.ranges import module_ranges
+from polyrank.settings.ranges import module_ranges, scalings
 from polyrank.settings.schema import Settings
 from polyrank.settings.training import TrainingSettings
 
@@ -226,7 +226,9 @@ def first_adapter(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
         for name, shape in shapes.items()
     }
     if settings.init_adapter:
-        given = read_adapter(Path(settings.init_adapter), settings.adapter.scaling)
+        rules = scalings(settings, shapes)
+        scaling = {name: rule.server for name, rule in rules.items()}
+        given = read_adapter(Path(settings.init_adapter), scaling)
         adapter = place_adapter(given, adapter)
     return adapter
 
@@ -338,9 +340,10 @@ def _pretrain(model: nn.Module, settings: Settings, train: ExampleSet, public: T
 
 
 def _check_modules(settings: Settings, shapes: Mapping[str, ModuleShape]) -> None:
-    for name in settings.ranks.modules:
-        if name not in shapes:
+    named = {"ranks": {*settings.ranks.modules}, "adapter": {*settings.adapter.modules}}
+    for key, names in named.items():
+        if unknown := sorted(names - shapes.keys()):
             raise SettingsError(
-                f"ranks.modules: {name!r} is not adapted; the adapted modules are "
+                f"{key}.modules: {unknown[0]!r} is not adapted; the adapted modules are "
                 f"{', '.join(shapes)}"
             )

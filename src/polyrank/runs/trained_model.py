@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
 from torch import nn
 
 from polyrank.disk.checkpoint import ClientStore, load_tensors
 from polyrank.disk.outside import as_written
 from polyrank.errors import RunFolderError, nearest
-from polyrank.learning.adapting import wrap
-from polyrank.lora.factors import Adapter, Factors, Tensors
+from polyrank.learning.adapting import trained_parts, wrap
+from polyrank.lora.factors import Adapter, Tensors
+from polyrank.lora.scaling import Scaling
 from polyrank.models import MODELS
 from polyrank.models.packed import packed_modules
 from polyrank.models.weights import put_weights
@@ -22,7 +22,7 @@ from polyrank.plain import one_line
 from polyrank.record.run_folder import RunFolder
 from polyrank.runs.base import whole_base
 from polyrank.server.saved_state import unpack_state
-from polyrank.server.state import Plan
+from polyrank.settings.ranges import scalings
 from polyrank.settings.schema import Settings
 
 _SIZES = TypeAdapter(tuple[tuple[int, ...], int, int])
@@ -61,13 +61,23 @@ class TrainedModel:
     def plain_base(self) -> nn.Module:
         """Build the base with what aggregation added, and the trained extras, in place."""
         model = self._shell()
+        rules = self._rules(model) if self.change else {}
         state = {**self.base, **self.extras}
         for module, added in self.change.items():
             weight = state[f"{module}.weight"]
-            added = (self.settings.adapter.scaling * added).reshape(weight.shape)
+            added = (rules[module].server * added).reshape(weight.shape)
             state[f"{module}.weight"] = (weight + added).to(weight.dtype)
         put_weights(model, state)
         return model.eval()
+
+    def scaling(self, model: nn.Module) -> dict[str, float]:
+        """Return by what each module's product is multiplied.
+
+        Args:
+            model: the base, not wrapped.
+        """
+        rules = self._rules(model)
+        return {name: rules[name].stored(f.rank) for name, f in self.adapter.items()}
 
     def bridge(self) -> Bridge:
         """Build the wrapped model, loaded."""
@@ -85,6 +95,9 @@ class TrainedModel:
         from polyrank.models.four_bit import at_full_precision
 
         return replace(self, base=at_full_precision(self.base))
+
+    def _rules(self, model: nn.Module) -> dict[str, Scaling]:
+        return scalings(self.settings, trained_parts(self.settings, model).shapes)
 
     def _shell(self) -> nn.Module:
         return MODELS.build(self.settings.model).shell(self.input_shape, self.classes)
@@ -110,8 +123,8 @@ def _read(
     change: Tensors = {}
     if client is None:
         state = unpack_state(tensors, header)
-        model = state.exported
-        adapter, extras = _in_use(model.adapter, state.plan), model.extras
+        model = state.in_use
+        adapter, extras = model.adapter, model.extras
         change = model.base.totals if model.base else {}
     else:
         trained = _round_of(folder, header, client)
@@ -139,18 +152,6 @@ def sizes_and_names(
         _NAMES.validate_python(named["label_names"]),
         _COLUMNS.validate_python(named.get("columns")),
     )
-
-
-def _in_use(adapter: Adapter, plan: Plan) -> dict[str, Factors]:
-    """Leave out slots that nobody owns and that add nothing, such as those that were given up."""
-    found = {}
-    for module, factors in adapter.items():
-        used = (factors.b != 0).any(dim=0)
-        for of in plan.values():
-            used |= torch.isin(factors.slots, of.get(module, factors.slots[:0]))
-        if used.any():
-            found[module] = factors.take(factors.slots[used])
-    return found
 
 
 def _round_of(folder: RunFolder, header: Mapping[str, Any], client: str) -> int:

@@ -13,6 +13,7 @@ from polyrank.lora.int8 import packed
 from polyrank.lora.shapes import Compression
 from polyrank.protocol.messages import ChangeRule, Download
 from polyrank.server.catching_up import CatchingUp
+from polyrank.server.rules import Rules
 from polyrank.server.state import ServerState
 
 
@@ -53,6 +54,11 @@ def whole(model: ServerModel, compression: Compression = "none") -> Download:
     """Build a download of a whole model, for a client that has none of it."""
     base = model.base.whole() if model.base else None
     return _travelling(Download(model.adapter, model.extras, base), compression)
+
+
+def judged(state: ServerState, rules: Rules, compression: Compression = "none") -> Download:
+    """Build a download of the global model as it is evaluated."""
+    return whole(state.in_use if rules.in_use else state.exported, compression)
 
 
 def _travelling(download: Download, compression: Compression) -> Download:

@@ -9,7 +9,7 @@ from polyrank.errors import TrainingError
 from polyrank.protocol.engine import Engine
 from polyrank.protocol.messages import Counted, Download, EvaluateTask, ExamineTask, Failure, TaskId
 from polyrank.server.asking import asked
-from polyrank.server.downloads import whole
+from polyrank.server.downloads import judged, whole
 from polyrank.server.guards import count_refusal
 from polyrank.server.metrics import pooled_metrics
 from polyrank.server.round_record import MaybeMetrics, Turn, instead
@@ -45,7 +45,7 @@ class ServerEvaluation:
         """Return validation and test metrics; None for each in a round without evaluation."""
         if not self.due(state.round):
             return None, None
-        download = whole(state.exported)
+        download = judged(state, self.rules)
         return (
             self._count(state.round, "validation", self.validation_rows, download),
             self._count(state.round, "test", self.test_rows, download),
@@ -118,7 +118,7 @@ class ClientEvaluation:
             start: the model before round 1.
             roster: the clients.
         """
-        before, now = whole(start), whole(state.exported)
+        before, now = whole(start), judged(state, self.rules)
         clients = [client for client in roster if self.rows.get(client)]
 
         def tasks() -> Iterator[EvaluateTask]:

@@ -11,7 +11,7 @@ from polyrank.protocol.counts import Confusion
 from polyrank.protocol.engine import Engine
 from polyrank.protocol.messages import Counted, EvaluateTask, TaskId
 from polyrank.server.asking import asked
-from polyrank.server.downloads import whole
+from polyrank.server.downloads import judged
 from polyrank.server.guards import count_refusal
 from polyrank.server.measuring import Costs
 from polyrank.server.metrics import pooled_metrics
@@ -40,7 +40,7 @@ class HeldOut:
 
     def judge(self, state: ServerState) -> tuple[MaybeMetrics, Costs]:
         """Return the metrics over all rows that were answered, None without any; and the bytes."""
-        download, cost = whole(state.exported, self.rules.compression), Costs()
+        download, cost = judged(state, self.rules, self.rules.compression), Costs()
         able = [client for client, rows in self.client_rows.items() if rows]
         tasks = [
             EvaluateTask(TaskId(self.rules.run, state.round, client), download) for client in able

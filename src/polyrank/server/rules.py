@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from polyrank.aggregators import AGGREGATORS
 from polyrank.lora.shapes import Compression
 from polyrank.protocol.engine import Patience
 from polyrank.seeding import numpy_stream
@@ -26,6 +27,8 @@ class Rules:
         seconds: after which a round with enough answers waits for no more; None for ever.
         average: weight of the past in the exported average; 0 for none.
         compression: how factors travel, both ways.
+        in_use: whether the global model is evaluated without slots that nobody owns, which count
+            where its scaling goes by its rank.
     """
 
     run: str
@@ -39,6 +42,7 @@ class Rules:
     seconds: float | None = None
     average: float = 0.0
     compression: Compression = "none"
+    in_use: bool = False
 
     def draw(self, roster: Sequence[str], number: int, attempt: int) -> list[str]:
         """Return the clients of one attempt at round ``number``, in the order of the roster."""
@@ -70,6 +74,7 @@ def rules_of(settings: Settings) -> Rules:
         seconds=settings.round_timeout,
         average=settings.average,
         compression=settings.compression,
+        in_use=settings.adapter.by_rank and not AGGREGATORS.build(settings.aggregator).one_unit,
     )
 
 

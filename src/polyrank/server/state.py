@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from polyrank.aggregators.aggregator import ServerModel
@@ -60,3 +61,15 @@ class ServerState:
         if self.down is None:
             return whole
         return replace(whole, adapter=first_slots(whole.adapter, self.down))
+
+    @property
+    def in_use(self) -> ServerModel:
+        """The exported model without slots that nobody owns and that add nothing."""
+        found, model = {}, self.exported
+        for module, factors in model.adapter.items():
+            used = (factors.b != 0).any(dim=0)
+            for of in self.plan.values():
+                used |= torch.isin(factors.slots, of.get(module, factors.slots[:0]))
+            if used.any():
+                found[module] = factors.take(factors.slots[used])
+        return replace(model, adapter=found)

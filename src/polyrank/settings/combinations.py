@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS
+from polyrank.allocators.needs import Needs
 from polyrank.errors import SettingsError
 from polyrank.settings.schema import Settings
 
@@ -43,10 +44,27 @@ def check_combination(settings: Settings) -> None:
             f"init_adapter: aggregator {named!r} starts every round with new factors; merge the "
             "adapter (polyrank export --merge) and give it as base"
         )
+    if settings.adapter.by_rank:
+        _check_scaling(chooses, needs, named, aggregator)
     if settings.adapter.parametrisation == "svd" and (why := _without_svd(aggregator)):
         raise SettingsError(
             f"adapter.parametrisation = 'svd': aggregator {named!r} {why}, and an update has three "
             "factors: expected an aggregator that averages slot by slot, such as 'rbla'"
+        )
+
+
+def _check_scaling(chooses: str, needs: Needs, named: str, aggregator: "Aggregator") -> None:
+    asked = "adapter.scaling that depends on the rank"
+    if needs.slots or needs.prunes or needs.changes or needs.cuts:
+        raise SettingsError(
+            f"{asked}: with allocator {chooses!r} slots come and go while clients train, and all "
+            "that the others have learnt would be scaled anew: expected a number, which holds for "
+            "every rank, or an allocator that leaves the ranks as they are, such as 'autorank'"
+        )
+    if not aggregator.one_unit and aggregator.local(1).view == "all":
+        raise SettingsError(
+            f"{asked}: with aggregator {named!r}, which averages slot by slot, clients use more "
+            "slots than they train, at the scaling of another rank: expected a number"
         )
 
 

@@ -1,10 +1,12 @@
-"""The range of ranks of each module, as settings and shapes allow it."""
+"""The range of ranks of each module, and its scaling, as settings and shapes allow them."""
 
 from collections.abc import Mapping
 
+from polyrank.aggregators import AGGREGATORS
 from polyrank.allocators import ALLOCATORS, ModuleRange
 from polyrank.allocators.pruning import Cut
 from polyrank.errors import SettingsError
+from polyrank.lora.scaling import Scaling
 from polyrank.lora.shapes import ModuleShape
 from polyrank.settings.schema import Settings
 
@@ -12,7 +14,7 @@ from polyrank.settings.schema import Settings
 def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, ModuleRange]:
     """Return each module's rank range; chosen ranks never exceed what the module can use.
 
-    Ranks by hand are taken as given.
+    Ranks by hand are taken as given, but for a smallest rank of their module.
     """
     by_hand = ALLOCATORS.build(settings.allocator).needs.by_hand
     ranges = {}
@@ -24,10 +26,27 @@ def module_ranges(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict
             r_min, r_max = min(r_min, shape.full_rank), min(r_max, shape.full_rank)
         if r_min > r_max:
             raise SettingsError(f"ranks.modules.{name}: r_min {r_min} is larger than {r_max}")
-        ranges[name] = ModuleRange(
-            r_min, r_max, shape.slot_parameters(settings.adapter.parametrisation)
-        )
+        parameters = shape.slot_parameters(settings.adapter.parametrisation)
+        floor = own.r_min if own and own.r_min else 1
+        ranges[name] = ModuleRange(r_min, r_max, parameters, floor)
     return ranges
+
+
+def scalings(settings: Settings, shapes: Mapping[str, ModuleShape]) -> dict[str, Scaling]:
+    """Return by what each module's product is multiplied.
+
+    Allocator and aggregator are built for it only if a scaling depends on the rank.
+    """
+    adapter = settings.adapter
+    own = {name: adapter.modules[name].scaling for name in adapter.modules}
+    said = {name: own.get(name, adapter.scaling) for name in shapes}
+    if not adapter.by_rank:
+        return {name: Scaling(rule.alpha) for name, rule in said.items()}
+    one_unit, ranges = (
+        AGGREGATORS.build(settings.aggregator).one_unit,
+        module_ranges(settings, shapes),
+    )
+    return {n: Scaling(r.alpha, r.per, ranges[n].r_max, one_unit) for n, r in said.items()}
 
 
 def cut_of(settings: Settings, shapes: Mapping[str, ModuleShape]) -> Cut | None:

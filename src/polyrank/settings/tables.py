@@ -10,11 +10,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
 
+from polyrank.lora.scaling import Per
 from polyrank.lora.shapes import Parametrisation
 from polyrank.registry import name_of
 
@@ -75,7 +77,7 @@ class ModuleRanks(Strict):
     """Rank range of one module."""
 
     r_min: PositiveInt | None = None
-    """Smallest rank in this module; left out, that of all modules."""
+    """Smallest rank in this module, by hand too; left out, that of all modules."""
     r_max: PositiveInt | None = None
     """Largest rank in this module; left out, that of all modules."""
 
@@ -125,6 +127,27 @@ class RankSettings(Strict):
         return self
 
 
+class ScalingSettings(Strict):
+    """By what the product of a module's factors is multiplied."""
+
+    alpha: Annotated[FiniteFloat, Field(gt=0)] = 1.0
+    """Number above 0; by itself, as `scaling = 2.0`, it is the constant."""
+    per: Per = "constant"
+    """By what alpha is divided: nothing (`constant`); a client's own rank of the module (`rank`),
+    as in LoRA and in the runs of RBLA's authors; or its root (`sqrt_rank`), as in rsLoRA.
+    """
+
+
+OrAlpha = BeforeValidator(lambda v: {"alpha": v} if isinstance(v, int | float) else v)
+
+
+class ModuleAdapter(Strict):
+    """What differs in one module."""
+
+    scaling: Annotated[ScalingSettings, OrAlpha]
+    """Its scaling, in place of that of all modules."""
+
+
 class AdapterSettings(Strict):
     """What is trained: LoRA on some modules, and other parameters beside it."""
 
@@ -140,7 +163,15 @@ class AdapterSettings(Strict):
     """What is trained beside LoRA: `all`, `none`, or names of parameters or modules; `auto` is the
     new head of a pre-trained model, and everything else of a model that starts at random.
     """
-    scaling: PositiveFloat = 1.0
-    """The constant s of every update s · B · A. It does not depend on the rank, so that a slot
-    means the same on every client.
+    scaling: Annotated[ScalingSettings, OrAlpha] = ScalingSettings()
+    """The s of every update s · B · A. As a number it is one constant for all ranks, so that a slot
+    means the same on every client; a table can have it depend on the rank.
     """
+    modules: dict[str, ModuleAdapter] = {}
+    """Scaling of single modules, by name."""
+
+    @property
+    def by_rank(self) -> bool:
+        """Whether the scaling of any module depends on the rank."""
+        rules = [self.scaling, *(own.scaling for own in self.modules.values())]
+        return any(rule.per != "constant" for rule in rules)

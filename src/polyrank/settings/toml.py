@@ -19,7 +19,8 @@ _TOO_DEEP = f"expected tables and lists at most {DEEPEST} deep, got deeper ones"
 CALLED_OTHERWISE = {  # keys of PEFT and transformers, and one of an older version
     "target_modules": "adapter.targets",
     "modules_to_save": "adapter.extras",
-    "lora_alpha": "adapter.scaling, of the update itself whatever the rank",
+    "lora_alpha": 'adapter.scaling, a constant, or { alpha = ..., per = "rank" }',
+    "use_rslora": 'adapter.scaling = { alpha = ..., per = "sqrt_rank" }',
     "r": "ranks.r_max, and the allocator's choice",
     "gradient_accumulation_steps": "training.accumulate, of one batch",
     "gradient_checkpointing": "training.checkpointing",

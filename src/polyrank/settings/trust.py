@@ -27,6 +27,15 @@ def own_code(settings: Settings) -> list[tuple[str, str]]:
     return found
 
 
+def built_for_a_model(settings: Settings) -> list[str]:
+    """Return the keys whose methods are built, and so called, for the model of a run.
+
+    Where its scaling depends on ranks, the aggregator says in which unit factors are kept, and the
+    allocator whether its ranks may be above what a module can use.
+    """
+    return ["model", *(["allocator", "aggregator"] if settings.adapter.by_rank else [])]
+
+
 def refuse_own_code(settings: Settings, folder: Path, command: str, *keys: str) -> None:
     """Refuse the settings of a run folder that name own code.
 
