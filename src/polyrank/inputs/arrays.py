@@ -1,7 +1,7 @@
 """Examples as tensors, kept once for all clients and cut into batches by row number."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self, TypeAlias
 
 import numpy as np
@@ -93,10 +93,14 @@ class Examples:
     Args:
         inputs: (n, ...) float32, or uint8 that stands for 0..1; images are (n, c, h, w).
         labels: (n,) int64.
+        mean: taken off the float inputs, one number or one a channel; none leaves them as they are.
+        std: by which they are then divided.
     """
 
     inputs: Tensor
     labels: Tensor
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     @classmethod
     def from_arrays(cls, inputs: np.ndarray, labels: np.ndarray) -> "Examples":
@@ -120,6 +124,22 @@ class Examples:
             torch.from_numpy(labels.astype(np.int64, copy=False)),
         )
 
+    def normalised(self, mean: Sequence[float], std: Sequence[float]) -> "Examples":
+        """Return the same examples, of which batches are ``(inputs - mean) / std``.
+
+        Raises:
+            DataError: there is neither one number nor one a channel; only images have channels.
+        """
+        channels = self.input_shape[0] if len(self.input_shape) == 3 else 1
+        for name, given in {"mean": mean, "std": std}.items():
+            if len(given) not in (1, channels):
+                each = f", or one for each of {channels} channels" if channels > 1 else ""
+                raise DataError(
+                    f"data.normalise.{name}: expected one number{each}, got {len(given)}, for "
+                    f"inputs of shape {self.input_shape}"
+                )
+        return replace(self, mean=tuple(mean), std=tuple(std))
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -133,6 +153,10 @@ class Examples:
         inputs = self.inputs[rows]
         if inputs.dtype == torch.uint8:
             inputs = inputs.float().div_(255)
+        if self.mean:
+            shape = (-1, *[1] * (inputs.dim() - 2))
+            mean, std = (torch.tensor(v).view(shape) for v in (self.mean, self.std))
+            inputs = (inputs - mean) / std
         return inputs, self.labels[rows]
 
     def parts(self, rows: Tensor, least: int, call_cost: float) -> Sequence[Tensor]:
@@ -148,4 +172,5 @@ class Examples:
 
     def share_memory(self) -> "Examples":
         """Move the tensors to memory that other processes can map."""
-        return Examples(self.inputs.share_memory_(), self.labels.share_memory_())
+        inputs, labels = self.inputs.share_memory_(), self.labels.share_memory_()
+        return replace(self, inputs=inputs, labels=labels)

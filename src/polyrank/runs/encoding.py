@@ -23,12 +23,21 @@ def encode(
         cache: folder where work that took long is kept, or None.
 
     Raises:
-        DataError: the model takes inputs of another kind.
-        SettingsError: the calibrated loss is asked for and nothing is classified.
+        DataError: the model takes inputs of another kind, or of another number of channels than
+            is to be normalised.
+        SettingsError: the calibrated loss is asked for and nothing is classified, or the model
+            does not leave it to the settings how inputs are normalised.
     """
     factory = MODELS.build(settings.model)
+    given = settings.data.normalise
     if factory.pretrained is None:
-        return Encoded(Examples.from_arrays(inputs, labels))
+        examples = Examples.from_arrays(inputs, labels)
+        return Encoded(examples.normalised(given.mean, given.std) if given else examples)
+    if given:
+        raise SettingsError(
+            f"data.normalise: model {settings.model.kind!r} prepares its inputs itself, as it was "
+            "pre-trained with them; leave it out"
+        )
     encoded = factory.pretrained.encode(inputs, labels, cache, factory.options())
     if predicts_tokens(encoded.examples) and settings.training.local_loss == "calibrated":
         raise SettingsError(

@@ -156,12 +156,13 @@ def _write(
     part: Path, trained: TrainedModel, merge: bool, pad_rank: int | None
 ) -> Mapping[str, Any]:
     """Write all but the card, and return what ``base.json`` holds."""
-    model = trained.settings.model.model_dump()
+    model, normalise = trained.settings.model.model_dump(), trained.settings.data.normalise
     about: dict[str, Any] = {
         "model": model,
         "input_shape": list(trained.input_shape),
         "classes": trained.classes,
         **({"columns": list(trained.columns)} if trained.columns else {}),
+        **({"normalise": normalise.model_dump()} if normalise else {}),
         "weights": "model.safetensors" if merge else "base.safetensors",
     }
     settings = trained.settings

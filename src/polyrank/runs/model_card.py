@@ -70,6 +70,7 @@ def model_card(
         f"Trained with PolyRank for {rounds} rounds: ranks by {_code(settings.allocator.kind)}, "
         f"aggregated with {_code(settings.aggregator.kind)}, seed {settings.seed}.",
         f"## Use\n\n```python\n{lines}\n```",
+        *_inputs(settings),
         *_labels(labels),
         "## Training\n\n" + _table(_training(settings)),
         "## Ranks\n\n"
@@ -117,6 +118,17 @@ def _labels(labels: Sequence[str]) -> list[str]:
         return []
     rows = [("logit", "label"), *((str(k), _text(name)) for k, name in enumerate(labels))]
     return ["## Labels\n\n" + _table(rows, header=True)]
+
+
+def _inputs(settings: Settings) -> list[str]:
+    given = settings.data.normalise
+    if given is None:
+        return []
+    mean, std = (", ".join(f"{n:g}" for n in numbers) for numbers in (given.mean, given.std))
+    return [
+        f"Inputs are to be normalised as in training, `(x - mean) / std`: mean {mean}, std {std}, "
+        "where numbers of 8-bit images are 0 to 1. The model does not do it."
+    ]
 
 
 def _of_licence(licence: str | None) -> str:

@@ -160,6 +160,11 @@ def server_side(
         base: the frozen base if it is known already, as it is on resume.
         start: what became of ``init_adapter``, if it is known already.
     """
+    if data.columns and settings.data.normalise:
+        raise SettingsError(
+            "data.normalise: the numbers of a table are scaled by sums over the clients, or not at "
+            "all (data.scale = false); leave it out"
+        )
     train, test = (part.examples for part in encoded)
     classes = len(data.label_names)
     factory = MODELS.build(settings.model)

@@ -44,6 +44,18 @@ class MethodSettings(BaseModel):
         return dict(self.model_extra or {})
 
 
+OneOrMore = BeforeValidator(lambda v: [v] if isinstance(v, int | float) else v)
+
+
+class NormaliseSettings(Strict):
+    """What is done to every input, of clients and server alike: (x - mean) / std."""
+
+    mean: Annotated[list[FiniteFloat], Field(min_length=1), OneOrMore]
+    """Taken off the inputs, which for 8-bit images are 0 to 1: a number, or one a channel."""
+    std: Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=1), OneOrMore]
+    """By which they are then divided: a number above 0, or one a channel."""
+
+
 class DataSettings(BaseModel):
     """Where the examples come from, and how much is held out."""
 
@@ -59,6 +71,10 @@ class DataSettings(BaseModel):
     """Share of the training rows that chooses the best round, so that test rows choose nothing."""
     client_test: Share = 0.2
     """Share of each client's rows that is its own test part, on which its own model is judged."""
+    normalise: NormaliseSettings | None = None
+    """Constants by which inputs are brought to a common scale, as papers have them; left out,
+    inputs are as they come.
+    """
 
     @property
     def options(self) -> dict[str, Any]:
