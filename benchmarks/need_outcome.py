@@ -13,23 +13,15 @@ from polyrank.allocators import ALLOCATORS, Evidence, Limits
 from polyrank.allocators.limits import ModuleRange
 from polyrank.registry import Named
 
-SETS = {
-    "AutoRank": ("label_entropy", "gini_simpson", "label_count", "sample_count"),
-    "AutoRank, paper": (
-        "loss_entropy",
-        "label_entropy",
-        "gini_simpson",
-        "label_count",
-        "sample_count",
-    ),
-    "AutoRank, without labels": (
-        "loss_entropy",
-        "token_loss_spread",
-        "token_entropy",
-        "sample_count",
-    ),
+LABELS = ("label_entropy", "gini_simpson", "label_count", "sample_count")
+TOKENS = ("loss_entropy", "token_loss_spread", "token_entropy", "sample_count")
+SETS = {  # criteria, and how AutoRank spreads differences
+    "AutoRank": (LABELS, "relative"),
+    "AutoRank, paper": (("loss_entropy", *LABELS), "paper"),
+    "AutoRank, without labels": (TOKENS, "relative"),
+    "AutoRank, without labels, spread as in the paper": (TOKENS, "paper"),
 }
-OTHERS, TRIED = 16, (1, 2, 4, 8)
+OTHERS, TRIED = 16, (1, 4)
 BESIDE = ("facts",)  # places in which one client's rank is varied beside the others'
 NOT_RUN = ("facts, reversed rows",)  # of which only what orders clients is measured
 
@@ -52,8 +44,8 @@ def orders(sweep: Sweep, seed: int) -> Cell:
     """Return what is measured of clients before training, by name."""
     criteria = sweep.criteria(seed)
     scores = {
-        name: scored({n: criteria[n] for n in names})
-        for name, names in SETS.items()
+        name: scored({n: criteria[n] for n in names}, spread)
+        for name, (names, spread) in SETS.items()
         if set(names) <= set(criteria)
     }
     return {**scores, **criteria, **sweep.probe(seed)}
@@ -103,12 +95,12 @@ def tau(order: Mapping[str, float], need: Mapping[str, float]) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def scored(criteria: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def scored(criteria: Mapping[str, Mapping[str, float]], spread: str) -> dict[str, float]:
     """Return AutoRank's scores of criteria by client, as the product computes them."""
     clients: Sequence[str] = list(next(iter(criteria.values())))
     columns = {n: np.array([of[client] for client in clients]) for n, of in criteria.items()}
     limits = Limits({"module": ModuleRange(1, OTHERS, 1)})
-    choice, _ = ALLOCATORS.build(Named("autorank", {})).step(
+    choice, _ = ALLOCATORS.build(Named("autorank", {"spread": spread})).step(
         None, Evidence(clients, columns), limits
     )
     assert choice.scores is not None

@@ -97,7 +97,11 @@ class Sweep:
             losses[rank] = {c: of["loss"] for c, of in found.items()}
             about = found
         return {
-            "left at rank 1": {c: losses[1][c] - losses[TOP][c] for c in about},
+            "loss left at rank 1": losses[1],
+            f"loss left at rank {TOP}": losses[TOP],
+            f"loss left at rank 1 less that at {TOP}": {
+                c: losses[1][c] - losses[TOP][c] for c in about
+            },
             "effective rank": {c: of["plain"] for c, of in about.items()},
             "effective rank, weighted": {c: of["weighted"] for c, of in about.items()},
         }

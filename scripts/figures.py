@@ -17,6 +17,7 @@ import claims_table
 import compression_table
 import criteria_table
 import fedara_table
+import known_need_table
 import language_table
 import need_table
 import text_table
@@ -148,7 +149,8 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     kept = [result for result in given if "fedara" in result]
     needs = [result for result in given if "need" in result]
     pruned = [result for result in given if "pruned" in result]
-    elsewhere = [*texts, *language, *criteria, *bits, *kept, *needs, *pruned]
+    known = [result for result in given if "known_need" in result]
+    elsewhere = [*texts, *language, *criteria, *bits, *kept, *needs, *pruned, *known]
     others = [result for result in given if result not in elsewhere]
     return {
         ROOT / "docs" / "results.md": [
@@ -170,6 +172,9 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
         ],
         ROOT / "docs" / "explanation" / "need.md": [
             table for result in needs for table in need_table.tables(result)
+        ],
+        ROOT / "docs" / "explanation" / "when-rank-matters.md": [
+            table for result in known for table in known_need_table.tables(result)
         ],
         ROOT / "docs" / "explanation" / "text-classifiers.md": [
             text_table.steps(result) for result in texts if text_table.has_steps(result)
