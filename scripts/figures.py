@@ -20,6 +20,7 @@ import fedara_table
 import known_need_table
 import language_table
 import need_table
+import scaling_table
 import text_table
 import verdict_table
 
@@ -148,9 +149,11 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
     bits = [result for result in given if "compression" in result]
     kept = [result for result in given if "fedara" in result]
     needs = [result for result in given if "need" in result]
+    scalings = [result for result in given if "scaling" in result]
     pruned = [result for result in given if "pruned" in result]
     known = [result for result in given if "known_need" in result]
-    elsewhere = [*texts, *language, *criteria, *bits, *kept, *needs, *pruned, *known]
+    measured = [*bits, *kept, *needs, *pruned, *known, *scalings]
+    elsewhere = [*texts, *language, *criteria, *measured]
     others = [result for result in given if result not in elsewhere]
     return {
         ROOT / "docs" / "results.md": [
@@ -175,6 +178,9 @@ def pages(given: list[dict[str, Any]]) -> dict[Path, list[str]]:
         ],
         ROOT / "docs" / "explanation" / "when-rank-matters.md": [
             table for result in known for table in known_need_table.tables(result)
+        ],
+        ROOT / "docs" / "explanation" / "rbla.md": [
+            scaling_table.by_order(result) for result in scalings
         ],
         ROOT / "docs" / "explanation" / "text-classifiers.md": [
             text_table.steps(result) for result in texts if text_table.has_steps(result)
