@@ -76,26 +76,26 @@ def differences(runs: Sequence[Run], one: str, other: str, *where: object) -> li
 
 def pairs(runs: Sequence[Run]) -> str:
     """Write what FedARA gains over each other arm, seed by seed."""
-    compared = (
+    pairs_of = (
         *((METHOD, rival) for rival in (*RIVALS, FORM, CONTROL)),
         (CONTROL, WHOLE),
         (CONTROL, SMALL),
         ("AutoRank + FedARA, plain LoRA", CONTROL),
     )
-    sides = {"head by LDA": "lda", "head at random": "random"}
+    sides = list(dict.fromkeys(where[1:] for where in places(runs)))
     rows = []
-    for one, other in compared:
+    for one, other in pairs_of:
         cells = []
-        for head in sides.values():
-            of = [w for w in places(runs) if w[2] == head]
+        for side in sides:
+            of = [w for w in places(runs) if w[1:] == side]
             cells.append(spread([d for w in of for d in differences(runs, one, other, *w)], "+"))
         rows.append((f"{one} - {other}", *cells))
-    table = markdown_table(("in points, run by run", *sides), rows)
-    federations = len(places(runs)) // 2
-    return (
-        f"{table}\n\nMean ± standard deviation of the differences between runs of one federation "
-        f"and seed; {federations} federations\nto a column, all their seeds."
+    head = [f"Dirichlet {c}, head {head_name(name)}" for c, name in sides]
+    told = (
+        "Mean ± standard deviation of the differences between runs of one federation and seed, "
+        "both data sets together."
     )
+    return f"{markdown_table(('in points, run by run', *head), rows)}\n\n{told}"
 
 
 def sent(run: Run) -> list[float]:
@@ -123,8 +123,10 @@ def to_target(runs: Sequence[Run], arm: str) -> tuple[list[float], int]:
             whole = at(runs, WHOLE, *where)[seed]
             accuracy = REACHED * whole["accuracy"]
             needed, rival = until(run, accuracy), until(whole, accuracy)
+            if not rival:  # it ends where it began, at chance
+                continue
             tries += 1
-            if needed is not None and rival is not None:
+            if needed is not None:
                 found.append(needed / rival)
     return found, tries
 
@@ -170,7 +172,8 @@ def costs(runs: Sequence[Run]) -> str:
     told = (
         "Megabytes of 12 rounds of five clients, without the sums of a head by LDA. Bytes to the "
         f"same accuracy: those until {100 * REACHED:.0f} % of what LoRA of rank 16 ends at, over "
-        "its own, head at random, geometric mean over the runs that get there. Slots are those of "
+        "its own, head at random, geometric mean over the runs that "
+        "get there; runs are left out whose LoRA of rank 16 ends at chance. Slots are those of "
         "a client. Peak of a process with all its libraries, mean."
     )
     return f"{markdown_table(head, rows)}\n\n{textwrap.fill(told, 120)}"
