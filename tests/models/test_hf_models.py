@@ -13,6 +13,7 @@ from polyrank.lora.alignment import all_aligned
 from polyrank.models import MODELS
 from polyrank.models.weights import put_weights, read_weights
 from polyrank.peft_bridge import find_extras
+from polyrank.peft_bridge.padding import PaddedA
 from polyrank.protocol.messages import Counted, ExamineTask, Update
 from polyrank.registry import Named
 from polyrank.runs.preparation import prepare
@@ -157,14 +158,23 @@ def test_two_kinds_of_half_precision_do_not_mix(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "autocast", "attention"),
-    [("fp32", "none", "sdpa"), ("fp32", "bf16", "eager"), ("bf16", "none", "eager")],
+    ("dtype", "autocast", "attention", "padded"),
+    [
+        ("fp32", "none", "sdpa", False),
+        ("fp32", "bf16", "eager", True),
+        ("bf16", "none", "eager", False),
+    ],
 )
-def test_attention_is_spelt_out_where_the_fused_one_is_slow(tmp_path, dtype, autocast, attention):
+def test_what_is_slow_in_half_precision_on_a_cpu_is_done_another_way(
+    tmp_path, dtype, autocast, attention, padded
+):
+    """The fused attention, and products of many different ranks."""
     model = {"kind": "hf", "name": model_path(), "dtype": dtype, "max_length": 16}
     settings = text_settings(tmp_path, model=model, training={"autocast": autocast})
-    built = prepare(settings, None).server.blueprint.build().model
-    assert built.config._attn_implementation == attention
+    bridge = prepare(settings, None).server.blueprint.build()
+    assert bridge.model.config._attn_implementation == attention
+    for layer in bridge.layers.values():
+        assert isinstance(layer.lora_A["default"], PaddedA) == padded
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

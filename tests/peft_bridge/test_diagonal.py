@@ -25,14 +25,20 @@ def small_cnn() -> nn.Module:
     return cnn(input_shape=(3, 8, 8), classes=4, widths=(6, 7), dropout=0.0).eval()
 
 
-MODELS = {"linear": (small_mlp, (9, 1, 4, 4)), "convolution": (small_cnn, (5, 3, 8, 8))}
+MODELS = {
+    "linear": (small_mlp, (9, 1, 4, 4)),
+    "linear, padded": (small_mlp, (9, 1, 4, 4)),
+    "convolution": (small_cnn, (5, 3, 8, 8)),
+    "convolution, padded": (small_cnn, (5, 3, 8, 8)),
+}
 EITHER = pytest.mark.parametrize("kind", list(MODELS))
 
 
 def wrapped(kind: str, extras: str = "none") -> Bridge:
     model = MODELS[kind][0]()
     shapes = find_targets(model, "all")
-    return Bridge(model, shapes, extras, dict.fromkeys(shapes, Scaling(SCALING)))
+    scaling = dict.fromkeys(shapes, Scaling(SCALING))
+    return Bridge(model, shapes, extras, scaling, pads=kind.endswith("padded"))
 
 
 def buffers(kind: str) -> dict[str, Tensor]:

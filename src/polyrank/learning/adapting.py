@@ -59,10 +59,12 @@ def wrap(settings: Settings, model: nn.Module) -> Bridge:
     """Put LoRA into a model as the settings say."""
     parts = trained_parts(settings, model)
     scaling = scalings(settings, parts.shapes)
-    bridge = Bridge(model, parts.shapes, parts.extras, scaling)
+    on_cpu = choose_device(settings.device).type == "cpu"
+    pads = on_cpu and settings.training.autocast == "bf16"
+    bridge = Bridge(model, parts.shapes, parts.extras, scaling, pads=pads)
     if settings.training.checkpointing:
         _checkpoint(model)
-    if choose_device(settings.device).type == "cpu" and _bf16(settings, model):
+    if on_cpu and _bf16(settings, model):
         _spell_out_attention(model)
     return bridge
 

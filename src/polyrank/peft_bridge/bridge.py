@@ -23,6 +23,7 @@ from polyrank.lora.factors import ALL, NONE, Adapter, Factors, Part, Parts, Tens
 from polyrank.lora.scaling import Scaling
 from polyrank.lora.shapes import ModuleShape
 from polyrank.peft_bridge.diagonal import diagonal, put_diagonal
+from polyrank.peft_bridge.padding import pad_ranks
 from polyrank.peft_bridge.targets import find_extras
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Bridge:
         extras: what is trained besides LoRA: ``"all"`` other parameters, ``"none"``, or name
             patterns. Buffers, such as batch-norm statistics, always count as extras.
         scaling: module -> by what its product ``b @ a`` is multiplied, in SVD form with ``e``.
+        pads: products are computed at multiples of eight slots.
     """
 
     def __init__(
@@ -49,11 +51,14 @@ class Bridge:
         shapes: Mapping[str, ModuleShape],
         extras: str | Sequence[str],
         scaling: Mapping[str, Scaling],
+        *,
+        pads: bool = False,
     ) -> None:
         names = find_extras(model, shapes, extras)
         self.model = model
         self.shapes = dict(shapes)
         self.scaling = dict(scaling)
+        self._pads = pads
         self._inject(ADAPTER)
         self.layers: dict[str, LoraLayer] = {n: model.get_submodule(n) for n in shapes}
         self._weights: dict[str, Tensor] = {
@@ -192,6 +197,9 @@ class Bridge:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             inject_adapter_in_model(config, self.model, adapter_name=name)
+        if self._pads:
+            for module in self.shapes:
+                pad_ranks(self.model.get_submodule(module), name)
 
     @property
     def _with_slots(self) -> dict[str, Tensor]:

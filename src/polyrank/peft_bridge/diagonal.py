@@ -8,6 +8,7 @@ that it trains as the weights do. In plain LoRA there is neither.
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 _HOOK = "e_hook"
 
@@ -35,5 +36,9 @@ def diagonal(layer: nn.Module) -> nn.Parameter | None:
 
 
 def _multiplied(layer: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:  # noqa: ANN401
+    (x,) = inputs
     behind = (1,) * (layer.weight.dim() - 2)  # height and width of a convolution
-    return (inputs[0] * layer.e.view(-1, *behind),)
+    e = layer.e.view(-1, *behind)
+    if more := x.shape[-1 - len(behind)] - len(e):  # from a padded ``A``
+        e = functional.pad(e, (0, more))
+    return (x * e,)
