@@ -22,7 +22,7 @@ def tables(result: Mapping[str, Any]) -> list[str]:
     runs = result["fedara"]["runs"]
     told = f"Mean ± standard deviation over {len({run['seed'] for run in runs})} seeds, in points."
     of_data = [f"{NAMES[data]}:\n\n{accuracies(runs, data)}\n\n{told}" for data in NAMES]
-    return [claims(result), *of_data, pairs(runs), costs(runs)]
+    return [claims(result), *of_data, pairs(runs), costs(runs), steps(result)]
 
 
 def places(runs: Sequence[Run]) -> list[tuple[str, float, str]]:
@@ -134,8 +134,8 @@ def to_target(runs: Sequence[Run], arm: str) -> tuple[list[float], int]:
 def step_seconds(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Return milliseconds of a training step by arm, in the first and in the last rounds."""
     return {
-        arm: (1000 * statistics.mean(each[EARLY]), 1000 * statistics.mean(each[LATE]))
-        for arm, each in result["fedara"]["seconds_a_step"].items()
+        arm: tuple(1000 * statistics.mean(of["seconds_a_step"][part]) for part in (EARLY, LATE))
+        for arm, of in result["fedara"]["timed"].items()
     }
 
 
@@ -158,7 +158,6 @@ def costs(runs: Sequence[Run]) -> str:
                 same,
                 f"{statistics.mean(run['mean_rank'] for run in own):.1f}",
                 low_high([run["modules_left"] for run in own]),
-                f"{statistics.mean(run['peak_mib'] for run in own):,.0f}",
             )
         )
     head = (
@@ -167,16 +166,27 @@ def costs(runs: Sequence[Run]) -> str:
         "bytes to the same accuracy",
         "slots a module, at the end",
         "modules left",
-        "peak, MiB",
     )
     told = (
         "Megabytes of 12 rounds of five clients, without the sums of a head by LDA. Bytes to the "
         f"same accuracy: those until {100 * REACHED:.0f} % of what LoRA of rank 16 ends at, over "
         "its own, head at random, geometric mean over the runs that "
         "get there; runs are left out whose LoRA of rank 16 ends at chance. Slots are those of "
-        "a client. Peak of a process with all its libraries, mean."
+        "a client."
     )
     return f"{markdown_table(head, rows)}\n\n{textwrap.fill(told, 120)}"
+
+
+def steps(result: Mapping[str, Any]) -> str:
+    """Write what a training step of whole runs takes, and what their processes hold."""
+    seconds = step_seconds(result)
+    rows = [
+        (arm, *(f"{ms:.1f}" for ms in seconds[arm]), f"{of['peak_mib']:,}")
+        for arm, of in result["fedara"]["timed"].items()
+    ]
+    head = ("", "ms a step, first rounds", "ms a step, last rounds", "peak, MiB")
+    told = "Banking77, Dirichlet 1.0, head by LDA. Peak of a process with all its libraries."
+    return f"{markdown_table(head, rows)}\n\n{told}"
 
 
 def geometric(values: Sequence[float]) -> float:
