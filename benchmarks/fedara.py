@@ -197,18 +197,16 @@ def main() -> None:
             write(given.results, best, tuning, found)
             print(*of, done["accuracy"], flush=True)
     with ProcessPoolExecutor(1, start, max_tasks_per_child=1) as alone:
-        timed: dict[str, dict[str, Any]] = {}
-        for repeat, arm in product(range(given.time), TIMED):
-            place = given.out / "time" / f"{arm}-{repeat}"
-            settings = settings_of(best["banking77"][arm], "banking77", arm, 1.0, "lda", 0)
+        timed: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in files}
+        for repeat, name, arm in product(range(given.time), files, TIMED):
+            place = given.out / "time" / name / f"{arm}-{repeat}"
+            settings = settings_of(best[name][arm], name, arm, 1.0, "lda", 0)
             alone.submit(run, place, settings).result()
             spent, peak = seconds_a_step(place), peak_mib(place)
-            known = timed.get(arm, {"seconds_a_step": spent, "peak_mib": peak})
+            known = timed[name].get(arm, {"seconds_a_step": spent, "peak_mib": peak})
             fastest = [round(min(x), 4) for x in zip(spent, known["seconds_a_step"], strict=True)]
-            timed[arm] = {
-                "seconds_a_step": fastest,
-                "peak_mib": max(peak, known["peak_mib"]),
-            }
+            peak = max(peak, known["peak_mib"])
+            timed[name][arm] = {"seconds_a_step": fastest, "peak_mib": peak}
     write(given.results, best, tuning, found, timed)
 
 
