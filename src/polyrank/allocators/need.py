@@ -212,12 +212,13 @@ class Need:
         trained = math.ceil(slots * (1 + self.spare))
         _, upper = limits.bounds(evidence.clients)
         ranks = np.minimum(trained, upper)
+        largest = np.array([[module.r_max] for module in limits.modules.values()])
         return Choice(
             clients=evidence.clients,
             ranks=dict(zip(limits.modules, ranks, strict=True)),
             basis=f"the {slots} slots that the global model needs, {_sent(evidence.sent)}",
             errors=shares(self.error, factors, state["scale"]),
-            capped=np.any(upper < slots, axis=0),
+            capped=np.any(upper < np.minimum(slots, largest), axis=0),
             down=slots,
         )
 
