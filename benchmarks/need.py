@@ -18,6 +18,7 @@ import csv
 import gzip
 import json
 import multiprocessing
+import resource
 import shutil
 import time
 from collections.abc import Iterator
@@ -137,6 +138,8 @@ def run(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(1)
         spent = timed_cuts()
         polyrank.run(settings, out=folder)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        (folder / "memory.json").write_text(json.dumps(round(peak)))
         (folder / "cutting.json").write_text(json.dumps(sum(spent)))
     summary = json.loads((folder / "summary.json").read_text())
     lines = [json.loads(x) for x in (folder / "rounds.jsonl").read_text().splitlines()]
@@ -147,8 +150,10 @@ def run(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     last = [x for x in updates if x["round"] == rounds[-1]["round"]]
     slots = {m: max(r[m] for r in summary["ranks"].values()) for m in rank_modules(summary)}
     sent = [sum(x["ranks"].values()) / len(x["ranks"]) for x in last if x.get("ranks")]
+    memory = folder / "memory.json"  # runs on images were made before it was asked for
     return {
         "accuracy": summary["accuracy"]["final"],
+        "peak_mib": json.loads(memory.read_text()) if memory.exists() else None,
         "loss": summary["loss"]["final"],
         "up": sum(x["bytes"]["up"] for x in rounds),
         "down": sum(x["bytes"]["down"] for x in rounds),

@@ -187,8 +187,8 @@ def steps(result: Mapping[str, Any]) -> str:
             rows.append((f"{NAMES[data]}, {arm}", f"{early:.0f}", f"{late:.0f}", peak))
     head = ("", "ms a step, first two rounds", "ms a step, last three rounds", "peak, MiB")
     told = (
-        "Dirichlet 1.0, head by LDA; the faster of two runs, one after the other. Peak of a process "
-        "with all its libraries."
+        "Dirichlet 1.0, head by LDA; the faster of two runs, one after the other. Peak of a "
+        "process with all its libraries."
     )
     return f"{markdown_table(head, rows)}\n\n{textwrap.fill(told, 120)}"
 
@@ -236,8 +236,9 @@ def step_claim(result: Mapping[str, Any], data: str) -> str:
     seconds = step_seconds(result, data)
     early, late = seconds[METHOD]
     return (
-        f"{NAMES[data]}: a training step takes {early:.0f} ms with all slots, {late:.0f} with those "
-        f"that stay; LoRA of rank 16 {seconds[WHOLE][1]:.0f}, of rank 4 {seconds[SMALL][1]:.0f}"
+        f"{NAMES[data]}: a training step takes {early:.0f} ms with all slots, {late:.0f} with "
+        f"those that stay; LoRA of rank 16 {seconds[WHOLE][1]:.0f}, of rank 4 "
+        f"{seconds[SMALL][1]:.0f}"
     )
 
 

@@ -83,6 +83,22 @@ def best(runs: Sequence[Run], place: Place) -> str:
     return max(UNIFORM, key=lambda arm: mean(of(runs, place, arm)))
 
 
+def behind_the_best(runs: Sequence[Run], place: Place, arm: str) -> list[float]:
+    """Return an arm's points above the best rank for all, seed by seed."""
+    rival = of(runs, place, best(runs, place))
+    return [points(run) - points(rival[seed]) for seed, run in of(runs, place, arm).items()]
+
+
+def above_the_curve(runs: Sequence[Run], place: Place, arm: str) -> list[float]:
+    """Return an arm's points above ranks for all that send as much, seed by seed."""
+    gains = []
+    for seed, run in of(runs, place, arm).items():
+        rivals = [of(runs, place, one)[seed] for one in UNIFORM]
+        curve = [(megabytes(x), points(x)) for x in rivals]
+        gains.append(points(run) - at_bytes(curve, megabytes(run)))
+    return gains
+
+
 def spread(values: Sequence[float], sign: str = "") -> str:
     """Write mean and standard deviation."""
     return f"{statistics.mean(values):{sign}.1f} ± {statistics.stdev(values):.1f}"
@@ -98,7 +114,7 @@ def against_the_best(runs: Sequence[Run]) -> str:
         row.append(f"{mean(rival, lambda run: run['head'] / 1e6):.1f}")
         for one in (NEED, SMALL):
             own = of(runs, place, one)
-            gains = [points(run) - points(rival[seed]) for seed, run in own.items()]
+            gains = behind_the_best(runs, place, one)
             share = mean(own, megabytes) / mean(rival, megabytes)
             row += [spread(gains, "+"), f"{share:.2f}"]
         rows.append(tuple(row))
@@ -133,15 +149,8 @@ def at_equal_bytes(runs: Sequence[Run]) -> str:
     """Write how far each arm is ahead of ranks for all at the bytes that it takes."""
     rows = []
     for place in places(runs):
-        row = [title(place)]
-        for arm in OTHERS:
-            gains = []
-            for seed, run in of(runs, place, arm).items():
-                rivals = [of(runs, place, one)[seed] for one in UNIFORM]
-                curve = [(megabytes(x), points(x)) for x in rivals]
-                gains.append(points(run) - at_bytes(curve, megabytes(run)))
-            row.append(spread(gains, "+"))
-        rows.append(tuple(row))
+        gains = (above_the_curve(runs, place, arm) for arm in OTHERS)
+        rows.append((title(place), *(spread(values, "+") for values in gains)))
     told = (
         "Points above the curve of ranks for all (1, 2, 4, 8, 16, 32, four bytes a number), at the "
         "same megabytes both ways, between two ranks by the logarithm; beyond rank 32 its best."
