@@ -1,15 +1,15 @@
 """What eight bits cost: runs with and without ``compression = "int8"``, accuracy and bytes.
 
-    python benchmarks/compression.py --out RUNS --results FILE.json [--seeds N]
-        [--images FILE.npz ...] [--only TEXT]
+    python benchmarks/compression.py --out RUNS --results FILE.json [--seeds N] [--jobs N]
+        [--data FOLDER]
 
 Ten clients of a Dirichlet split with concentration 0.5, 12 rounds of 2 epochs, an MLP of two
 hidden layers on a frozen random base, Adam at 0.002 in batches of 64. One rank for all, 8 or 16,
 and ranks by need, with steps or whole models down, under the default aggregator; one rank for all
 under RBLA too. ``head in full`` trains the last layer in full beside LoRA, so that the head
-travels in eight bits as well. Always the digits of scikit-learn, in batches of 8 as they are few,
-and each ``.npz`` file that is named. Finished runs are kept and not repeated; the results hold
-what is finished after each seed. One process of one thread.
+travels in eight bits as well. Always the digits of scikit-learn, in batches of 8 as they are few;
+with ``--data``, a folder that holds ``mnist.npz`` and ``fashion_mnist.npz``, 12,000 training and
+4,000 test images of each. Finished runs are kept and not repeated. One thread a process.
 """
 
 import argparse
@@ -17,9 +17,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polyrank
-from polyrank.settings.toml import make_settings
-from polyrank.threads import one_thread
+import compared
+import samples
 
 NEED: dict[str, Any] = {"allocator": "need"}
 STEPS: dict[str, Any] = {"allocator": {"kind": "need", "download_error": 0.05}}
@@ -36,21 +35,19 @@ ARMS: dict[str, dict[str, Any]] = {
     "anchored, rank 16": uniform(16),
     "anchored, need": NEED,
     "anchored, need, download_error 0.05": STEPS,
-    "rbla, rank 8": {**uniform(8), "aggregator": "rbla", "recipe": "safe"},
-    "rbla, rank 16": {**uniform(16), "aggregator": "rbla", "recipe": "safe"},
+    "rbla, rank 8": {**uniform(8), "aggregator": "rbla"},
+    "rbla, rank 16": {**uniform(16), "aggregator": "rbla"},
     "anchored, rank 8, head in full": {**uniform(8), "adapter": HEAD},
 }
-ROUNDS = 12
+ROUNDS, BITS = 12, ("none", "int8")
 TITLE = "What eight bits cost: test accuracy and bytes with and without"
 
 
-def settings_of(source: str, arm: str, compression: str, seed: int) -> dict[str, Any]:
-    """Return the settings of one run."""
+def settings_of(data: str, source: str) -> dict[str, Any]:
+    """Return the settings of one federation."""
     return {
-        "name": f"{arm}, {compression}",
-        "seed": seed,
+        "name": data,
         "rounds": ROUNDS,
-        "workers": 1,
         "data": source,
         "partition": {"kind": "dirichlet", "clients": 10, "concentration": 0.5},
         "model": {"kind": "mlp", "hidden": [200, 200]},
@@ -62,44 +59,45 @@ def settings_of(source: str, arm: str, compression: str, seed: int) -> dict[str,
             "batch_size": 8 if source == "digits" else 64,
         },
         "evaluation": {"every": ROUNDS},
-        "compression": compression,
-        **ARMS[arm],
     }
 
 
 def told(run: Path) -> dict[str, Any]:
     """Return of a finished run the accuracy of its last round, and the bytes of all rounds."""
-    lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    lines = compared.rounds(run)
     summed = {way: sum(line["bytes"][way] for line in lines) for way in ("up", "down")}
     return {"test_accuracy": lines[-1]["test"]["accuracy"], "bytes": summed}
 
 
 def main() -> None:
-    """Run what is missing, seed by seed, and write what came out."""
+    """Run what is missing, and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--images", type=Path, nargs="*", default=[])
-    parser.add_argument("--only", default="")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--data", type=Path)
     given = parser.parse_args()
-    sources = {"digits": "digits", **{p.stem: f"npz:{p}" for p in given.images}}
+    given.out.mkdir(parents=True, exist_ok=True)
+    sources = {"digits": "digits"}
+    for name in ("mnist", "fashion_mnist") if given.data else ():
+        sources[name] = samples.images(given.data / f"{name}.npz", given.out)
     found: dict[str, Any] = {}
-    for seed in range(given.seeds):
-        for data, source in sources.items():
-            for arm in (a for a in ARMS if given.only in a):
-                for compression in ("none", "int8"):
-                    run = given.out / f"{data}.{arm}.{compression}.{seed}".replace(" ", "_")
-                    document = settings_of(source, arm, compression, seed)
-                    if not (run / "summary.json").exists():
-                        polyrank.run(make_settings(document), out=run)
-                    by_arm = found.setdefault(data, {}).setdefault(arm, {})
-                    by_arm.setdefault(compression, {})[str(seed)] = told(run)
-                    print(data, arm, compression, seed, told(run), flush=True)
-        result = {"title": TITLE, "compression": found}
-        given.results.write_text(json.dumps(result, indent=1) + "\n")
+    for data, source in sources.items():
+        arms = {
+            f"{arm}, {bits}": {**changes, "compression": bits}
+            for arm, changes in ARMS.items()
+            for bits in BITS
+        }
+        settings, out = settings_of(data, source), given.out / data
+        runs = compared.folders(settings, arms, seeds=given.seeds, out=out, jobs=given.jobs)
+        found[data] = {
+            arm: {b: {seed: told(run) for seed, run in runs[f"{arm}, {b}"].items()} for b in BITS}
+            for arm in ARMS
+        }
+    result = {"title": TITLE, "compression": found}
+    given.results.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    with one_thread():
-        main()
+    main()

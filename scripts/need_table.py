@@ -149,8 +149,8 @@ def at_equal_bytes(runs: Sequence[Run]) -> str:
     """Write how far each arm is ahead of ranks for all at the bytes that it takes."""
     rows = []
     for place in places(runs):
-        gains = (above_the_curve(runs, place, arm) for arm in OTHERS)
-        rows.append((title(place), *(spread(values, "+") for values in gains)))
+        gains = [above_the_curve(runs, place, arm) for arm in OTHERS]
+        rows.append((title(place), *(spread(values, "+") if values else "" for values in gains)))
     told = (
         "Points above the curve of ranks for all (1, 2, 4, 8, 16, 32, four bytes a number), at the "
         "same megabytes both ways, between two ranks by the logarithm; beyond rank 32 its best."
@@ -165,7 +165,7 @@ def accuracies(runs: Sequence[Run]) -> str:
         row = [title(place)]
         for arm in (*UNIFORM, *OTHERS):
             own = of(runs, place, arm)
-            row.append(f"{mean(own):.1f}, {mean(own, megabytes):.1f}")
+            row.append(f"{mean(own):.1f}, {mean(own, megabytes):.1f}" if own else "")
         rows.append(tuple(row))
     told = (
         "Accuracy, and megabytes both ways. The language model: share of tokens that are right, on "
