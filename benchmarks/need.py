@@ -8,9 +8,10 @@ FOLDER holds ``mnist.npz``, ``fashion_mnist.npz``, and ``NAME_train.csv.gz`` wit
 12,000 training and 4,000 test images of the others, an MLP 200-200 on a frozen random base, Adam
 0.002, two epochs a round, 12 rounds, batches of 64 (digits: 16). Texts: 1,500 training and 1,000
 test rows, all-MiniLM-L6-v2, LoRA on query and value, Adam 0.003, 8 rounds of one epoch, mixed
-precision, without the arms that take need apart. Ten clients that all take part, or 30 of which 10 do. The language model, its eight
-clients and their texts are those of ``causal_federation.py``. Aggregator, momentum and average are
-the defaults for all. One thread. Finished runs are kept and not repeated.
+precision. Ten clients that all take part, or 30 of which 10 do. The language model, its eight
+clients and their texts are those of ``causal_federation.py``. The arms that take need apart are run
+on images alone. Aggregator, momentum and average are the defaults for all. One thread. Finished
+runs are kept and not repeated.
 """
 
 import argparse
