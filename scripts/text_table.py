@@ -26,20 +26,18 @@ def controls(result: Mapping[str, Any]) -> str:
     return "\n".join([f"{result['title']}:", "", *table(lines), "", SPREAD])
 
 
-def steps(result: Mapping[str, Any]) -> str:
-    """Write what the best is made of, one rank for all, and the best of these below."""
+def steps(result: Mapping[str, Any]) -> list[str]:
+    """Write the steps to the best, one rank for all, and the best below, if there are any.
+
+    A step is an arm that is no control.
+    """
     found = [
         (data, arm, list(seeds.values())) for data, arm, seeds in arms(result) if data != "pooled"
     ]
     less = [row(*each) for each in found if each[1] not in result["controls"]]
     where = {data for data, arm, _ in found if arm not in result["controls"]}
     best = [row(*each) for each in found if each[0] in where and each[1].startswith("uniform")]
-    return "\n".join([*table([*less, *best]), "", SPREAD])
-
-
-def has_steps(result: Mapping[str, Any]) -> bool:
-    """Return whether there are arms that are steps on the way to the best."""
-    return any(arm not in result["controls"] for _, arm, _ in arms(result))
+    return ["\n".join([*table([*less, *best]), "", SPREAD])] if less else []
 
 
 def arms(result: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Run]]]:
