@@ -3,6 +3,8 @@
 import statistics
 from typing import Any
 
+from markdown_table import markdown_table
+
 LAST = 5  # rounds whose mean accuracy is told
 COLUMNS = (
     "ranks + aggregator",
@@ -21,20 +23,16 @@ def last_rounds(arm: dict[str, Any]) -> list[float]:
 
 
 def by_federation(result: dict[str, Any]) -> str:
-    """Write a result of several federations as a table: a row an arm, a column a federation."""
-    columns = result["grid"]
-    lines = [
-        f"{result['title']}, mean of the last {LAST} rounds:",
-        "",
-        f"| | {' | '.join(columns)} |",
-        f"| --- | {' | '.join('---' for _ in columns)} |",
+    """Write a result of several federations as a table: a row a federation, a column an arm."""
+    grid = result["grid"]
+    arms = list(dict.fromkeys(arm for of in grid.values() for arm in of))
+    rows = [
+        (name, *(spread([statistics.mean(c[-LAST:]) for c in of[arm].values()]) for arm in arms))
+        for name, of in grid.items()
     ]
-    for arm in dict.fromkeys(arm for column in columns.values() for arm in column):
-        curves = [column[arm].values() for column in columns.values()]
-        cells = [spread([statistics.mean(curve[-LAST:]) for curve in each]) for each in curves]
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
-    lines += ["", f"Mean ± standard deviation over {seeds_of(columns)}."]
-    return "\n".join(lines)
+    told = f"Mean ± standard deviation over {seeds_of(grid)}."
+    title = f"{result['title']}, mean of the last {LAST} rounds:"
+    return f"{title}\n\n{markdown_table(('', *arms), rows)}\n\n{told}"
 
 
 def seeds_of(columns: dict[str, dict[str, Any]]) -> str:
