@@ -142,6 +142,7 @@ def run(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "down": sum(x["bytes"]["down"] for x in rounds),
         "head": 2 * len(updates) * extras_bytes(folder, settings),
         "by_round": {x["round"]: round(x["test"]["accuracy"], 4) for x in lines if x["test"]},
+        "trainings": len(updates),
         "slots": max(slots.values()),
         "sent": round(sum(sent) / len(sent), 2) if sent else max(slots.values()),
         "seconds": {

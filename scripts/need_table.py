@@ -21,7 +21,7 @@ NAMES = {
     "language model": "language model",
 }
 UNIFORM = tuple(f"rank {r}" for r in (1, 2, 4, 8, 16, 32))
-NEED, SMALL = "need, error 0.2", "need, error 0.2, int8"
+NEED, SMALL, WIDE = "need, error 0.2", "need, error 0.2, int8", "rank 32"
 OTHERS = (
     "need, error 0.05",
     NEED,
@@ -38,7 +38,7 @@ OTHERS = (
 def tables(result: Mapping[str, Any]) -> list[str]:
     """Write the tables of the page."""
     runs = result["need"]["runs"]
-    return [against_the_best(runs), at_equal_bytes(runs), accuracies(runs)]
+    return [against_the_best(runs), at_equal_bytes(runs), accuracies(runs), costs(runs)]
 
 
 def places(runs: Sequence[Run]) -> list[Place]:
@@ -174,6 +174,43 @@ def accuracies(runs: Sequence[Run]) -> str:
     return (
         f"{markdown_table(('federation', *UNIFORM, *OTHERS), rows)}\n\n{textwrap.fill(told, 120)}"
     )
+
+
+def costs(runs: Sequence[Run]) -> str:
+    """Write what cutting and judging take beside training, and how much memory."""
+    rows = []
+    for data, name in NAMES.items():
+        mine, other = (
+            [run for run in runs if (run["data"], run["arm"]) == (data, arm)]
+            for arm in (NEED, WIDE)
+        )
+        if not mine:
+            continue
+        shares = [
+            statistics.median(run["seconds"][what] / run["seconds"]["train"] for run in mine)
+            for what in ("clients_cuts", "cuts")
+        ]
+        peaks = [
+            max((run["peak_mib"] for run in of if run["peak_mib"]), default=0)
+            for of in (mine, other)
+        ]
+        trained = statistics.median(run["seconds"]["train"] / run["trainings"] for run in mine)
+        rows.append(
+            (
+                name,
+                f"{1000 * trained:,.0f} ms",
+                *(f"{100 * share:.1f} %" for share in shares),
+                *(f"{peak:,}" if peak else "" for peak in peaks),
+            )
+        )
+    head = ("data", "a client's round", "cutting", "judging", "peak, MiB", "peak of rank 32, MiB")
+    told = (
+        "Need with an error of 0.2, four bytes a number, medians over runs, one thread: training "
+        "of a client in a round; what clients take to cut what they send, and the server to judge "
+        "its cut model, in percent of all training. Peak of a process with all its libraries, the "
+        "most of all runs."
+    )
+    return f"{markdown_table(head, rows)}\n\n{textwrap.fill(told, 120)}"
 
 
 def curves(runs: Sequence[Run], place: Place) -> dict[str, list[tuple[float, float]]]:
