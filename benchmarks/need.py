@@ -61,8 +61,8 @@ ARMS: dict[str, dict[str, Any]] = {
         }
         for error in (0.2, 0.5)
     },
-    "need, error 0.5, tolerance 0.02": {
-        "allocator": {"kind": "need", "error": 0.5, "tolerance": 0.02}
+    "need, error 0.2, tolerance 0.01": {
+        "allocator": {"kind": "need", "error": 0.2, "tolerance": 0.01}
     },
     "need, error 0.2, no spare slots": {
         "allocator": {"kind": "need", "error": 0.2, "spare": 0.0, "reserve": 1.0}

@@ -26,7 +26,7 @@ OTHERS = (
     "need, error 0.05",
     NEED,
     "need, error 0.5",
-    "need, error 0.5, tolerance 0.02",
+    "need, error 0.2, tolerance 0.01",
     "need, error 0.2, no spare slots",
     "need, error 0.2, order of AutoRank",
     SMALL,

@@ -36,6 +36,17 @@ def test_enough_is_the_least_that_keeps_the_gain(tolerance, found):
     assert enough(LOSSES, tolerance) == found
 
 
+@pytest.mark.parametrize(("left", "found"), [(1.0, 4), (0.2, 8), (0.02, 16), (0.002, 16)])
+def test_where_little_loss_is_left_less_of_it_may_be_lost(left, found):
+    """The same gain: 0.02 more loss at 4 slots, and 0.004 at 8, is much of 0.2, and of 0.02."""
+    losses = {k: loss - 1.0 + left for k, loss in LOSSES.items()}
+    assert enough(losses, 0.05) == found
+
+
+def test_where_hardly_any_loss_is_left_a_share_of_the_gain_stands_for_it():
+    assert enough({0: 2.0, 2: 2e-3, 4: 9e-4, 8: 1e-9}, 0.05) == 4  # 0.05 of 0.01 of 2
+
+
 def test_a_number_that_is_enough_by_chance_alone_is_not():
     """At 2 slots the loss is good, at 4 it is not: noise, or a step that more slots undo."""
     assert enough({**LOSSES, 2: 1.0}, 0.01) == 8
@@ -126,7 +137,7 @@ def test_options_out_of_range_are_named(options, said):
 
 
 def by_need(**changes):
-    named = {"allocator": {"kind": "need", "start": 3}, "aggregator": "anchored", **changes}
+    named = {"allocator": {"kind": "need", "start": 3, "spare": 2}, "aggregator": "anchored", **changes}
     plain = small(**named).model_dump(exclude={"ranks", "recipe", "server_optimizer", "average"})
     return make_settings(plain)
 

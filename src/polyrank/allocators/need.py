@@ -41,14 +41,18 @@ State: TypeAlias = dict[str, Any]
 GROWTH = 1.5  # times the slots where the reserve is used up
 PATIENCE = 2  # measurements in a row that must find fewer slots enough
 MOST = 100  # times as many slots, of a reserve and of spare ones
+FLOOR = 0.01
 FINEST = 16  # a number of slots is judged down to this part of all
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 def enough(losses: Mapping[int, float], tolerance: float) -> int | None:
-    """Return the smallest k whose model keeps all but ``tolerance`` of what all slots gain.
+    """Return the smallest k whose model is hardly worse than that of all slots.
 
-    ``L(k) <= L(R) + tolerance (L(0) - L(R))``, here and at every larger k.
+    ``L(k) <= L(R) + tolerance min(L(0) - L(R), L(R))``, here and at every larger k. A loss counts
+    as small beside what the slots gain and beside what is left of it. The gain alone would be too
+    strict a measure where a good base leaves little to gain, and too lax a one where hardly any
+    loss is left. Where less than ``FLOOR`` of the gain is left, that share stands for it.
 
     Args:
         losses: k -> loss of the model cut to k slots, with k = 0 and k = R, the largest.
@@ -65,9 +69,10 @@ def enough(losses: Mapping[int, float], tolerance: float) -> int | None:
     gain = losses[0] - whole
     if not gain > 0:
         return None
+    allowed = tolerance * min(gain, max(whole, FLOOR * gain))
     found = max(losses)
     for k in sorted(losses, reverse=True):
-        if not losses[k] <= whole + tolerance * gain:
+        if not losses[k] <= whole + allowed:
             break
         found = k
     return max(1, found)
@@ -86,8 +91,8 @@ class Need:
         error: share of the squared norm of its change that a client need not send. More of it
             means fewer bytes up, and a slower start.
         start: slots that are sent in the first round.
-        tolerance: share of what all slots gain on the judged rows that a smaller number of slots
-            may lose.
+        tolerance: share of what all slots gain on the judged rows, or of the loss that is left
+            where that is less, that a smaller number of slots may lose.
         reserve: slots that are sent beyond those that are enough, as a share of them.
         spare: slots that a client adds to train in, for each that it is sent; they start from the
             seed of the round. They cost nothing to send, and a longer step.
@@ -108,9 +113,9 @@ class Need:
 
     error: float = 0.2
     start: int = 8
-    tolerance: float = 0.005
+    tolerance: float = 0.05
     reserve: float = 0.25
-    spare: float = 3.0
+    spare: float = 5.0
     settled: float = 0.6
     feedback: float = 1.0
     download_error: float = 0.0
