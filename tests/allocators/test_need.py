@@ -137,7 +137,8 @@ def test_options_out_of_range_are_named(options, said):
 
 
 def by_need(**changes):
-    named = {"allocator": {"kind": "need", "start": 3, "spare": 2}, "aggregator": "anchored", **changes}
+    need = {"kind": "need", "start": 3, "spare": 3}
+    named = {"allocator": need, "aggregator": "anchored", **changes}
     plain = small(**named).model_dump(exclude={"ranks", "recipe", "server_optimizer", "average"})
     return make_settings(plain)
 

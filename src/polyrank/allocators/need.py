@@ -69,10 +69,19 @@ def enough(losses: Mapping[int, float], tolerance: float) -> int | None:
     gain = losses[0] - whole
     if not gain > 0:
         return None
-    allowed = tolerance * min(gain, max(whole, FLOOR * gain))
+    return within(losses, tolerance * min(gain, max(whole, FLOOR * gain)))
+
+
+def within(losses: Mapping[int, float], allowed: float) -> int:
+    """Return the smallest k of at least 1 whose loss, and that of every larger k, is near the last.
+
+    Args:
+        losses: k -> loss of the model cut to k slots.
+        allowed: how much above that of the most slots a loss may be.
+    """
     found = max(losses)
     for k in sorted(losses, reverse=True):
-        if not losses[k] <= whole + allowed:
+        if not losses[k] <= losses[max(losses)] + allowed:
             break
         found = k
     return max(1, found)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from polyrank.allocators.need import enough
+from polyrank.allocators.need import within
 from polyrank.record.lines import CutLoss
 
 KEPT = 0.99  # of what all slots gain: a rank that keeps so much is said to suffice
@@ -23,7 +23,8 @@ def rank_that_suffices(curve: Sequence[CutLoss]) -> int | None:
     known = {slots: loss for slots, loss in losses.items() if loss is not None}
     if 0 not in known or max(losses) not in known or len(known) < 2:
         return None
-    return enough(known, 1 - KEPT)
+    gain = known[0] - known[max(known)]
+    return within(known, (1 - KEPT) * gain) if gain > 0 else None
 
 
 def in_words(curve: Sequence[CutLoss]) -> str:
