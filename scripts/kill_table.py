@@ -4,7 +4,7 @@ Kits, a server, three clients' hosts and an admin, each started by its own comma
 their own. Prints a line with a verdict for each case and exits 1 if one fails. Every process bears
 a mark in its environment; at the end none may be left.
 
-    python scripts/kill_table.py
+    python scripts/kill_table.py [--out FILE.json]
     python scripts/kill_table.py trainer server
 """
 
@@ -23,12 +23,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 
 from polyrank.datasets.digits import digits
 
+Verdict = dict[str, Any]
+TITLE = "What becomes of a federation when a part of it dies"
 MARK = "POLYRANK_KILL_TABLE"
 SITES = ("clinic-a", "clinic-b", "clinic-c")
 ROUNDS = 12
@@ -342,8 +345,8 @@ def same(out: Path, plain: list[str]) -> str:
     return f"the same bits in all {len(plain) - 1} rounds"
 
 
-def verdicts(folder: Path, cases: Sequence[str]) -> Iterator[bool]:
-    """Try each case, print what came of it, and yield whether it went well."""
+def verdicts(folder: Path, cases: Sequence[str]) -> Iterator[Verdict]:
+    """Try each case, print what came of it, and yield it."""
     table = Table(folder)
     try:
         plain: list[str] = []
@@ -358,19 +361,16 @@ def verdicts(folder: Path, cases: Sequence[str]) -> Iterator[bool]:
     yield verdict("end", lambda: "nothing is left" if not left else _fail(f"left: {left}"))
 
 
-def verdict(name: str, case: Callable[[], str]) -> bool:
-    """Print what became of one case."""
+def verdict(name: str, case: Callable[[], str]) -> Verdict:
+    """Print what became of one case, and return it."""
     began, good = time.monotonic(), True
     try:
         said = case()
     except Exception as error:
         said, good = f"{type(error).__name__}: {error}", False
-    spent, load = time.monotonic() - began, os.getloadavg()[0]
-    print(
-        f"{'ok' if good else 'FAILED':7} {name:8} {said} ({spent:.0f} s, load {load:.1f})",
-        flush=True,
-    )
-    return good
+    spent, load = round(time.monotonic() - began), round(os.getloadavg()[0], 1)
+    print(f"{'ok' if good else 'FAILED':7} {name:8} {said} ({spent} s, load {load})", flush=True)
+    return {"case": name, "good": good, "said": said, "seconds": spent, "load": load}
 
 
 def _fail(said: str) -> str:
@@ -393,11 +393,16 @@ def main() -> None:
     """Try the cases that are named, all without any."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
-    given = parser.parse_args().cases or [*CASES]
-    if unknown := {*given} - {*CASES}:
+    parser.add_argument("--out", type=Path, help="file for what became of them")
+    given = parser.parse_args()
+    cases = given.cases or [*CASES]
+    if unknown := {*cases} - {*CASES}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; cases are {', '.join(CASES)}")
     with tempfile.TemporaryDirectory(prefix="polyrank-kills-") as folder:
-        sys.exit(not all([*verdicts(Path(folder), given)]))
+        found = [*verdicts(Path(folder), cases)]
+    if given.out:
+        given.out.write_text(json.dumps({"title": TITLE, "killed": found}, indent=1) + "\n")
+    sys.exit(not all(one["good"] for one in found))
 
 
 if __name__ == "__main__":
