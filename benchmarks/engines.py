@@ -17,15 +17,21 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil
 
-from polyrank import api
 from polyrank.console.progress import Silent
+from polyrank.engines.nvflare.following import Following
+from polyrank.engines.nvflare.loopback import federation, hosts_of
+from polyrank.engines.nvflare.request import Request
 from polyrank.record.lines import RoundLine
+from polyrank.record.new_folder import new_folder
+from polyrank.record.run_folder import Elsewhere
+from polyrank.settings.toml import make_settings
 
 TITLE = "What a round on a federation of real processes costs beside the training"
 TRAINED = re.compile(r"^polyrank: round (\d+): trained in ([\d.]+) s", re.MULTILINE)
@@ -62,6 +68,7 @@ class Meter(Silent):
         self.seen: list[dict[str, float]] = []
         self.began, self.first = time.monotonic(), 0.0
         self.said: dict[Path, str] = {}
+        self.before = {*consoles()}  # of federations that were killed
 
     def turn(self, client: str, done: int, total: int) -> None:
         """Note when the first answer came."""
@@ -81,7 +88,7 @@ class Meter(Silent):
                     sent = wire_bytes(process)
             except psutil.NoSuchProcess:
                 continue
-        for path in Path(tempfile.gettempdir()).glob("polyrank-*/site-*/console.log"):
+        for path in {*consoles()} - self.before:
             self.said[path] = path.read_text(errors="replace")
         now = time.monotonic() - self.began
         self.seen.append({"at": now, "cpu": cpu, "memory": memory, "wire": sent})
@@ -95,6 +102,11 @@ class Meter(Silent):
         return [found[number] for number in sorted(found)]
 
 
+def consoles() -> Iterator[Path]:
+    """Yield where the hosts of federations on this machine write what they say."""
+    yield from Path(tempfile.gettempdir()).glob("polyrank-*/site-*/console.log")
+
+
 def wire_bytes(server: psutil.Process) -> int:
     """Return the bytes that the server has sent and received in TCP, on its open connections."""
     port = min(c.laddr.port for c in server.net_connections() if c.status == "LISTEN" and c.laddr)
@@ -105,26 +117,37 @@ def wire_bytes(server: psutil.Process) -> int:
 
 def measure(clients: int, rounds: int, megabytes: int) -> dict[str, Any]:
     """Run one federation and return its figures."""
+    names = [str(number) for number in range(clients)]
+    settings = make_settings(settings_of(clients, rounds, megabytes))
     meter = Meter()
     with tempfile.TemporaryDirectory() as folder:
-        settings = settings_of(clients, rounds, megabytes)
-        run = api.run(
-            settings, out=Path(folder) / "run", watcher=meter, federation=f"local:{clients}"
-        ).folder
-        times = [json.loads(t) for t in (run / "timings.jsonl").read_text().splitlines()]
-        lines = [json.loads(t) for t in (run / "rounds.jsonl").read_text().splitlines()]
-    return figures(meter, times, lines, megabytes, meter.slowest())
+        with federation(names, Path(folder) / "federation") as (console, _):
+            started = time.monotonic() - meter.began
+            told = settings.model_dump(mode="json", exclude_none=True)
+            request = Request("run-measured", told, hosts_of(names), split=True)
+            where = Elsewhere(f"local:{clients}", request.run, tuple(names))
+            meter.began = time.monotonic()
+            with new_folder(Path(folder) / "run", settings) as run:
+                Following(console, request, run, where, meter).to_the_end()
+        times = [json.loads(t) for t in (run.path / "timings.jsonl").read_text().splitlines()]
+        lines = [json.loads(t) for t in (run.path / "rounds.jsonl").read_text().splitlines()]
+    found = figures(meter, times, lines, megabytes, meter.slowest())
+    return {"start of all hosts s": round(started, 1), **found}
 
 
 def figures(
     meter: Meter, times: list[Any], lines: list[Any], megabytes: int, trained: list[float]
 ) -> dict[str, Any]:
-    """Return the figures of a run; rounds after the first two, in which all is warm."""
+    """Return the figures of a run.
+
+    Rounds after the first two, in which all is warm; bytes and CPU without the last one, after
+    which the admin is sent a copy of the run's state.
+    """
     walls = [line["seconds"]["train"] for line in times if "train" in line["seconds"]]
     over = [wall - slowest for wall, slowest in zip(walls, trained, strict=True)][2:]
-    seen = meter.seen[2:]
+    seen = meter.seen[2:-1]
     rounds = len(seen) - 1
-    payload = sum(line["bytes"]["up"] + line["bytes"]["down"] for line in lines[3:])
+    payload = sum(line["bytes"]["up"] + line["bytes"]["down"] for line in lines[3:-1])
     wire = seen[-1]["wire"] - seen[0]["wire"]
     return {
         "megabytes": megabytes,
@@ -133,7 +156,7 @@ def figures(
         "wire over payload": round(wire / payload, 4),
         "CPU s a round without training": round((seen[-1]["cpu"] - seen[0]["cpu"]) / rounds, 2),
         "server's job MB by round": [round(line["memory"]) for line in meter.seen],
-        "start to first answer s": round(meter.first, 1),
+        "job to first answer s": round(meter.first, 1),
         "load": [round(x, 1) for x in os.getloadavg()],
     }
 

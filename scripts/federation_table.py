@@ -28,14 +28,21 @@ def costs(result: Mapping[str, Any]) -> str:
                 f"{of['overhead a round, median s']:.2f} ({of['overhead a round, most s']:.2f})",
                 f"{of['wire over payload']:.3f}",
                 f"{of['CPU s a round without training']:.2f}",
-                f"{of['start to first answer s']:.0f}",
+                f"{of['start of all hosts s']:.0f}, {of['job to first answer s']:.0f}",
                 f"{memory[min(4, len(memory) - 1)]:,}, {memory[-1]:,}",
                 f"{of['load'][0]:.1f}",
             )
         )
-    head = ("an update", "beside training, s a round (most)", "wire over payload")
-    head += ("CPU s a round", "start to first answer, s", "server's job, MB, fifth and last round")
-    return markdown_table((*head, "load"), rows)
+    head = (
+        "an update",
+        "beside training, s a round (most)",
+        "wire over payload",
+        "CPU s a round",
+        "all hosts there, s; then first answer, s",
+        "server's job, MB, fifth and last round",
+        "load",
+    )
+    return markdown_table(head, rows)
 
 
 def died(result: Mapping[str, Any]) -> str:
