@@ -341,7 +341,9 @@ def same(out: Path, plain: list[str]) -> str:
         n for n, pair in enumerate(zip(rounds_of(out), plain, strict=True)) if len({*pair}) > 1
     ]
     if differ:
-        raise FailedError(f"rounds {differ} differ from those of an undisturbed run")
+        raise FailedError(
+            f"rounds {differ} differ from those of an undisturbed run; lost: {lost_in(out)}"
+        )
     return f"the same bits in all {len(plain) - 1} rounds"
 
 

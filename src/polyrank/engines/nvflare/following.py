@@ -16,13 +16,13 @@ from polyrank.engines.nvflare.events import replay
 from polyrank.engines.nvflare.jobs import write_job
 from polyrank.engines.nvflare.mirror import Mirror
 from polyrank.engines.nvflare.request import Request
-from polyrank.engines.nvflare.returning import Returning
+from polyrank.engines.nvflare.returning import Returning, connected
 from polyrank.errors import FederationError, PolyRankError
 from polyrank.record.run_folder import Elsewhere, RunFolder
 
 LOOK = 0.2  # seconds between two questions for news
 STARTING = 240.0  # seconds in which a job must begin; a busy machine imports slowly
-
+FINDING = 30.0  # seconds in which hosts may find a server that was started again
 SILENCE = 60.0  # seconds without an answer after which the server is given up
 
 T = TypeVar("T")
@@ -79,8 +79,10 @@ class Following:
         return str(outcome["ended"])
 
     def _submit(self) -> str:
-        there = self._console.sites()
-        hosts = [host for host in self._request.clients.values() if host in there]
+        wanted = self._request.clients.values()
+        patience = 0.0 if self._job else FINDING  # later jobs are for those that are there
+        there = connected(self._console.sites, wanted, patience)
+        hosts = [host for host in wanted if host in there]
         if not hosts:
             raise FederationError("expected at least one client's host, none is connected")
         with tempfile.TemporaryDirectory() as folder:

@@ -1,15 +1,35 @@
-"""Notice hosts that a running job has lost and that are connected again.
+"""Notice hosts that are connected again: those that a job has lost, or that a server has.
 
-NVFlare lets no host back into a job: it ends between two rounds, and another one goes on.
+NVFlare lets no host back into a job: it ends between two rounds, and another one goes on. A host
+whose server was started again needs some seconds to find it.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from polyrank.engines.nvflare.console import Console
 
+AGAIN = 0.5  # seconds between two looks at who has found the server
 LOOK = 2.0  # seconds between two looks at who is connected
 SURE = 1.0  # seconds by which a host must have been heard of after it was missed
+
+
+def connected(
+    sites: Callable[[], Mapping[str, float]], wanted: Collection[str], seconds: float
+) -> Mapping[str, float]:
+    """Wait until all hosts that are wanted are connected, or no longer; return who is then.
+
+    Args:
+        sites: tells who is connected.
+        wanted: names of hosts.
+        seconds: to wait at most.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        there = sites()
+        if not {*wanted} - there.keys() or time.monotonic() >= end:
+            return there
+        time.sleep(min(AGAIN, max(0.0, end - time.monotonic())))
 
 
 class Returning:
