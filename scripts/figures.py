@@ -19,6 +19,7 @@ import compression_table
 import criteria_table
 import drawings
 import fedara_table
+import federation_table
 import known_need_table
 import language_table
 import need_table
@@ -39,6 +40,11 @@ PAGES: Mapping[str, Sequence[tuple[str, Callable[[Result], str | list[str]]]]] =
         ("arms", arms_table.by_arm),
         ("grid", arms_table.by_federation),
         ("perplexity", language_table.by_size),
+    ),
+    "how-to/deploy.md": (
+        ("engines", federation_table.costs),
+        ("killed", federation_table.died),
+        ("methods", federation_table.same_bits),
     ),
     "explanation/autorank.md": (("criteria", criteria_table.by_criterion),),
     "explanation/compression.md": (("compression", compression_table.by_arm),),
