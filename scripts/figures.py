@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import arms_table
+import beside_table
 import claims_table
 import compression_table
 import criteria_table
@@ -47,6 +48,7 @@ PAGES: Mapping[str, Sequence[tuple[str, Callable[[Result], str | list[str]]]]] =
         ("methods", federation_table.same_bits),
     ),
     "explanation/autorank.md": (("criteria", criteria_table.by_criterion),),
+    "explanation/beside-others.md": (("beside", beside_table.by_way),),
     "explanation/compression.md": (("compression", compression_table.by_arm),),
     "explanation/fedara.md": (("fedara", fedara_table.tables), ("pruned", fedara_table.pruned)),
     "explanation/language-models.md": (("perplexity", language_table.by_client),),
