@@ -91,17 +91,17 @@ class Following:
 
     def _follow(self) -> Mapping[str, Any]:
         """Show what the job tells until it ends; return how it did."""
-        seen, begun, submitted = 0, False, time.monotonic()
+        seen, begun, since = 0, False, time.monotonic()
         returning = Returning(self._console, self._request.clients)
         while True:
             news = self._patiently(
                 partial(self._console.command, self._job, "follow", {"from": seen})
             )
             if not news:
-                self._patiently(partial(self._check_runs, begun, submitted))
+                self._patiently(partial(self._check_runs, begun, since))
                 time.sleep(LOOK)
                 continue
-            begun = True
+            begun, since = True, time.monotonic()
             for event in news["events"]:
                 replay(event, self._watcher)
             seen += len(news["events"])
@@ -141,14 +141,17 @@ class Following:
         if self._folder.elsewhere != self._where:
             self._folder.write_elsewhere(self._where)
 
-    def _check_runs(self, begun: bool, submitted: float) -> None:
+    def _check_runs(self, begun: bool, since: float) -> None:
+        """Raise JobEndedError where the job has ended, or has been silent for too long."""
         status = self._console.status(self._job)
-        if begun or "FINISHED" in status or status in ("FAILED", "ABORTED", "ABANDONED"):
+        silent = time.monotonic() - since
+        over = "FINISHED" in status or status in ("FAILED", "ABORTED", "ABANDONED")
+        if over or (begun and silent > SILENCE):  # one that is busy may leave a question open
             raise JobEndedError(
                 f"the server's job ended without a word ({status}): its process or its server "
                 "was killed; what was saved can be resumed"
             )
-        if time.monotonic() - submitted > STARTING:
+        if silent > STARTING:
             raise JobEndedError(f"the job did not begin in {STARTING:g} s ({status})")
 
     def _asked(self, do: str, told: Mapping[str, Any]) -> Mapping[str, Any]:
