@@ -156,7 +156,7 @@ def figures(
         "wire over payload": round(wire / payload, 4),
         "CPU s a round without training": round((seen[-1]["cpu"] - seen[0]["cpu"]) / rounds, 2),
         "server's job MB by round": [round(line["memory"]) for line in meter.seen],
-        "job to first answer s": round(meter.first, 1),
+        "job to first update s": round(meter.first, 1),
         "load": [round(x, 1) for x in os.getloadavg()],
     }
 

@@ -28,7 +28,7 @@ def costs(result: Mapping[str, Any]) -> str:
                 f"{of['overhead a round, median s']:.2f} ({of['overhead a round, most s']:.2f})",
                 f"{of['wire over payload']:.3f}",
                 f"{of['CPU s a round without training']:.2f}",
-                f"{of['start of all hosts s']:.0f}, {of['job to first answer s']:.0f}",
+                f"{of['start of all hosts s']:.0f}, {of['job to first update s']:.0f}",
                 f"{memory[min(4, len(memory) - 1)]:,}, {memory[-1]:,}",
                 f"{of['load'][0]:.1f}",
             )
@@ -38,7 +38,7 @@ def costs(result: Mapping[str, Any]) -> str:
         "beside training, s a round (most)",
         "wire over payload",
         "CPU s a round",
-        "all hosts there, s; then first answer, s",
+        "all hosts there, s; then first update, s",
         "server's job, MB, fifth and last round",
         "load",
     )
