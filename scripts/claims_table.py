@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fedara_table
+import need_table
 import verdict_table
 from markdown_table import markdown_table
 
@@ -140,6 +141,22 @@ def claims() -> Iterator[Claim]:
         ],
         cost=0.5,
     )
+    yield Claim(
+        "A rank by need, with nothing set, is at most a point below the best rank for all",
+        "ours",
+        need(need_table.behind_the_best, need_table.NEED),
+        cost=1.0,
+    )
+    yield Claim(
+        "... and better than ranks for all that send as many bytes",
+        "ours",
+        need(need_table.above_the_curve, need_table.NEED),
+    )
+    yield Claim(
+        "... and in eight bits, too, than ranks for all in thirty-two",
+        "ours",
+        need(need_table.above_the_curve, need_table.SMALL),
+    )
     texts = {**read("one_owner")["texts"], **read("banking77")["texts"]}
     yield Claim(
         "A head made of sums of features is better than one drawn at random",
@@ -211,6 +228,14 @@ def owners() -> list[Place]:
             for n, arms in GRID.items()
             if "reversed" in n
         ),
+    ]
+
+
+def need(gain: Callable[..., list[float]], arm: str) -> list[Place]:
+    """Compare ranks by need with ranks for all in every federation."""
+    runs = read("need")["need"]["runs"]
+    return [
+        Place(need_table.title(place), gain(runs, place, arm)) for place in need_table.places(runs)
     ]
 
 

@@ -18,6 +18,7 @@ COLOURS = (  # Okabe and Ito's, and a grey
     "#B5A900",
     "#999999",
 )
+MEGABYTES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 LINES = ("-", "--", ":")  # for each round of the colours
 
 
@@ -78,6 +79,10 @@ def need(result: dict[str, Any], out: Path) -> None:
             axis.plot(*zip(*points, strict=True), color=colour, label=name, marker="o", ms=4)
         axis.set(title=need_table.title(place), xlabel="MB, both ways", ylabel="accuracy, %")
         axis.set_xscale("log")
+        low, high = axis.get_xlim()
+        ticks = [tick for tick in MEGABYTES if low <= tick <= high]
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].legend(frameon=False, fontsize=7, loc="lower right")
