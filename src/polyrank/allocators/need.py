@@ -41,7 +41,7 @@ State: TypeAlias = dict[str, Any]
 GROWTH = 1.5  # times the slots where the reserve is used up
 PATIENCE = 2  # measurements in a row that must find fewer slots enough
 MOST = 100  # times as many slots, of a reserve and of spare ones
-FLOOR = 0.01
+FLOOR = 0.01  # share of the gain that stands for a loss that is next to nothing
 FINEST = 16  # a number of slots is judged down to this part of all
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
