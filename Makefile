@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check faults format bench docs build clean
+.PHONY: run test check faults format bench experiments experiments-quick experiments-alone docs build clean
 
 run: .venv/installed
 	$(BIN)/polyrank run examples/digits.toml
@@ -27,6 +27,13 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/local_engine.py
 	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/aggregation.py --quick
+
+# See results/Makefile.
+experiments experiments-alone: .venv/installed-dev
+	$(MAKE) -f results/Makefile $(if $(filter experiments,$@),all,alone)
+
+experiments-quick: .venv/installed-dev
+	$(MAKE) -f results/Makefile quick OUT=build/quick SEEDS='--seeds 2' NO_TUNE=--no-tune FACTS='--places facts --only alone orders'
 
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

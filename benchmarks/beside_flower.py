@@ -1,7 +1,7 @@
 """The same federated LoRA by a bare loop, by PolyRank and by Flower's simulation: seconds in all.
 
     pip install 'flwr[simulation]'
-    python benchmarks/beside_flower.py --out FILE.json [--repeats N]
+    python benchmarks/beside_flower.py --results FILE.json [--repeats N]
 
 The digits of scikit-learn at ten clients, ten rounds of two epochs in batches of 16; an MLP
 200-200 in PEFT, LoRA of rank 8 on all its layers, Adam 0.001, plain averaging. Each of the three
@@ -96,7 +96,7 @@ def flower() -> None:
 def main() -> None:
     """Time the three, one after the other, and write seconds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--results", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("way", nargs="?", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -119,10 +119,10 @@ def main() -> None:
     share = [a / b for a, b in zip(over["polyrank"], over["flower"], strict=True)]
     text = ", ".join(f"{way} {statistics.median(of):.2f} s" for way, of in over.items())
     print(f"overhead: {text}; the share {statistics.median(share):.3f}")
-    if given.out:
+    if given.results:
         told = {"seconds": found, "flower": version("flwr"), "load_before": round(load, 1)}
         result = {"title": TITLE, "beside": told}
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+        given.results.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,43 @@
 """Run the arms of an experiment by ``polyrank.compare``, and read what its runs have recorded."""
 
+import argparse
 import json
-from collections.abc import Mapping
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import polyrank
+from polyrank.engines.start import fork_context
+
+
+def arguments(
+    about: str | None, *, seeds: int = 3, data: bool | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser of what every experiment takes.
+
+    Args:
+        about: of which the first line is told.
+        seeds: how many it has if nothing is said.
+        data: whether a folder of data sets has to be there; None if it takes none.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--results", type=Path, required=True, help="what they came to")
+    if data is not None:
+        parser.add_argument("--data", type=Path, required=data, help="folder of data sets")
+    parser.add_argument("--seeds", type=int, default=seeds, help="at most")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--only", default="", help="part of a federation's name")
+    return parser
 
 
 def folders(
     settings: Mapping[str, Any],
     arms: Mapping[str, Mapping[str, Any]],
     *,
-    seeds: int,
+    seeds: int | Sequence[int],
     out: Path,
     jobs: int,
     tune: bool = False,
@@ -44,3 +69,19 @@ def rounds(run: Path) -> list[dict[str, Any]]:
 def test_accuracies(run: Path) -> list[float]:
     """Return the accuracy on test rows after each round in which they were asked."""
     return [line["test"]["accuracy"] for line in rounds(run) if line["test"]]
+
+
+def apart(call: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
+    """Call a function in a process of its own, and add the peak of memory of that process, in MiB.
+
+    Libraries are imported once for all such processes.
+    """
+    start = fork_context("__main__", "polyrank.runs.simulation", "transformers", "peft")
+    with ProcessPoolExecutor(1, start) as pool:
+        return pool.submit(_with_peak, call, *given).result()
+
+
+def _with_peak(call: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
+    found = call(*given)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {**found, "peak_mib": round(peak / 1024)}

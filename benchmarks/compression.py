@@ -12,7 +12,6 @@ with ``--data``, a folder that holds ``mnist.npz`` and ``fashion_mnist.npz``, 12
 4,000 test images of each. Finished runs are kept and not repeated. One thread a process.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -71,12 +70,7 @@ def told(run: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing, and write what came out."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--data", type=Path)
+    parser = compared.arguments(__doc__, data=False)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     sources = {"digits": "digits"}
@@ -84,6 +78,8 @@ def main() -> None:
         sources[name] = samples.images(given.data / f"{name}.npz", given.out)
     found: dict[str, Any] = {}
     for data, source in sources.items():
+        if given.only not in data:
+            continue
         arms = {
             f"{arm}, {bits}": {**changes, "compression": bits}
             for arm, changes in ARMS.items()

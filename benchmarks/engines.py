@@ -6,8 +6,8 @@ over the bytes of factors, CPU seconds of NVFlare's processes without the traine
 the server's job after each round. Beside it the load of the machine, without which the figures
 say little. Figures are written as they come; what the file has is not measured again.
 
-    python benchmarks/engines.py --out engines.json
-    python benchmarks/engines.py --out engines.json memory
+    python benchmarks/engines.py --results engines.json
+    python benchmarks/engines.py --results engines.json memory
 """
 
 import argparse
@@ -165,14 +165,14 @@ def main() -> None:
     """Measure what the file does not have yet, and write each case's figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="all without any")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
     given = parser.parse_args()
-    found = json.loads(given.out.read_text())["engines"] if given.out.exists() else {}
+    found = json.loads(given.results.read_text())["engines"] if given.results.exists() else {}
     for name in given.cases or CASES:
         if name not in found:
             found[name] = measure(*CASES[name])
             result = {"title": TITLE, "engines": found}
-            given.out.write_text(json.dumps(result, indent=1) + "\n")
+            given.results.write_text(json.dumps(result, indent=1) + "\n")
         print(name, json.dumps(found[name], indent=2), flush=True)
 
 

@@ -4,7 +4,7 @@ One server and three clients' hosts, real processes with TLS between them, take 
 Prints a line for each and exits 1 if one differs. What the file has is not run again.
 
     pip install 'polyrank[demo,nvflare]'
-    python benchmarks/federation_methods.py --out methods.json
+    python benchmarks/federation_methods.py --results methods.json
 """
 
 import argparse
@@ -106,7 +106,7 @@ def differs(case: str, console: Console, rows: Path, folder: Path) -> str:
 def main() -> None:
     """Run what the file does not have yet."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
     out = parser.parse_args().out
     found = json.loads(out.read_text())["methods"] if out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,6 @@ BERT. The last two are slow. FOLDER holds the ``.npz`` of the images (``cifar10.
 and ``banking77_*.csv.gz``; without it the digits alone. Finished runs are kept and not repeated.
 """
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -206,14 +205,9 @@ def measured(runs: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, list
 
 def main() -> None:
     """Run what is missing, federation by federation, and write all curves."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--slow-seeds", type=int, default=3)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--only", default="", help="part of a federation's name")
+    parser = compared.arguments(__doc__, seeds=5, data=False)
+    parser.add_argument("--slow-seeds", type=int, default=3, help="at most, where it is slow")
+    parser.add_argument("--no-tune", action="store_true", help="rates as they are")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     grid = {}
@@ -223,10 +217,10 @@ def main() -> None:
         runs = compared.folders(
             {"name": place.name, "criteria": LABELS, **HELP, **place.settings},
             place.arms,
-            seeds=given.slow_seeds if place.slow else given.seeds,
+            seeds=min(given.slow_seeds, given.seeds) if place.slow else given.seeds,
             out=given.out / place.name.replace(" ", "_"),
             jobs=given.jobs,
-            tune=True,
+            tune=not given.no_tune,
         )
         grid[place.name] = measured(runs)
         print(place.name, {arm: of["0"][-1] for arm, of in grid[place.name].items()}, flush=True)

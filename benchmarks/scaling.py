@@ -1,18 +1,17 @@
 """What alpha / r does to an average slot by slot: RBLA on the digits.
 
-    python benchmarks/scaling.py [--seeds 3] [--jobs 1] [--runs FOLDER] [--out FILE]
+    python benchmarks/scaling.py --out RUNS --results FILE.json [--seeds 3] [--jobs N]
 
 The staircase of the paper: client i of ten holds the digits 0..i, and its rank is 0.1, 0.2, ...,
 1.0 of the largest, or the other way round. Each scaling with each order takes the best of three
-learning rates on validation rows, at a seed of its own. Interrupted, it goes on where it was with
-the same ``--runs``.
+learning rates on validation rows, at a seed of its own. Finished runs are kept and not repeated.
 """
 
-import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
+
+import compared
 
 import polyrank
 
@@ -37,54 +36,41 @@ def settings(scaling: str) -> dict[str, Any]:
     }
 
 
-def measured(scaling: str, folder: Path, seeds: int, jobs: int) -> list[dict[str, Any]]:
-    """Run a scaling with both orders of the ranks, and return what is kept of each run."""
-    made = polyrank.compare(
-        settings(scaling),
-        arms={name: {"allocator": {"kind": "ratio", "ratios": of}} for name, of in ORDERS.items()},
-        seeds=seeds,
-        out=folder,
-        controls=False,
-        jobs=jobs,
-    )
-    kept = []
-    for cell in made.cells:
-        rounds = [json.loads(x) for x in (cell.folder / "rounds.jsonl").read_text().splitlines()]
-        tests = [line["test"]["accuracy"] for line in rounds]
-        run = polyrank.load_settings(cell.folder / "config.toml")
-        kept.append(
-            {
-                "scaling": scaling,
-                "order": cell.arm,
-                "seed": cell.seed,
-                "learning_rate": run.training.learning_rate,
-                "accuracy": round(sum(tests[-LAST:]) / LAST, 4),
-                "rounds": [round(value, 4) for value in tests],
-            }
-        )
-    return kept
+def told(scaling: str, order: str, seed: str, run: Path) -> dict[str, Any]:
+    """Return what the result file keeps of a run."""
+    tests = compared.test_accuracies(run)
+    return {
+        "scaling": scaling,
+        "order": order,
+        "seed": int(seed),
+        "learning_rate": polyrank.load_settings(run / "config.toml").training.learning_rate,
+        "accuracy": round(sum(tests[-LAST:]) / LAST, 4),
+        "rounds": [round(value, 4) for value in tests],
+    }
 
 
 def main() -> None:
-    """Run what is asked for and write one JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("results/scaling.json"))
-    parser.add_argument("--runs", type=Path, default=None)
+    """Run what is missing and write one JSON."""
+    parser = compared.arguments(__doc__)
+    parser.add_argument("--no-tune", action="store_true", help="rates as they are")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        at = given.runs or Path(made)
-        runs = [
-            run
-            for number, scaling in enumerate(SCALINGS)
-            for run in measured(scaling, at / str(number), given.seeds, given.jobs)
-        ]
+    arms = {name: {"allocator": {"kind": "ratio", "ratios": of}} for name, of in ORDERS.items()}
+    found = []
+    for scaling in (name for name in SCALINGS if given.only in name):
+        runs = compared.folders(
+            settings(scaling),
+            arms,
+            seeds=given.seeds,
+            out=given.out / scaling.replace(" ", "_"),
+            jobs=given.jobs,
+            tune=not given.no_tune,
+        )
+        found += [told(scaling, o, seed, run) for o, of in runs.items() for seed, run in of.items()]
     result = {
         "title": "RBLA on the digits by scaling and order of the ranks",
-        "scaling": {"settings": settings("constant 1"), "runs": runs},
+        "scaling": {"settings": settings("constant 1"), "runs": found},
     }
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
+    given.results.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

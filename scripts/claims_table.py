@@ -1,10 +1,15 @@
-"""What papers claim, and what we do, beside what was measured: from the files in ``results``.
+"""What papers claim, and what we do, beside what was measured.
 
-A difference is taken seed by seed, with Student's 90 % interval. Where the interval lies above
-0 the claim holds there, where it lies below 0 the opposite does. A claim that something costs
-at most so many points holds where the interval lies above minus that.
+    python scripts/claims_table.py [FOLDER]
+
+FOLDER has result files, all or some, of two seeds at least; without it, ``results``.
+
+A difference is taken seed by seed, with Student's 90 % interval. Where the interval lies above 0
+the claim holds there, where it lies below 0 the opposite does. A claim that something costs at most
+so many points holds where the interval lies above minus that.
 """
 
+import argparse
 import json
 import statistics
 import textwrap
@@ -17,6 +22,7 @@ import fedara_table
 import need_table
 import verdict_table
 from markdown_table import markdown_table
+from verdict_table import Results
 
 RESULTS = Path(__file__).parent.parent / "results"
 LAST = 5  # rounds whose mean accuracy is told
@@ -83,106 +89,109 @@ class Claim:
         return self.says, self.whose, "<br>".join(measured), f"**{self.verdict}**"
 
 
-def table() -> str:
-    """Write all claims."""
+def table(results: Results) -> str:
+    """Write all claims that the results have something to say about."""
     told = (
         "Mean over seeds of the difference between runs of one seed, with its 90 % interval; open "
         "where the interval does not say. In perplexity, where less is better, the sign is turned."
     )
-    rows = [claim.row for claim in claims()]
+    rows = [claim.row for claim in claims(results) if claim.places]
     return f"{markdown_table(HEAD, rows)}\n\n{textwrap.fill(told, 120)}"
 
 
-def claims() -> Iterator[Claim]:
+def read(folder: Path) -> Results:
+    """Read all result files of a folder, in the order of their names."""
+    paths = sorted(folder.glob("*.json"))
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def claims(results: Results) -> Iterator[Claim]:
     """Yield all claims, those of papers first."""
     yield Claim(
         "Ranks from the clients' data are better than one rank for all of the same budget",
         "AutoRank",
         [
             Place(name, [(b - a) if less else (a - b) for a, b in zip(*two, strict=True)])
-            for name, *two, less in verdict_table.rows()
+            for name, *two, less in verdict_table.rows(results)
         ],
     )
     yield Claim(
         "... and better than random ranks of the same budget",
         "AutoRank",
         [
-            digits(name, f"autorank + {by}", f"random + {by}", by)
-            for name in DIGITS
-            for by in ("flexlora", "rbla")
+            place
+            for by in ("default", "flexlora", "rbla")
+            for place in digits(results, f"autorank + {by}", f"random + {by}", by)
         ],
     )
-    yield Claim("The mean over the owners of a slot is better than zero padding", "RBLA", owners())
+    yield Claim(
+        "The mean over the owners of a slot is better than zero padding",
+        "RBLA",
+        [*owners(results)],
+    )
     yield Claim(
         "The mean of products, decomposed, is better than zero padding",
         "FlexLoRA",
-        [digits(n, "autorank + flexlora", "autorank + zero_padding", "AutoRank") for n in DIGITS],
+        [*digits(results, "autorank + flexlora", "autorank + zero_padding", "AutoRank")],
     )
-    if (RESULTS / "fedara.json").exists():
-        yield Claim(
-            "Ranks found while training are better than LoRA, FFA-LoRA and FlexLoRA",
-            "FedARA",
-            list(against_rivals(read("fedara")["fedara"]["runs"])),
-        )
+    yield Claim(
+        "Ranks found while training are better than LoRA, FFA-LoRA and FlexLoRA",
+        "FedARA",
+        [*against_rivals(results)],
+    )
+    grid = results.get("safe_default", {"grid": {}})["grid"]
     yield Claim(
         "The default is at most 2 points below the best other way to aggregate, with the same help",
         "ours",
-        [Place(name, default_ahead(arms)) for name, arms in GRID.items()],
+        [Place(name, default_ahead(arms)) for name, arms in grid.items()],
         cost=2.0,
+    )
+    yield Claim(
+        "... and never below 0.9 of it",
+        "ours",
+        [Place(name, default_ahead(arms, of=0.9)) for name, arms in grid.items()],
     )
     yield Claim(
         "Eight bits cost at most half a point",
         "ours",
-        [
-            Place(f"{data.replace('_', ' ')}, {arm}", eight_bits(arms[arm]))
-            for data, arms in read("compression")["compression"].items()
-            for arm in ("anchored, rank 16", "rbla, rank 16")
-            if arm in arms
-        ],
+        [*eight_bits(results)],
         cost=0.5,
     )
     yield Claim(
         "A rank by need, with nothing set, is at most a point below the best rank for all",
         "ours",
-        need(need_table.behind_the_best, need_table.NEED),
+        [*need(results, need_table.behind_the_best, need_table.NEED)],
         cost=1.0,
     )
     yield Claim(
         "... and better than ranks for all that send as many bytes",
         "ours",
-        need(need_table.above_the_curve, need_table.NEED),
+        [*need(results, need_table.above_the_curve, need_table.NEED)],
     )
     yield Claim(
         "... and in eight bits, too, than ranks for all in thirty-two",
         "ours",
-        need(need_table.above_the_curve, need_table.SMALL),
+        [*need(results, need_table.above_the_curve, need_table.SMALL)],
     )
-    texts = {**read("one_owner")["texts"], **read("banking77")["texts"]}
+    one_owner = "one owner a label"
     yield Claim(
         "A head made of sums of features is better than one drawn at random",
         "FedNCM; ours with LDA",
-        [of_texts(texts, "one owner a label", "default", "head at random", on_test_rows)],
+        [*of_texts(results, one_owner, "default", "head at random", on_test_rows)],
     )
+    skewed = [(f"Dirichlet {c}", "AutoRank, head by LDA") for c in (0.1, 1.0)]
     yield Claim(
         "A client's own model is better after a federation than alone",
         "ours",
         [
-            of_texts(texts, "one owner a label", "default", "alone", on_own_rows),
-            *(
-                of_texts(texts, f"Dirichlet {c}", "AutoRank, head by LDA", "alone", on_own_rows)
-                for c in (0.1, 1.0)
-            ),
+            place
+            for where, arm in ((one_owner, "default"), *skewed)
+            for place in of_texts(results, where, arm, "alone", on_own_rows)
         ],
     )
 
 
-def read(name: str) -> Any:  # noqa: ANN401 - JSON
-    """Read a result file."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
 DIGITS = {"staircase": "digits_staircase", "double imbalance": "digits_double_imbalance"}
-GRID: Mapping[str, Any] = read("safe_default")["grid"]
 
 
 def late(curve: Sequence[float]) -> float:
@@ -190,13 +199,15 @@ def late(curve: Sequence[float]) -> float:
     return 100 * statistics.mean(curve[-LAST:])
 
 
-def digits(name: str, one: str, other: str, told: str) -> Place:
+def digits(results: Results, one: str, other: str, told: str) -> Iterator[Place]:
     """Compare two arms on the digits."""
-    return of_arms(f"{name}, {told} (digits)", read(DIGITS[name])["arms"], one, other)
+    for name, file in DIGITS.items():
+        if file in results:
+            yield of_arms(f"{name}, {told} (digits)", results[file]["arms"], one, other)
 
 
 def of_arms(name: str, arms: Mapping[str, Any], one: str, other: str) -> Place:
-    """Compare two arms of a file of ``scripts/collect.py``, seed by seed."""
+    """Compare two arms of a file of ``benchmarks/arms.py``, seed by seed."""
     first, second = (
         {s: late(run["test_accuracy"]) for s, run in arms[a].items()} for a in (one, other)
     )
@@ -208,51 +219,40 @@ def of_grid(arms: Mapping[str, Any], one: str, other: str) -> list[float]:
     return [late(curve) - late(arms[other][seed]) for seed, curve in arms[one].items()]
 
 
-def owners() -> list[Place]:
+def owners(results: Results) -> Iterator[Place]:
     """Compare RBLA and zero padding: ranks that suit the data, random ones, reversed ones."""
-    ranks = {"autorank": "AutoRank", "random": "random ranks"}
-    return [
-        *(
-            digits(name, f"{chosen} + rbla", f"{chosen} + zero_padding", told)
-            for name in DIGITS
-            for chosen, told in ranks.items()
-        ),
-        of_arms(
-            "staircase (MNIST)",
-            read("mnist_staircase")["arms"],
-            "ratio + rbla",
-            "ratio + zero_padding",
-        ),
-        *(
-            Place(n, of_grid(arms, "rbla", "zero_padding"))
-            for n, arms in GRID.items()
-            if "reversed" in n
-        ),
-    ]
+    for chosen, told in {"autorank": "AutoRank", "random": "random ranks"}.items():
+        yield from digits(results, f"{chosen} + rbla", f"{chosen} + zero_padding", told)
+    if "mnist_staircase" in results:
+        arms = results["mnist_staircase"]["arms"]
+        yield of_arms("staircase (MNIST)", arms, "ratio + rbla", "ratio + zero_padding")
+    for name, arms in results.get("safe_default", {"grid": {}})["grid"].items():
+        if "reversed" in name:
+            yield Place(name, of_grid(arms, "rbla", "zero_padding"))
 
 
-def need(gain: Callable[..., list[float]], arm: str) -> list[Place]:
+def need(results: Results, gain: Callable[..., list[float]], arm: str) -> Iterator[Place]:
     """Compare ranks by need with ranks for all in every federation."""
-    runs = read("need")["need"]["runs"]
-    return [
-        Place(need_table.title(place), gain(runs, place, arm)) for place in need_table.places(runs)
-    ]
+    runs = results["need"]["need"]["runs"] if "need" in results else []
+    for place in need_table.places(runs):
+        yield Place(need_table.title(place), gain(runs, place, arm))
 
 
-def default_ahead(arms: Mapping[str, Any]) -> list[float]:
-    """Return how far the default is ahead of the best other aggregator of the same ranks."""
+def default_ahead(arms: Mapping[str, Any], of: float = 1.0) -> list[float]:
+    """Return how far the default is ahead of a share of the best other way, with these ranks."""
     others = [name for name in arms if name != "anchored" and "one rank" not in name]
     best = max(others, key=lambda name: statistics.mean(map(late, arms[name].values())))
-    return of_grid(arms, "anchored", best)
+    return [late(curve) - of * late(arms[best][seed]) for seed, curve in arms["anchored"].items()]
 
 
-def eight_bits(arm: Mapping[str, Any]) -> list[float]:
-    """Return how far the runs in eight bits are ahead of those in thirty-two."""
-    whole = arm["none"]
-    return [
-        100 * (run["test_accuracy"] - whole[seed]["test_accuracy"])
-        for seed, run in arm["int8"].items()
-    ]
+def eight_bits(results: Results) -> Iterator[Place]:
+    """Compare runs in eight bits with those in thirty-two."""
+    for data, arms in results.get("compression", {"compression": {}})["compression"].items():
+        for arm in ("anchored, rank 16", "rbla, rank 16"):
+            whole, small = ({s: 100 * r["test_accuracy"] for s, r in arms[arm][bits].items()}
+                            for bits in ("none", "int8"))  # fmt: skip
+            better = [value - whole[seed] for seed, value in small.items()]
+            yield Place(f"{data.replace('_', ' ')}, {arm}", better)
 
 
 def on_test_rows(run: Mapping[str, Any]) -> float:
@@ -266,16 +266,22 @@ def on_own_rows(run: Mapping[str, Any]) -> float:
 
 
 def of_texts(
-    texts: Mapping[str, Any], where: str, one: str, other: str, number: Callable[[Any], float]
-) -> Place:
+    results: Results, where: str, one: str, other: str, number: Callable[[Any], float]
+) -> Iterator[Place]:
     """Compare two arms on Banking77, seed by seed."""
-    first, second = texts[where][one], texts[where][other]
-    better = [100 * (number(run) - number(second[s])) for s, run in first.items() if s in second]
-    return Place(f"{where} (Banking77)", better)
+    for name in ("one_owner", "banking77"):
+        found = results.get(name, {"texts": {}})["texts"].get(where)
+        if found:
+            first, second = (
+                {s: 100 * number(r) for s, r in found[a].items()} for a in (one, other)
+            )
+            better = [value - second[seed] for seed, value in first.items() if seed in second]
+            yield Place(f"{where} (Banking77)", better)
 
 
-def against_rivals(runs: Sequence[Mapping[str, Any]]) -> Iterator[Place]:
+def against_rivals(results: Results) -> Iterator[Place]:
     """Yield for each federation how far FedARA is ahead of the best of its rivals."""
+    runs = results["fedara"]["fedara"]["runs"] if "fedara" in results else []
     for where in fedara_table.places(runs):
         rivals = [
             fedara_table.differences(runs, fedara_table.METHOD, rival, *where)
@@ -285,3 +291,9 @@ def against_rivals(runs: Sequence[Mapping[str, Any]]) -> Iterator[Place]:
         data, concentration, head = where
         name = f"Dirichlet {concentration}, head {fedara_table.head_name(head)}"
         yield Place(f"{name} ({fedara_table.NAMES[data]})", min(rivals, key=statistics.mean))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=RESULTS)
+    print(table(read(parser.parse_args().folder)))

@@ -6,7 +6,6 @@
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -59,17 +58,11 @@ PAGES: Mapping[str, Sequence[tuple[str, Callable[[Result], str | list[str]]]]] =
 }
 
 
-def results() -> list[Result]:
-    """Read all result files that have a table, in the order of their names."""
-    found = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
-    return [result for result in found if "title" in result]
-
-
-def tables(page: str, given: Sequence[Result]) -> list[str]:
+def tables(page: str, given: Mapping[str, Result]) -> list[str]:
     """Return the tables of a page."""
-    found = [f"{claims_table.table()}\n\n## Tables"] if page == "results.md" else []
+    found = [f"{claims_table.table(given)}\n\n## Tables"] if page == "results.md" else []
     for key, make in PAGES[page]:
-        for result in (r for r in given if key in r):
+        for result in (r for r in given.values() if key in r):
             made = make(result)
             found += [made] if isinstance(made, str) else made
     return found
@@ -82,38 +75,36 @@ def with_tables(page: str, tables: list[str]) -> str:
     return f"{before}{START}\n{chr(10).join(t + chr(10) for t in tables)}{END}{after}"
 
 
-def with_verdicts(page: str) -> str:
+def with_verdicts(page: str, given: Mapping[str, Result]) -> str:
     """Return README with its table replaced."""
     before, _, rest = page.partition(VERDICTS)
     _, _, after = rest.partition(VERDICTS_END)
-    return f"{before}{VERDICTS}\n{verdict_table.verdicts()}\n{VERDICTS_END}{after}"
+    return f"{before}{VERDICTS}\n{verdict_table.verdicts(given)}\n{VERDICTS_END}{after}"
 
 
-def first_screen(given: Sequence[Result]) -> list[Result]:
+def first_screen(given: Mapping[str, Result]) -> list[Result]:
     """Return what README shows: where ranks from data help, and where they hurt."""
-    helps = next(r for r in given if r["title"].startswith("Digits, staircase"))
-    hurts = next(r for r in given if r["title"].startswith("Digits, label skew"))
-    arms = {name: arm for name, arm in helps["arms"].items() if name.endswith("flexlora")}
+    helps, hurts = (given[f"digits_{name}"] for name in ("staircase", "label_skew"))
+    arms = {name: arm for name, arm in helps["arms"].items() if name.endswith("default")}
     return [{**helps, "arms": arms}, hurts]
 
 
-def draw(given: Sequence[Result]) -> None:
+def draw(given: Mapping[str, Result]) -> None:
     """Draw all figures."""
-    drawings.by_round([r for r in given if "arms" in r], DOCS / "figures" / "results.svg")
-    drawings.by_round(first_screen(given), DOCS / "figures" / "first.svg")
-    for result in given:
-        if "fedara" in result:
-            drawings.fedara(result, DOCS / "figures" / "fedara.svg")
-        if "need" in result:
-            drawings.need(result, DOCS / "figures" / "need.svg")
+    figures = DOCS / "figures"
+    drawings.by_round([r for r in given.values() if "arms" in r], figures / "results.svg")
+    drawings.by_round(first_screen(given), figures / "first.svg")
+    drawings.fedara(given["fedara"], figures / "fedara.svg")
+    drawings.need(given["need"], figures / "need.svg")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
-    check, every = parser.parse_args().check, results()
+    check, every = parser.parse_args().check, claims_table.read(ROOT / "results")
     made = {DOCS / page: partial(with_tables, tables=tables(page, every)) for page in PAGES}
-    for path, filled in {ROOT / "README.md": with_verdicts, **made}.items():
+    verdicts = partial(with_verdicts, given=every)
+    for path, filled in {ROOT / "README.md": verdicts, **made}.items():
         now = path.read_text(encoding="utf-8")
         wanted = filled(now)
         if not check:

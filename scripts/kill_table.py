@@ -4,7 +4,7 @@ Kits, a server, three clients' hosts and an admin, each started by its own comma
 their own. Prints a line with a verdict for each case and exits 1 if one fails. Every process bears
 a mark in its environment; at the end none may be left.
 
-    python scripts/kill_table.py [--out FILE.json]
+    python scripts/kill_table.py [--results FILE.json]
     python scripts/kill_table.py trainer server
 """
 
@@ -395,15 +395,15 @@ def main() -> None:
     """Try the cases that are named, all without any."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--out", type=Path, help="file for what became of them")
+    parser.add_argument("--results", type=Path, help="file for what became of them")
     given = parser.parse_args()
     cases = given.cases or [*CASES]
     if unknown := {*cases} - {*CASES}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; cases are {', '.join(CASES)}")
     with tempfile.TemporaryDirectory(prefix="polyrank-kills-") as folder:
         found = [*verdicts(Path(folder), cases)]
-    if given.out:
-        given.out.write_text(json.dumps({"title": TITLE, "killed": found}, indent=1) + "\n")
+    if given.results:
+        given.results.write_text(json.dumps({"title": TITLE, "killed": found}, indent=1) + "\n")
     sys.exit(not all(one["good"] for one in found))
 
 

@@ -18,6 +18,7 @@ NAMES = {
     "banking77": "Banking77",
     "agnews": "AG News",
     "trec6": "TREC",
+    "facts": "facts",
     "language model": "language model",
 }
 UNIFORM = tuple(f"rank {r}" for r in (1, 2, 4, 8, 16, 32))
@@ -38,7 +39,9 @@ OTHERS = (
 def tables(result: Mapping[str, Any]) -> list[str]:
     """Write the tables of the page."""
     runs = result["need"]["runs"]
-    return [against_the_best(runs), at_equal_bytes(runs), accuracies(runs), costs(runs)]
+    made = [against_the_best(runs), at_equal_bytes(runs), accuracies(runs)]
+    timed = result["need"]["costs"]
+    return [*made, costs(timed)] if timed else made
 
 
 def places(runs: Sequence[Run]) -> list[Place]:
@@ -49,7 +52,7 @@ def places(runs: Sequence[Run]) -> list[Place]:
 def title(place: Place) -> str:
     """Name a federation."""
     data, concentration, clients = place
-    who = {8: "8 clients", 10: "10 clients", 30: "10 of 30"}[clients]
+    who = {6: "6 clients", 8: "8 clients", 10: "10 clients", 30: "10 of 30"}[clients]
     skew = "" if concentration is None else f", Dirichlet {concentration}"
     return f"{NAMES[data]}{skew}, {who}"
 
@@ -176,39 +179,21 @@ def accuracies(runs: Sequence[Run]) -> str:
     )
 
 
-def costs(runs: Sequence[Run]) -> str:
+def costs(timed: Mapping[str, Mapping[str, Any]]) -> str:
     """Write what cutting and judging take beside training, and how much memory."""
     rows = []
-    for data, name in NAMES.items():
-        mine, other = (
-            [run for run in runs if (run["data"], run["arm"]) == (data, arm)]
-            for arm in (NEED, WIDE)
-        )
-        if not mine:
-            continue
-        shares = [
-            statistics.median(run["seconds"][what] / run["seconds"]["train"] for run in mine)
-            for what in ("clients_cuts", "cuts")
-        ]
-        peaks = [
-            max((run["peak_mib"] for run in of if run["peak_mib"]), default=0)
-            for of in (mine, other)
-        ]
-        trained = statistics.median(run["seconds"]["train"] / run["trainings"] for run in mine)
-        rows.append(
-            (
-                name,
-                f"{1000 * trained:,.0f} ms",
-                *(f"{100 * share:.1f} %" for share in shares),
-                *(f"{peak:,}" if peak else "" for peak in peaks),
-            )
-        )
+    for data, arms in timed.items():
+        mine, other = arms[NEED], arms[WIDE]
+        shares = [f"{100 * mine[what] / mine['train']:.1f} %" for what in ("cutting", "judging")]
+        trained = f"{1000 * mine['train'] / mine['trainings']:,.0f} ms"
+        peaks = [f"{run['peak_mib']:,}" for run in (mine, other)]
+        rows.append((NAMES[data], trained, *shares, *peaks))
     head = ("data", "a client's round", "cutting", "judging", "peak, MiB", "peak of rank 32, MiB")
     told = (
-        "Need with an error of 0.2, four bytes a number, medians over runs, one thread: training "
-        "of a client in a round; what clients take to cut what they send, and the server to judge "
-        "its cut model, in percent of all training. Peak of a process with all its libraries, the "
-        "most of all runs."
+        "Need with an error of 0.2, four bytes a number, one run of one thread for each kind of "
+        "data: training of a client in a round; what clients take to cut what they send, and the "
+        "server to judge its cut model, in percent of all training. Peak of a process with all its "
+        "libraries."
     )
     return f"{markdown_table(head, rows)}\n\n{textwrap.fill(told, 120)}"
 

@@ -4,59 +4,51 @@ The difference is taken seed by seed. It is a gain or a loss where Student's 90 
 mean lies on one side of 0, and none otherwise.
 """
 
-import json
 import statistics
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import language_table
 
 from polyrank.intervals import Interval, interval
 
-RESULTS = Path(__file__).parent.parent / "results"
 LAST = 5  # rounds whose mean accuracy is told
 HEAD = ("clients", "ranks from data", "one rank for all", "seed by seed", "do they help?")
+DIGITS = {
+    "digits_staircase": "more labels, more rows: staircase (digits)",
+    "digits_double_imbalance": "labels and sizes unequal, not together (digits)",
+    "digits_label_skew": "a few labels each: Dirichlet 0.1 (digits)",
+}
+Results = Mapping[str, Any]  # name of a result file -> what is in it
 Row = tuple[str, Sequence[float], Sequence[float], bool]  # the last: less is better
 
 
-def verdicts() -> str:
+def verdicts(results: Results) -> str:
     """Write the table of README."""
     lines = [f"| {' | '.join(HEAD)} |", f"| {' | '.join('---' for _ in HEAD)} |"]
-    return "\n".join([*lines, *map(_line, rows())])
+    return "\n".join([*lines, *map(_line, rows(results))])
 
 
-def rows() -> list[Row]:
-    """Return the federations, with what ranks from data and one rank for all come to by seed."""
-    digits = [
-        ("more labels, more rows: staircase (digits)", "digits_staircase", "flexlora"),
-        ("labels and sizes unequal, not together (digits)", "digits_double_imbalance", "flexlora"),
-        ("a few labels each: Dirichlet 0.1 (digits)", "digits_label_skew", None),
-    ]
-    found = [_of_digits(*each) for each in digits]
-    texts = _read("banking77")["texts"]["Dirichlet 0.1"]
-    names = ("AutoRank, head by LDA", "uniform, head by LDA")
-    two = [_finals(texts[name]) for name in names]
-    found.append(("intents of bank customers, pre-trained BERT (Banking77)", *two, False))
-    model = _read("causal_clients")
-    everybody = language_table.clients_of(model)
-    two = [
-        language_table.over(model["perplexity"][f"{name}, global"], everybody)
-        for name in ("autorank", "uniform")
-    ]
-    found.append(("texts, language model; perplexity, less is better", *two, True))
-    return found
-
-
-def _of_digits(clients: str, name: str, aggregator: str | None) -> Row:
-    arms = _read(name)["arms"]
-    rest = f" + {aggregator}" if aggregator else " + anchored + fedavgm + average"
-    two = [_last_rounds(arms[f"{chooser}{rest}"]) for chooser in ("autorank", "uniform")]
-    return clients, *two, False
-
-
-def _read(name: str) -> Any:  # noqa: ANN401 - JSON
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+def rows(results: Results) -> Iterator[Row]:
+    """Yield the federations, with what ranks from data and one rank for all come to by seed."""
+    for name, clients in DIGITS.items():
+        if name in results:
+            arms = results[name]["arms"]
+            two = [_last_rounds(arms[f"{by} + default"]) for by in ("autorank", "uniform")]
+            yield clients, *two, False
+    if "banking77" in results:
+        texts = results["banking77"]["texts"]["Dirichlet 0.1"]
+        names = ("AutoRank, head by LDA", "uniform, head by LDA")
+        two = [_finals(texts[name]) for name in names]
+        yield "intents of bank customers, pre-trained BERT (Banking77)", *two, False
+    if "causal_clients" in results:
+        model = results["causal_clients"]
+        everybody = language_table.clients_of(model)
+        two = [
+            language_table.over(model["perplexity"][f"{name}, global"], everybody)
+            for name in ("autorank", "uniform")
+        ]
+        yield "texts, language model; perplexity, less is better", *two, True
 
 
 def _last_rounds(arm: Mapping[str, Any]) -> list[float]:
