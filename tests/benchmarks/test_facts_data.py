@@ -1,16 +1,10 @@
 """Facts of the federation whose need is known."""
 
-import sys
-from pathlib import Path
-
+import facts_data
 import pytest
 import torch
 
 from polyrank.datasets.jsonl import jsonl
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-import facts_data
 
 
 def subjects(facts):

@@ -1,14 +1,8 @@
 """How a client's own model is judged where it classifies."""
 
-import sys
-from pathlib import Path
-
+import labelled_places
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-import labelled_places
 
 
 def test_accuracy_counts_labels_as_often_as_the_client_has_them():

@@ -1,17 +1,12 @@
 """How a need is read off a sweep, and how orders are compared."""
 
 import math
-import sys
-from pathlib import Path
 
+import need_statistics as statistics
 import pytest
 import torch
 
 from polyrank.lora.factors import Factors, prefix
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-import need_statistics as statistics
 
 
 def test_need_lies_where_the_line_over_log2_of_the_rank_passes_the_share():
