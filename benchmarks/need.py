@@ -75,7 +75,9 @@ ARMS: dict[str, dict[str, Any]] = {
     },
 }
 IMAGES, TEXTS = ("digits", "mnist", "fashion_mnist"), ("banking77", "agnews", "trec6")
-OF_IMAGES = ("need, error 0.2, no spare slots", "need, error 0.2, order of AutoRank")
+OF_IMAGES = tuple(
+    f"need, error 0.2, {part}" for part in ("tolerance 0.01", "no spare slots", "order of AutoRank")
+)
 TIMED = ("need, error 0.2", "rank 32")
 
 
