@@ -52,9 +52,15 @@ def test_a_number_that_is_enough_by_chance_alone_is_not():
     assert enough({**LOSSES, 2: 1.0}, 0.01) == 8
 
 
-@pytest.mark.parametrize("whole", [2.0, 3.0, float("nan")])
-def test_slots_that_gain_nothing_say_nothing(whole):
-    assert enough({0: 2.0, 4: 1.0, 8: whole}, 0.1) is None
+@pytest.mark.parametrize("last", [1.2, 2.0, 3.0])
+def test_slots_that_make_the_model_worse_are_not_needed(last):
+    assert enough({0: 2.0, 2: 1.15, 4: 1.0, 8: last}, 0.1) == 4
+    assert enough({0: 2.0, 2: 1.05, 4: 1.0, 8: last}, 0.1) == 2
+
+
+@pytest.mark.parametrize("losses", [(2.0, 2.0), (2.5, 3.0), (1.0, float("nan"))])
+def test_slots_that_gain_nothing_say_nothing(losses):
+    assert enough({0: 2.0, 4: losses[0], 8: losses[1]}, 0.1) is None
 
 
 def step(need, state, cuts=(), round=1, clients="ab", limits=LIMITS):

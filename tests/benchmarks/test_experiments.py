@@ -32,7 +32,7 @@ def experiments(out: Path) -> Iterator[tuple[Settings, Mapping[str, Settings], b
     yield compression.settings_of("digits", "digits"), compression.ARMS, False
     for one in need.places(None, out):
         if one.data == "digits":
-            yield one.settings(0), one.arms, False
+            yield one.settings, one.arms, True
 
 
 def test_every_arm_of_an_experiment_can_be(tmp_path):

@@ -47,41 +47,45 @@ GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 def enough(losses: Mapping[int, float], tolerance: float) -> int | None:
-    """Return the smallest k whose model is hardly worse than that of all slots.
+    """Return the smallest k whose model is hardly worse than the best.
 
-    ``L(k) <= L(R) + tolerance min(L(0) - L(R), L(R))``, here and at every larger k. A loss counts
-    as small beside what the slots gain and beside what is left of it. The gain alone would be too
-    strict a measure where a good base leaves little to gain, and too lax a one where hardly any
-    loss is left. Where less than ``FLOOR`` of the gain is left, that share stands for it.
+    ``L(k) <= L* + tolerance min(L(0) - L*, L*)`` with ``L*`` the least loss, here and at every
+    larger k up to that of ``L*``: slots that only make the model worse are not needed. A loss
+    counts as small beside what the slots gain and beside what is left of it. The gain alone would
+    be too strict a measure where a good base leaves little to gain, and too lax a one where hardly
+    any loss is left. Where less than ``FLOOR`` of the gain is left, that share stands for it.
 
     Args:
         losses: k -> loss of the model cut to k slots, with k = 0 and k = R, the largest.
         tolerance: a share.
 
     Returns:
-        None where all slots gain nothing.
+        None where no slots gain anything, or a loss is no number.
 
     Example:
         >>> enough({0: 2.0, 2: 1.2, 4: 1.005, 8: 1.0}, 0.01), enough({0: 1.0, 4: 1.1}, 0.01)
         (4, None)
+        >>> enough({0: 2.0, 2: 1.2, 4: 1.0, 8: 1.1}, 0.01)
+        4
     """
-    whole = losses[max(losses)]
-    gain = losses[0] - whole
-    if not gain > 0:
+    least = min(losses.values())
+    gain = losses[0] - least
+    if not gain > 0 or any(math.isnan(loss) for loss in losses.values()):
         return None
-    return within(losses, tolerance * min(gain, max(whole, FLOOR * gain)))
+    return within(losses, tolerance * min(gain, max(least, FLOOR * gain)))
 
 
 def within(losses: Mapping[int, float], allowed: float) -> int:
-    """Return the smallest k of at least 1 whose loss, and that of every larger k, is near the last.
+    """Return the smallest k of at least 1 whose loss is near the least, and all between, too.
 
     Args:
         losses: k -> loss of the model cut to k slots.
-        allowed: how much above that of the most slots a loss may be.
+        allowed: how much above the least one a loss may be.
     """
-    found = max(losses)
-    for k in sorted(losses, reverse=True):
-        if not losses[k] <= losses[max(losses)] + allowed:
+    least = min(losses.values())
+    found = max(k for k, loss in losses.items() if loss == least)
+    for k in sorted((k for k in losses if k < found), reverse=True):
+        if not losses[k] <= least + allowed:
             break
         found = k
     return max(1, found)
@@ -100,8 +104,8 @@ class Need:
         error: share of the squared norm of its change that a client need not send. More of it
             means fewer bytes up, and a slower start.
         start: slots that are sent in the first round.
-        tolerance: share of what all slots gain on the judged rows, or of the loss that is left
-            where that is less, that a smaller number of slots may lose.
+        tolerance: share of what the best number of slots gains on the judged rows, or of the loss
+            that is left where that is less, that a smaller one may lose.
         reserve: slots that are sent beyond those that are enough, as a share of them.
         spare: slots that a client adds to train in, for each that it is sent; they start from the
             seed of the round. They cost nothing to send, and a longer step.
