@@ -201,6 +201,16 @@ def test_cuts_of_the_model_are_in_the_records_of_the_round_that_they_are_for(run
     assert {"slots": 0, "loss": lines[2]["cuts"][0]["loss"]} == lines[2]["cuts"][0]
 
 
+def test_slots_are_read_off_the_running_mean(tmp_path):
+    cuts = []
+    for average in (0.0, 0.8):
+        settings = by_need(rounds=5).model_copy(update={"average": average})
+        polyrank.run(settings, out=tmp_path / str(average))
+        cuts.append([line.get("cuts") for line in lines_in(tmp_path / str(average), "rounds")])
+    assert cuts[0][2] == cuts[1][2]  # after one round the mean is the model itself
+    assert cuts[0][3] != cuts[1][3]
+
+
 def test_with_whole_changes_a_round_is_that_of_the_factors(tmp_path):
     """No error, as many slots as uniform ranks have, no measurement."""
     whole = {"kind": "need", "start": 6, "error": 0.0, "spare": 0.0, "settled": 0.0}

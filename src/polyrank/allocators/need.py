@@ -128,7 +128,7 @@ class Need:
     start: int = 8
     tolerance: float = 0.05
     reserve: float = 0.25
-    spare: float = 5.0
+    spare: float = 2.0
     settled: float = 0.6
     feedback: float = 1.0
     download_error: float = 0.0

@@ -94,12 +94,16 @@ class Choosing:
         return Chosen(state, choice, profiles(choice, measured), changed, cost, cuts)
 
     def _cuts(self, state: ServerState) -> CutLosses:
-        """Judge the global model cut to its first slots, where the allocator asks for it."""
+        """Judge the exported model cut to its first slots, where the allocator asks for it.
+
+        Of few clients a round each moves the model far; their running mean stands still enough for
+        its slots to be told from noise.
+        """
         slots = max(f.rank for f in state.model.adapter.values())
         wanted = self.ranks.wanted_cuts(slots, state.round)
         if not wanted:
             return CutLosses()
-        found = self.judging().judge(state.model, state.round, wanted)
+        found = self.judging().judge(state.average or state.model, state.round, wanted)
         self.clock.lap("cuts")
         return found
 
