@@ -81,7 +81,12 @@ def mean(found: Mapping[int, Run], number: Any = points) -> float:  # noqa: ANN4
 
 def best(runs: Sequence[Run], place: Place) -> str:
     """Return the rank for all with the best mean."""
-    return max(UNIFORM, key=lambda arm: mean(of(runs, place, arm)))
+    return max(uniform(runs, place), key=lambda arm: mean(of(runs, place, arm)))
+
+
+def uniform(runs: Sequence[Run], place: Place) -> list[str]:
+    """Return the ranks for all that were tried in a federation."""
+    return [arm for arm in UNIFORM if of(runs, place, arm)]
 
 
 def behind_the_best(runs: Sequence[Run], place: Place, arm: str) -> list[float]:
@@ -94,7 +99,7 @@ def above_the_curve(runs: Sequence[Run], place: Place, arm: str) -> list[float]:
     """Return an arm's points above ranks for all that send as much, seed by seed."""
     gains = []
     for seed, run in of(runs, place, arm).items():
-        rivals = [of(runs, place, one)[seed] for one in UNIFORM]
+        rivals = [of(runs, place, one)[seed] for one in uniform(runs, place)]
         curve = [(megabytes(x), points(x)) for x in rivals]
         gains.append(points(run) - at_bytes(curve, megabytes(run)))
     return gains
@@ -206,6 +211,6 @@ def curves(runs: Sequence[Run], place: Place) -> dict[str, list[tuple[float, flo
         "rank 16, int8": ("rank 16, int8",),
     }
     return {
-        name: [(mean(own, megabytes), mean(own)) for own in (of(runs, place, a) for a in arms)]
+        name: [(mean(own, megabytes), mean(own)) for a in arms if (own := of(runs, place, a))]
         for name, arms in lines.items()
     }
