@@ -4,20 +4,20 @@
     python benchmarks/need.py --out RUNS --results FILE.json [--data FOLDER] [--seeds 3] [--jobs N]
         [--only TEXT] [--no-tune] [--time]
 
-Images: the digits of scikit-learn, and 12,000 training and 4,000 test images of MNIST and
-Fashion-MNIST, an MLP 200-200 on a frozen random base, Adam 0.006, two epochs a round, 12 rounds,
-batches of 64 (digits: 16). Texts: 1,500 training and 1,000 test rows, all-MiniLM-L6-v2, LoRA on
-query and value, Adam 0.003, 8 rounds of one epoch, mixed precision. Ten clients that all take part,
-or 30 of which 10 do. The language model, its eight clients and their texts are those of
+Images: the digits of scikit-learn, and 12,000 training and 4,000 test images of MNIST and Fashion-
+MNIST, an MLP 200-200 on a frozen random base, Adam 0.006, two epochs a round, 12 rounds, batches of
+64 (digits: 16). Texts: 1,500 training and 1,000 test rows, all-MiniLM-L6-v2, LoRA on query and
+value, Adam 0.003, 8 rounds of one epoch, mixed precision. Ten clients that all take part, or 30 of
+which 10 do. The language model, its eight clients and their texts are those of
 ``causal_federation.py``; ``facts`` are the six clients of ``facts.py``, whose need is known. The
-arms that take need apart are run on images alone, and every second rank on texts. Aggregator, momentum and average are the defaults
-for all. Each arm has the learning rate, of three, that is best for it on validation rows: with more
-slots a step of the same rate is larger. FOLDER holds ``mnist.npz``, ``fashion_mnist.npz``, and
-``NAME_train.csv.gz`` with ``NAME_test.csv.gz`` of the texts (columns text and label); without it,
-digits and facts alone. Finished runs are kept and not repeated. One thread a process. With
-``--time``, ranks by need and rank 32 are run once more for each kind of data, one after the other,
-on a machine that has nothing else to do: seconds of training and of cutting, and the peak of
-memory.
+arms that take need apart are run on images alone, and every second rank on texts. Aggregator,
+momentum and average are the defaults for all. Each arm has the learning rate, of three, that is
+best for it on validation rows: with more slots a step of the same rate is larger. FOLDER holds
+``mnist.npz``, ``fashion_mnist.npz``, and ``NAME_train.csv.gz`` with ``NAME_test.csv.gz`` of the
+texts (columns text and label); without it, digits and facts alone. Finished runs are kept and not
+repeated. One thread a process. With ``--time``, ranks by need and rank 32 are run once more for
+each kind of data, one after the other, on a machine that has nothing else to do: seconds of
+training and of cutting, and the peak of memory.
 """
 
 import json
