@@ -15,9 +15,10 @@ momentum and average are the defaults for all. Each arm has the learning rate, o
 best for it on validation rows: with more slots a step of the same rate is larger. FOLDER holds
 ``mnist.npz``, ``fashion_mnist.npz``, and ``NAME_train.csv.gz`` with ``NAME_test.csv.gz`` of the
 texts (columns text and label); without it, digits and facts alone. Finished runs are kept and not
-repeated. One thread a process. With ``--time``, ranks by need and rank 32 are run once more for
-each kind of data, one after the other, on a machine that has nothing else to do: seconds of
-training and of cutting, and the peak of memory.
+repeated; what FILE.json has of other federations than those that are asked for stays there. One
+thread a process. With ``--time``, ranks by need and rank 32 are run once more for each kind of
+data, one after the other, on a machine that has nothing else to do: seconds of training and of
+cutting, and the peak of memory.
 """
 
 import json
@@ -99,6 +100,15 @@ class Place:
     def name(self) -> str:
         """Its folder."""
         return f"{self.data}-{self.dirichlet}-{self.clients}"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the result file says of each of its runs."""
+        return {"data": self.data, "dirichlet": self.dirichlet, "clients": self.clients}
+
+    def has(self, run: Mapping[str, Any]) -> bool:
+        """Tell whether a run of a result file was one of this federation."""
+        return self.about.items() <= run.items()
 
     @property
     def arms(self) -> Mapping[str, Settings]:
@@ -246,8 +256,9 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     of = [x for x in places(given.data, given.out) if given.only in x.name]
-    found = []
+    found, spent = read(given.results)
     for place in of:
+        found = [run for run in found if not place.has(run)]
         runs = compared.folders(
             place.settings,
             place.arms,
@@ -256,16 +267,24 @@ def main() -> None:
             jobs=given.jobs,
             tune=not given.no_tune,
         )
-        about = {"data": place.data, "dirichlet": place.dirichlet, "clients": place.clients}
         for arm, by_seed in runs.items():
             for seed, run in by_seed.items():
-                found.append({**about, "arm": arm, "seed": int(seed), **told(run)})
-        write(given.results, found, None)
+                found.append({**place.about, "arm": arm, "seed": int(seed), **told(run)})
+        write(given.results, found, spent)
         print(place.name, {arm: told(of["0"])["accuracy"] for arm, of in runs.items()}, flush=True)
-    write(given.results, found, costs(of, given.out) if given.time else None)
+    if given.time:
+        write(given.results, found, spent | costs(of, given.out))
 
 
-def write(path: Path, found: list[dict[str, Any]], spent: object) -> None:
+def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return what earlier calls have found, runs and costs; some may be of other federations."""
+    if not path.exists():
+        return [], {}
+    known = json.loads(path.read_text())["need"]
+    return known["runs"], known["costs"]
+
+
+def write(path: Path, found: list[dict[str, Any]], spent: dict[str, Any]) -> None:
     """Write what is known so far: a line a run."""
     lines = ",\n".join(json.dumps(of) for of in found)
     head = json.dumps({"title": TITLE, "need": {"costs": spent}})[:-2]

@@ -168,11 +168,6 @@ def claims(results: Results) -> Iterator[Claim]:
         "ours",
         [*need(results, need_table.above_the_curve, need_table.NEED)],
     )
-    yield Claim(
-        "... and in eight bits, too, than ranks for all in thirty-two",
-        "ours",
-        [*need(results, need_table.above_the_curve, need_table.SMALL)],
-    )
     one_owner = "one owner a label"
     yield Claim(
         "A head made of sums of features is better than one drawn at random",

@@ -23,6 +23,7 @@ NAMES = {
 }
 UNIFORM = tuple(f"rank {r}" for r in (1, 2, 4, 8, 16, 32))
 NEED, SMALL, WIDE = "need, error 0.2", "need, error 0.2, int8", "rank 32"
+BESIDE_THE_BEST = ("need, error 0.05", NEED, SMALL)
 OTHERS = (
     "need, error 0.05",
     NEED,
@@ -118,18 +119,21 @@ def against_the_best(runs: Sequence[Run]) -> str:
         rival = of(runs, place, arm)
         row = [title(place), arm, f"{mean(rival):.1f}", f"{mean(rival, megabytes):.1f}"]
         row.append(f"{mean(rival, lambda run: run['head'] / 1e6):.1f}")
-        for one in (NEED, SMALL):
-            own = of(runs, place, one)
+        for one in BESIDE_THE_BEST:
+            if not (own := of(runs, place, one)):
+                row += ["", ""]
+                continue
             gains = behind_the_best(runs, place, one)
             share = mean(own, megabytes) / mean(rival, megabytes)
             row += [spread(gains, "+"), f"{share:.2f}"]
         rows.append(tuple(row))
     head: tuple[str, ...] = ("federation", "best rank for all", "accuracy", "MB", "head, MB")
-    head += ("need", "of its bytes", "need, int8", "of its bytes")
+    for one in BESIDE_THE_BEST:
+        head += (one, "of its bytes")
     told = (
         "Test accuracy after the last round. Megabytes of all rounds, both ways, and of these "
-        "those of head and biases. Need with an error of 0.2: points against the best rank for "
-        f"all, seed by seed, mean ± standard deviation over {seeds(runs)} seeds."
+        "those of head and biases. Need: points against the best rank for all, at its share of "
+        f"bytes, seed by seed, mean ± standard deviation over {seeds(runs)} seeds."
     )
     return f"{markdown_table(head, rows)}\n\n{textwrap.fill(told, 120)}"
 
