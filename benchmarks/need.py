@@ -270,10 +270,17 @@ def main() -> None:
         for arm, by_seed in runs.items():
             for seed, run in by_seed.items():
                 found.append({**place.about, "arm": arm, "seed": int(seed), **told(run)})
+        found.sort(key=order)
         write(given.results, found, spent)
         print(place.name, {arm: told(of["0"])["accuracy"] for arm, of in runs.items()}, flush=True)
     if given.time:
         write(given.results, found, spent | costs(of, given.out))
+
+
+def order(run: Mapping[str, Any]) -> tuple[int, float, int]:
+    """Return where a run belongs in the result file."""
+    data = [*IMAGES, "facts", *TEXTS, "language model"]
+    return data.index(run["data"]), -(run["dirichlet"] or 0.0), run["clients"]
 
 
 def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
