@@ -175,6 +175,9 @@ def compare(
     no_tune: Annotated[
         bool, typer.Option("--no-tune", help="Take the learning rate as it is given.")
     ] = False,
+    tune_seeds: Annotated[
+        int, typer.Option(metavar="N", help="Seeds with which each learning rate is tried.")
+    ] = 1,
     jobs: Annotated[int, typer.Option(help="Runs at a time, a process each.")] = 1,
     flops: Annotated[
         str | None,
@@ -204,6 +207,7 @@ def compare(
             against=against,
             controls=not no_controls,
             tune=not no_tune,
+            tune_seeds=tune_seeds,
             jobs=jobs,
             target=target,
             device_time=devices_of(flops, megabytes),

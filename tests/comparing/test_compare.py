@@ -138,11 +138,14 @@ def test_the_command_prints_the_table_and_ends_with_1_where_a_run_failed(tmp_pat
 def test_learning_rates_are_tried_at_another_seed_and_the_best_is_taken(tmp_path):
     told = Told()
     settings = small(rounds=1, training={"learning_rate": 1e-5})
-    found = compared(tmp_path, {"plain": {}}, tune=True, settings=settings, watcher=told, jobs=2)
+    found = compared(
+        tmp_path, {"plain": {}}, tune=True, tune_seeds=2, settings=settings, watcher=told, jobs=2
+    )
     (tuned,) = found.tuned
     assert sorted(tuned.tries) == [3.3e-06, 1e-5, 3e-5]
-    tries = sorted((tmp_path / "tuning" / "plain").iterdir())
-    assert {polyrank.load_settings(p / "config.toml").seed for p in tries} == {100}
+    tries = sorted((tmp_path / "tuning" / "plain").glob("*/*"))
+    assert len(tries) == 3 * 2
+    assert {polyrank.load_settings(p / "config.toml").seed for p in tries} == {100, 101}
     assert found.done[0].cell.settings.training.learning_rate == tuned.best
     kept = polyrank.load_settings(found.result("plain", 3).folder / "config.toml")
     assert kept.training.learning_rate == tuned.best
@@ -204,6 +207,7 @@ def test_it_goes_on_where_it_stopped_and_gives_the_same_table(tmp_path):
     [
         ({"jobs": 0}, SettingsError, "jobs: expected at least 1"),
         ({"jobs": -2}, SettingsError, "jobs: expected at least 1"),
+        ({"tune_seeds": 0}, SettingsError, "tune_seeds: expected at least 1, got 0"),
         ({"target": 0.0}, SettingsError, "an accuracy above 0, at most 1"),
         ({"target": 95}, SettingsError, "an accuracy above 0, at most 1"),
         ({"target": float("nan")}, SettingsError, "an accuracy above 0, at most 1"),

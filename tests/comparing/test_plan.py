@@ -48,7 +48,8 @@ def test_an_arm_replaces_what_its_keys_name_and_keeps_the_rest():
 def test_seeds_are_counted_from_the_settings_own_or_given():
     assert plan(seeds=3, overrides=["seed=7"]).seeds == (7, 8, 9)
     assert plan(seeds=[4, 1]).seeds == (4, 1)
-    assert plan(seeds=[99, 100, 101]).tuning_seed == 102
+    assert plan(seeds=[99, 100, 101]).tuning_seeds == [102]
+    assert plan(seeds=[101], tune_seeds=3).tuning_seeds == [100, 102, 103]
 
 
 def test_controls_are_those_of_the_arm_that_others_are_compared_with():

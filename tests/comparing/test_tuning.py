@@ -2,7 +2,7 @@
 
 import pytest
 
-from polyrank.comparing.tuning import Tuned, rates_around
+from polyrank.comparing.tuning import Tuned, mean_of, rates_around
 
 
 def tuned(*values, given=0.01):
@@ -35,6 +35,13 @@ def test_perplexity_is_better_where_it_is_lower():
     tries = {0.1: {"perplexity": 9.0, "loss": 2.2}, 0.3: {"perplexity": 7.0, "loss": 1.9}}
     found = Tuned("a", 0.1, tries)
     assert (found.best, found.shown(0.3)) == (0.3, 7.0)
+
+
+def test_a_rate_is_worth_the_mean_over_seeds_and_nothing_if_it_fails_with_one():
+    good, bad = {"accuracy": 0.5, "loss": 1.0}, {"accuracy": 0.9, "loss": None}
+    assert mean_of([good, {"accuracy": 0.7, "loss": 2.0}]) == {"accuracy": 0.6, "loss": 1.5}
+    assert mean_of([good, bad]) == {"accuracy": 0.7, "loss": None}
+    assert mean_of([good, None]) is None
 
 
 def test_an_arm_whose_tries_all_failed_has_no_rate():

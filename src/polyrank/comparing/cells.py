@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyrank.comparing.plan import NO_MATTER, Plan, Variant
+from polyrank.comparing.plan import NO_MATTER, Variant
 from polyrank.errors import RunFolderError
 from polyrank.record.run_folder import RunFolder
 from polyrank.settings.schema import Settings
@@ -35,7 +35,9 @@ class Cell:
     @property
     def name(self) -> str:
         """What it is called where it is told of."""
-        what = f"seed {self.seed}" if self.rate is None else f"learning rate {self.rate:g}"
+        what = f"seed {self.seed}"
+        if self.rate is not None:
+            what = f"learning rate {self.rate:g}, {what}"
         return f"{self.arm}, {what}"
 
     @property
@@ -50,10 +52,10 @@ def compared_cell(out: Path, variant: Variant, seed: int, rate: float | None) ->
     return Cell(variant.name, variant.of(seed, rate), folder)
 
 
-def tuning_cell(out: Path, variant: Variant, plan: Plan, rate: float) -> Cell:
+def tuning_cell(out: Path, variant: Variant, seed: int, rate: float) -> Cell:
     """Return a run that tries a learning rate."""
-    folder = out / "tuning" / variant.name / f"rate-{rate:g}"
-    return Cell(variant.name, variant.of(plan.tuning_seed, rate), folder, rate)
+    folder = out / "tuning" / variant.name / f"rate-{rate:g}" / f"seed-{seed}"
+    return Cell(variant.name, variant.of(seed, rate), folder, rate)
 
 
 def check_kept(cells: Iterable[Cell], *but: str) -> None:

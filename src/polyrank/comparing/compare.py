@@ -17,7 +17,7 @@ from polyrank.comparing.plan import RATE, Plan, Variant, planned
 from polyrank.comparing.rows import Done
 from polyrank.comparing.running import run_cells
 from polyrank.comparing.same_start import check_same_start
-from polyrank.comparing.tuning import Tuned, rates_around, validation_of
+from polyrank.comparing.tuning import Tuned, mean_of, rates_around, validation_of
 from polyrank.comparing.waiting import Waiting
 from polyrank.console.notebook import notebook_watcher
 from polyrank.console.progress import Silent, Watcher
@@ -28,6 +28,7 @@ from polyrank.disk.outside import read_object
 from polyrank.errors import RunFolderError, SettingsError
 from polyrank.formats import FORMAT, VERSION, check_format
 from polyrank.record.run_folder import LOCK
+from polyrank.record.schema import Metrics
 from polyrank.report.ahead import is_control
 from polyrank.report.reading import read_run
 from polyrank.report.words import plural
@@ -47,6 +48,7 @@ def compare(
     against: str | None = None,
     controls: bool = True,
     tune: bool = True,
+    tune_seeds: int = 1,
     jobs: int = 1,
     target: float | None = None,
     device_time: DeviceTime | None = None,
@@ -70,6 +72,8 @@ def compare(
             of that arm. The frozen base is in every run.
         tune: try three learning rates around the given one for each arm, at a seed of its own, and
             take the best on validation rows. Clients alone take that of the arm they belong to.
+        tune_seeds: how many seeds each rate is tried with; the mean decides. Where few validation
+            rows are, or seeds differ much, one seed finds a rate by luck.
         jobs: how many runs go on at a time, each in a process of its own.
         target: accuracy, or perplexity, on validation rows that counts as reached; by default 0.95
             of what the arm that the others are compared with comes to.
@@ -84,6 +88,8 @@ def compare(
     """
     if jobs < 1:
         raise SettingsError(f"jobs: expected at least 1, got {jobs}")
+    if tune_seeds < 1:
+        raise SettingsError(f"tune_seeds: expected at least 1, got {tune_seeds}")
     plan = planned(
         settings,
         overrides=overrides,
@@ -92,6 +98,7 @@ def compare(
         against=against,
         controls=controls,
         tune=tune,
+        tune_seeds=tune_seeds,
         data=data,
     )
     base = plan.variants[0].settings
@@ -132,7 +139,7 @@ def _run(
     waiting.begin(_sizes(plan, len(first)))
     failed = _run_missing(first, jobs, waiting, given)
     notes = [f"{name} failed while learning rates were tried: {e}" for name, e in failed.items()]
-    tuned = [_tuned(name, of) for name, of in tries.items()]
+    tuned = [_tuned(plan, name, of) for name, of in tries.items()]
     notes += [_edge(one) for one in tuned if one.at_edge]
     for note in notes:
         watcher.note(note)
@@ -148,7 +155,11 @@ def _run(
 
 def _tries(plan: Plan, out: Path, variant: Variant) -> list[Cell]:
     given = variant.settings.training.learning_rate
-    return [tuning_cell(out, variant, plan, rate) for rate in rates_around(given)]
+    return [
+        tuning_cell(out, variant, seed, rate)
+        for rate in rates_around(given)
+        for seed in plan.tuning_seeds
+    ]
 
 
 def _hopeless(plan: Plan, tuned: Sequence[Tuned], cells: Sequence[Cell]) -> dict[str, str]:
@@ -180,10 +191,14 @@ def _run_missing(
     return failed
 
 
-def _tuned(arm: str, cells: Sequence[Cell]) -> Tuned:
-    given = cells[len(cells) // 2].rate or 0.0
-    tries = {c.rate: validation_of(read_run(c.folder)) if c.finished else None for c in cells}
-    return Tuned(arm, given, {rate: metrics for rate, metrics in tries.items() if rate})
+def _tuned(plan: Plan, arm: str, cells: Sequence[Cell]) -> Tuned:
+    (given,) = (v.settings.training.learning_rate for v in plan.variants if v.name == arm)
+    found: dict[float, list[Metrics | None]] = {}
+    for cell in cells:
+        if cell.rate:
+            validation = validation_of(read_run(cell.folder)) if cell.finished else None
+            found.setdefault(cell.rate, []).append(validation)
+    return Tuned(arm, given, {rate: mean_of(metrics) for rate, metrics in found.items()})
 
 
 def _edge(tuned: Tuned) -> str:

@@ -7,7 +7,7 @@ whatever the aggregator's own recipe says, unless an arm changes that itself.
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,13 @@ class Plan:
     Args:
         variants: all arms, the one that the others are compared with first, controls last.
         seeds: of the runs that are compared.
-        tuning_seed: of the runs that choose learning rates, none of ``seeds``.
+        tuning_seeds: of the runs that choose learning rates, none of ``seeds``.
         notes: what a person should know, such as a control that cannot be.
     """
 
     variants: Sequence[Variant]
     seeds: Sequence[int]
-    tuning_seed: int
+    tuning_seeds: Sequence[int]
     notes: Sequence[str]
 
     @property
@@ -87,6 +87,7 @@ def planned(
     against: str | None,
     controls: bool,
     tune: bool,
+    tune_seeds: int = 1,
     data: object = None,
 ) -> Plan:
     """Plan a comparison; see ``polyrank.compare``.
@@ -118,8 +119,8 @@ def planned(
     for variant in variants:
         _check(variant)
     chosen = _seeds(seeds, base.seed)
-    free = next(seed for seed in count(FIRST_TUNING_SEED) if seed not in chosen)
-    return Plan(variants, chosen, free, notes)
+    free = (seed for seed in count(FIRST_TUNING_SEED) if seed not in chosen)
+    return Plan(variants, chosen, [*islice(free, tune_seeds)], notes)
 
 
 def _document(

@@ -52,7 +52,7 @@ def _rates(tuned: Sequence[Tuned]) -> Sheet:
     tries = max(len(one.tries) for one in tuned)
     columns = [Column("Arm"), *(Column(f"Try {at}") for at in range(1, tries + 1))]
     columns += [Column("Taken")]
-    caption = "Learning rates, chosen on validation rows at a seed of their own"
+    caption = "Learning rates, chosen on validation rows at seeds of their own"
     rows = [
         [
             one.arm,

@@ -1,11 +1,11 @@
 """A learning rate for every arm, by validation rows, before the arms are compared.
 
 A method's best step size is its own: one that takes larger products needs a smaller one. So every
-arm has three tries, at a seed that is not among those compared.
+arm has three tries, at seeds that are not among those compared.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polyrank.judging import goodness, judged_by
@@ -56,6 +56,19 @@ class Tuned:
 def rates_around(given: float) -> tuple[float, ...]:
     """Return the learning rates that are tried, with two digits but for the given one."""
     return tuple(given if step == 1.0 else float(f"{given * step:.2g}") for step in STEPS)
+
+
+def mean_of(found: Sequence[Metrics | None]) -> Metrics | None:
+    """Return the mean of what a rate came to with each seed; None if it failed with one."""
+    known = [metrics for metrics in found if metrics]
+    if len(known) < len(found):
+        return None
+    return {name: _mean([metrics.get(name) for metrics in known]) for name in known[0]}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    good = [value for value in values if value is not None]
+    return sum(good) / len(good) if len(good) == len(values) else None
 
 
 def validation_of(run: Run) -> Metrics | None:
