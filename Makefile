@@ -33,7 +33,7 @@ experiments experiments-alone: .venv/installed-dev
 	$(MAKE) -f results/Makefile $(if $(filter experiments,$@),all,alone)
 
 experiments-quick: .venv/installed-dev
-	$(MAKE) -f results/Makefile quick OUT=build/quick SEEDS='--seeds 2' NO_TUNE=--no-tune FACTS='--places facts --only alone orders'
+	$(MAKE) -f results/Makefile quick OUT=build/quick SEEDS='--seeds 2' TUNE='--tune-seeds 0' FACTS='--places facts --only alone orders'
 
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

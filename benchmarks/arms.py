@@ -1,16 +1,16 @@
 """Arms of one federation side by side: choosers of ranks, ways to aggregate.
 
     python benchmarks/arms.py --out RUNS --results FOLDER [--seeds 5] [--data FOLDER] [--jobs N]
-        [--only TEXT] [--no-tune]
+        [--only TEXT] [--tune-seeds 3]
 
 On the digits of scikit-learn: AutoRank, one rank for all and random ranks of one budget, on the
 staircase (more labels, more rows) and where labels and sizes are unequal but not together; every
 aggregator; and AutoRank beside one rank for all where each client has a few labels. ``default`` has
 the server's help that the default has, every aggregator that is named is as it was published, and
-each arm has the learning rate, of three, that is best for it on validation rows; with few labels a
-client one seed does not tell three rates apart, and both arms have that of one rank for all. With
-``--data``, a folder of ``mnist.npz``, RBLA's staircase of 60,000 images as well, at the rate of the
-paper. A file each in FOLDER. Finished runs are kept and not repeated. One thread a process.
+each arm has the learning rate, of three, that is best for it on validation rows, over three seeds
+since one does not tell them apart where clients have few labels. With ``--data``, a folder of
+``mnist.npz``, RBLA's staircase of 60,000 images as well, at the rate of the paper. A file each in
+FOLDER. Finished runs are kept and not repeated. One thread a process.
 """
 
 import json
@@ -114,7 +114,6 @@ def federations(data: Path | None) -> Iterator[Federation]:
         "same budget, 40 rounds",
         SKEW,
         {f"{name} + default": {"allocator": name, **DEFAULT} for name in ("autorank", "uniform")},
-        tune=False,
     )
     if data is not None:
         yield Federation(
@@ -137,8 +136,7 @@ def told(run: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing, and write a file for each federation."""
-    parser = compared.arguments(__doc__, seeds=5, data=False)
-    parser.add_argument("--no-tune", action="store_true", help="rates as they are")
+    parser = compared.arguments(__doc__, seeds=5, tune=3, data=False)
     given = parser.parse_args()
     for place in federations(given.data):
         if given.only not in place.name:
@@ -149,7 +147,7 @@ def main() -> None:
             seeds=min(given.seeds, place.seeds),
             out=given.out / place.name,
             jobs=given.jobs,
-            tune=place.tune and not given.no_tune,
+            tune=place.tune and given.tune_seeds,
         )
         arms = {arm: {seed: told(run) for seed, run in of.items()} for arm, of in runs.items()}
         result = {"title": place.title, "arms": arms}

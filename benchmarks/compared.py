@@ -13,13 +13,15 @@ from polyrank.engines.start import fork_context
 
 
 def arguments(
-    about: str | None, *, seeds: int = 3, data: bool | None = None
+    about: str | None, *, seeds: int = 3, tune: int | None = None, data: bool | None = None
 ) -> argparse.ArgumentParser:
     """Return a parser of what every experiment takes.
 
     Args:
         about: of which the first line is told.
         seeds: how many it has if nothing is said.
+        tune: with how many seeds each learning rate is tried if nothing is said; None if rates are
+            never chosen.
         data: whether a folder of data sets has to be there; None if it takes none.
     """
     parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
@@ -28,6 +30,9 @@ def arguments(
     if data is not None:
         parser.add_argument("--data", type=Path, required=data, help="folder of data sets")
     parser.add_argument("--seeds", type=int, default=seeds, help="at most")
+    if tune is not None:
+        help_ = "seeds that each learning rate is tried with; 0: rates as they are"
+        parser.add_argument("--tune-seeds", type=int, default=tune, help=help_)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--only", default="", help="part of a federation's name")
     return parser
@@ -40,9 +45,17 @@ def folders(
     seeds: int | Sequence[int],
     out: Path,
     jobs: int,
-    tune: bool = False,
+    tune: int = 0,
 ) -> dict[str, dict[str, Path]]:
     """Run all arms with all seeds, without controls; what is finished is not run again.
+
+    Args:
+        settings: of all arms.
+        arms: what each arm changes.
+        seeds: how many, or which.
+        out: folder of the runs.
+        jobs: runs at a time.
+        tune: with how many seeds each learning rate is tried; at 0 rates stay as they are.
 
     Returns:
         arm -> seed -> the folder of its run.
@@ -51,7 +64,14 @@ def folders(
         SystemExit: runs failed; all others are kept.
     """
     made = polyrank.compare(
-        settings, arms=arms, seeds=seeds, out=out, controls=False, tune=tune, jobs=jobs
+        settings,
+        arms=arms,
+        seeds=seeds,
+        out=out,
+        controls=False,
+        tune=tune > 0,
+        tune_seeds=max(tune, 1),
+        jobs=jobs,
     )
     if made.failed:
         raise SystemExit("\n".join(f"{out}: {run}: {why}" for run, why in made.failed.items()))

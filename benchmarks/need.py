@@ -2,7 +2,7 @@
 
     pip install 'polyrank[demo]'
     python benchmarks/need.py --out RUNS --results FILE.json [--data FOLDER] [--seeds 3] [--jobs N]
-        [--only TEXT] [--no-tune] [--time]
+        [--only TEXT] [--tune-seeds 1] [--time]
 
 Images: the digits of scikit-learn, and 12,000 training and 4,000 test images of MNIST and Fashion-
 MNIST, an MLP 200-200 on a frozen random base, Adam 0.006, two epochs a round, 12 rounds, batches of
@@ -250,9 +250,8 @@ def costs(of: list[Place], out: Path) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """Run what is missing of what is asked for, and write what it came to."""
-    parser = compared.arguments(__doc__, data=False)
+    parser = compared.arguments(__doc__, tune=1, data=False)
     parser.add_argument("--time", action="store_true", help="measure seconds and memory, too")
-    parser.add_argument("--no-tune", action="store_true", help="rates as they are")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     of = [x for x in places(given.data, given.out) if given.only in x.name]
@@ -265,7 +264,7 @@ def main() -> None:
             seeds=given.seeds,
             out=given.out / place.name,
             jobs=given.jobs,
-            tune=not given.no_tune,
+            tune=given.tune_seeds,
         )
         for arm, by_seed in runs.items():
             for seed, run in by_seed.items():

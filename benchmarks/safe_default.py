@@ -205,9 +205,8 @@ def measured(runs: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, list
 
 def main() -> None:
     """Run what is missing, federation by federation, and write all curves."""
-    parser = compared.arguments(__doc__, seeds=5, data=False)
+    parser = compared.arguments(__doc__, seeds=5, tune=1, data=False)
     parser.add_argument("--slow-seeds", type=int, default=3, help="at most, where it is slow")
-    parser.add_argument("--no-tune", action="store_true", help="rates as they are")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     grid = {}
@@ -220,7 +219,7 @@ def main() -> None:
             seeds=min(given.slow_seeds, given.seeds) if place.slow else given.seeds,
             out=given.out / place.name.replace(" ", "_"),
             jobs=given.jobs,
-            tune=not given.no_tune,
+            tune=given.tune_seeds,
         )
         grid[place.name] = measured(runs)
         print(place.name, {arm: of["0"][-1] for arm, of in grid[place.name].items()}, flush=True)

@@ -51,8 +51,7 @@ def told(scaling: str, order: str, seed: str, run: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing and write one JSON."""
-    parser = compared.arguments(__doc__)
-    parser.add_argument("--no-tune", action="store_true", help="rates as they are")
+    parser = compared.arguments(__doc__, tune=1)
     given = parser.parse_args()
     arms = {name: {"allocator": {"kind": "ratio", "ratios": of}} for name, of in ORDERS.items()}
     found = []
@@ -63,7 +62,7 @@ def main() -> None:
             seeds=given.seeds,
             out=given.out / scaling.replace(" ", "_"),
             jobs=given.jobs,
-            tune=not given.no_tune,
+            tune=given.tune_seeds,
         )
         found += [told(scaling, o, seed, run) for o, of in runs.items() for seed, run in of.items()]
     result = {
