@@ -106,6 +106,12 @@ def test_modules_and_clients_hold_what_they_can():
     assert choice.errors.tolist() == [0.2, 0.2]
 
 
+def test_where_few_clients_take_part_each_owes_less():
+    evidence = Evidence(["a", "b"], {}, rounds=10, participation=0.25)
+    choice, _ = Need(error=0.2).step(None, evidence, LIMITS)
+    assert choice.errors.tolist() == [0.05, 0.05]
+
+
 def test_a_client_trains_several_times_the_slots_that_it_is_sent():
     need = Need(start=2, spare=2.5, tolerance=0.01, reserve=0)
     choice, state = step(need, None, round=0)
@@ -167,6 +173,16 @@ def test_a_run_names_no_rank_and_finds_some(run):
         assert all(share >= 0.8 for share in line["shares"].values())
         assert line["shares"].keys() == line["ranks"].keys()
     assert len({line["ranks"]["fc1"] for line in updates}) > 1
+
+
+def test_a_client_of_a_small_cohort_sends_more_of_its_change(tmp_path, run):
+    polyrank.run(by_need(rounds=3, cohort_size=1), out=tmp_path / "run")
+    least = {}
+    for folder in (run, tmp_path / "run"):
+        told = [x["shares"] for x in lines_in(folder, "clients") if x["event"] == "update"]
+        least[folder] = min(share for shares in told for share in shares.values())
+    clients = len({x["client"] for x in lines_in(run, "clients")})
+    assert least[tmp_path / "run"] >= 1 - 0.2 / clients > least[run]
 
 
 def test_the_server_has_as_many_slots_as_it_needs_and_so_has_the_export(run):

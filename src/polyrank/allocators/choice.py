@@ -23,6 +23,7 @@ class Evidence:
         round: the round that the ranks are for, from 0.
         seed: the run's root seed.
         rounds: of the run in all; 0 where there is no run.
+        participation: share of the clients that take part in a round.
         spectra: client -> module -> (k,) explained-variance ratios of the module's inputs,
             falling (``polyrank.client.activations``); empty unless the allocator reads them.
         observed: client -> module -> (r,) what the allocator's observer gave for each of the
@@ -44,6 +45,7 @@ class Evidence:
     round: int = 0
     seed: int = 0
     rounds: int = 0
+    participation: float = 1.0
     spectra: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     observed: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
     slots: Mapping[str, Mapping[str, Ranks]] = field(default_factory=dict)

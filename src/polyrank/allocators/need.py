@@ -5,8 +5,9 @@ slots, which are its leading singular triples, and judged on rows that nobody tr
 smallest k that keeps nearly all of what the slots gain, and a reserve; it grows where the
 reserve is used up, and shrinks where two measurements in a row say so. A **client's**, r_k: it
 sends the fewest singular triples of its change that hold ``1 - error`` of the squared norm; what
-is left it adds to its next change (``polyrank.lora.changes``). Another allocator's scores may say
-who sends more of it, and a budget how much all send together
+is left it adds to its next change (``polyrank.lora.changes``). Where a share q of the clients takes
+part in a round, that waits 1/q rounds, and ``q error`` stands for ``error``. Another allocator's
+scores may say who sends more of it, and a budget how much all send together
 (``polyrank.allocators.error_shares``).
 
 What a model needs to hold what it knows is less than it needs to learn it well. So a client is
@@ -101,8 +102,9 @@ class Need:
     """Measure the server's slots and each client's rank; no range and no budget need be set.
 
     Args:
-        error: share of the squared norm of its change that a client need not send. More of it
-            means fewer bytes up, and a slower start.
+        error: share of the squared norm of its change that a client need not send, times the share
+            of clients that take part in a round. More of it means fewer bytes up, and a slower
+            start.
         start: slots that are sent in the first round.
         tolerance: share of what the best number of slots gains on the judged rows, or of the loss
             that is left where that is less, that a smaller one may lose.
@@ -235,7 +237,7 @@ class Need:
             clients=evidence.clients,
             ranks=dict(zip(limits.modules, ranks, strict=True)),
             basis=f"the {slots} slots that the global model needs, {_sent(evidence.sent)}",
-            errors=shares(self.error, factors, state["scale"]),
+            errors=shares(self.error * evidence.participation, factors, state["scale"]),
             capped=np.any(upper < np.minimum(slots, largest), axis=0),
             down=slots,
         )

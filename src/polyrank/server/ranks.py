@@ -124,6 +124,7 @@ class RankChooser:
             round,
             self.settings.seed,
             self.settings.rounds,
+            self.settings.cohort(len(self.clients)) / len(self.clients),
             spectra={
                 **{client: unknown for client in self.clients if measured},
                 **{m.id.client: m.spectra for m in measured},
