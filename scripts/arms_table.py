@@ -1,4 +1,4 @@
-"""Tables with a row an arm, from files of ``scripts/collect.py`` and ``safe_default.py``."""
+"""Tables with a row an arm, from files of ``benchmarks/arms.py`` and ``safe_default.py``."""
 
 import statistics
 from typing import Any

@@ -27,7 +27,8 @@ from verdict_table import Results
 RESULTS = Path(__file__).parent.parent / "results"
 LAST = 5  # rounds whose mean accuracy is told
 SIGNS = {1: "yes", 0: "open", -1: "no"}
-HEAD = ("claim", "whose", "measured, in points", "here")
+HEAD = ("claim", "here", "better by, in points", "yes, open, no")
+PLACE_HEAD = ("claim", "federation", "seeds", "better by, in points", "does it hold there?")
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,27 @@ class Place:
     better: Sequence[float]
 
     @property
-    def told(self) -> str:
-        """Write the mean and its interval."""
-        return f"{self.name} {verdict_table.between(verdict_table.sure(self.better))}"
+    def mean(self) -> float:
+        """The mean over seeds."""
+        return verdict_table.sure(self.better).mean
 
-    def sign(self, cost: float) -> int:
-        """Return 1 where the claim holds, -1 where the opposite does, 0 where seeds do not tell."""
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of its interval."""
         found = verdict_table.sure(self.better)
         assert found.low is not None
         assert found.high is not None
-        return int(found.low > -cost) - int(found.high < -cost)
+        return found.low, found.high
+
+    @property
+    def told(self) -> str:
+        """The mean and its interval, as they are written."""
+        return verdict_table.between(verdict_table.sure(self.better))
+
+    def sign(self, cost: float) -> int:
+        """Return 1 where the claim holds, -1 where the opposite does, 0 where seeds do not tell."""
+        low, high = self.ends
+        return int(low > -cost) - int(high < -cost)
 
 
 @dataclass(frozen=True)
@@ -72,9 +84,14 @@ class Claim:
     cost: float = 0.0
 
     @property
+    def signs(self) -> list[int]:
+        """What each place says."""
+        return [place.sign(self.cost) for place in self.places]
+
+    @property
     def verdict(self) -> str:
         """Say whether it holds: everywhere, at some places, or nowhere."""
-        signs = [place.sign(self.cost) for place in self.places]
+        signs = self.signs
         held = signs.count(1)
         if held == len(signs):
             return "holds"
@@ -84,19 +101,48 @@ class Claim:
 
     @property
     def row(self) -> tuple[str, ...]:
-        """Write the claim's row."""
-        measured = [f"{SIGNS[place.sign(self.cost)]}: {place.told}" for place in self.places]
-        return self.says, self.whose, "<br>".join(measured), f"**{self.verdict}**"
+        """Its row in the table of all claims."""
+        means = [place.mean for place in self.places]
+        ends = dict.fromkeys(f"{value:+.1f}" for value in (min(means), max(means)))
+        counts = ", ".join(str(self.signs.count(sign)) for sign in SIGNS)
+        says = f"{self.says} ({self.whose})"
+        return says, f"**{self.verdict}**", " to ".join(ends), counts
+
+    @property
+    def place_rows(self) -> list[tuple[str, ...]]:
+        """A row for each place."""
+        signs = zip(self.places, self.signs, strict=True)
+        return [
+            (self.says, place.name, str(len(place.better)), place.told, SIGNS[sign])
+            for place, sign in signs
+        ]
 
 
 def table(results: Results) -> str:
     """Write all claims that the results have something to say about."""
     told = (
-        "Mean over seeds of the difference between runs of one seed, with its 90 % interval; open "
-        "where the interval does not say. In perplexity, where less is better, the sign is turned."
+        "By how much what is claimed is better: the smallest and the largest mean over the "
+        "federations in which it was tried, and in how many of them seeds say yes, do not tell, or "
+        "say no."
     )
-    rows = [claim.row for claim in claims(results) if claim.places]
+    rows = [claim.row for claim in tried(results)]
     return f"{markdown_table(HEAD, rows)}\n\n{textwrap.fill(told, 120)}"
+
+
+def by_place(results: Results) -> str:
+    """Write a row for each federation in which a claim was tried."""
+    told = (
+        "Mean over seeds of the difference between runs of one seed, with Student's 90 % interval; "
+        "open where the interval does not say. In perplexity, where less is better, the sign is "
+        "turned."
+    )
+    rows = [row for claim in tried(results) for row in claim.place_rows]
+    return f"{markdown_table(PLACE_HEAD, rows)}\n\n{textwrap.fill(told, 120)}"
+
+
+def tried(results: Results) -> list[Claim]:
+    """Return the claims that the results have something to say about."""
+    return [claim for claim in claims(results) if claim.places]
 
 
 def read(folder: Path) -> Results:

@@ -1,11 +1,14 @@
 """Draw the figures of README and of the documentation from result files."""
 
 import statistics
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fedara_table
 import need_table
+from claims_table import Claim
 
 COLOURS = (  # Okabe and Ito's, and a grey
     "#0072B2",
@@ -20,6 +23,7 @@ COLOURS = (  # Okabe and Ito's, and a grey
 )
 MEGABYTES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 LINES = ("-", "--", ":")  # for each round of the colours
+OF_SIGNS = {1: "#009E73", 0: "#999999", -1: "#D55E00"}
 
 
 def drawing() -> Any:  # noqa: ANN401 - a module that is imported where a figure is drawn
@@ -89,11 +93,35 @@ def need(result: dict[str, Any], out: Path) -> None:
     finish(figure, out)
 
 
-def by_round(given: list[dict[str, Any]], out: Path) -> None:
+def claims(given: Sequence[Claim], out: Path) -> None:
+    """Draw what each federation says of each claim: a difference with its interval."""
+    pyplot = drawing()
+    heights = [len(claim.places) + 2.2 for claim in given]
+    figure, axes = pyplot.subplots(
+        len(given), figsize=(9, 0.2 * sum(heights)), squeeze=False, height_ratios=heights
+    )
+    for axis, claim in zip(axes.flat, given, strict=True):
+        for at, (place, sign) in enumerate(zip(claim.places, claim.signs, strict=True)):
+            axis.plot(place.ends, (at, at), color=OF_SIGNS[sign], linewidth=1.6)
+            axis.plot(place.mean, at, "o", color=OF_SIGNS[sign], markersize=4.5)
+        axis.axvline(-claim.cost, color="black", linewidth=0.8)
+        axis.set_yticks(range(len(claim.places)), [place.name for place in claim.places])
+        axis.set_ylim(len(claim.places) - 0.4, -0.6)
+        title = textwrap.fill(f"{claim.says} ({claim.whose}): {claim.verdict}", 90)
+        axis.set_title(title, fontsize=9, loc="right", fontweight="bold")
+        axis.tick_params(labelsize=8, left=False)
+        axis.grid(alpha=0.3, axis="x")
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    axes.flat[-1].set_xlabel("better by so many points; what is right of the black line holds")
+    finish(figure, out)
+
+
+def by_round(given: list[dict[str, Any]], out: Path, columns: int = 2) -> None:
     """Draw accuracy by round, a panel a result: the mean over seeds, and the range."""
     pyplot = drawing()
-    rows = -(-len(given) // 2)
-    figure, axes = pyplot.subplots(rows, 2, figsize=(13, 3.8 * rows), squeeze=False)
+    rows = -(-len(given) // columns)
+    size = 6.5 * columns, 3.8 * rows
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[len(given) :]:
         axis.set_visible(False)
     for axis, result in zip(axes.flat, given, strict=False):

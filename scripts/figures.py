@@ -60,12 +60,27 @@ PAGES: Mapping[str, Sequence[tuple[str, Callable[[Result], str | list[str]]]]] =
 
 def tables(page: str, given: Mapping[str, Result]) -> list[str]:
     """Return the tables of a page."""
-    found = [f"{claims_table.table(given)}\n\n## Tables"] if page == "results.md" else []
+    found = [claims_page(given)] if page == "results.md" else []
     for key, make in PAGES[page]:
         for result in (r for r in given.values() if key in r):
             made = make(result)
             found += [made] if isinstance(made, str) else made
     return found
+
+
+def claims_page(given: Mapping[str, Result]) -> str:
+    """Return what the results begin with: all claims, and what each federation says of them."""
+    return "\n\n".join(
+        (
+            claims_table.table(given),
+            "![What each federation says of each claim](figures/claims.svg)",
+            "## Each federation",
+            claims_table.by_place(given),
+            "## Accuracy by round",
+            "![Test accuracy by round](figures/results.svg)",
+            "## Tables",
+        )
+    )
 
 
 def with_tables(page: str, tables: list[str]) -> str:
@@ -92,7 +107,9 @@ def first_screen(given: Mapping[str, Result]) -> list[Result]:
 def draw(given: Mapping[str, Result]) -> None:
     """Draw all figures."""
     figures = DOCS / "figures"
-    drawings.by_round([r for r in given.values() if "arms" in r], figures / "results.svg")
+    drawings.claims(claims_table.tried(given), figures / "claims.svg")
+    of_arms = [result for result in given.values() if "arms" in result]
+    drawings.by_round(of_arms, figures / "results.svg", columns=1)
     drawings.by_round(first_screen(given), figures / "first.svg")
     drawings.fedara(given["fedara"], figures / "fedara.svg")
     drawings.need(given["need"], figures / "need.svg")

@@ -77,9 +77,9 @@ def test_a_claim_holds_only_where_its_interval_says_so():
     assert [claim.verdict for claim in said] == ["holds", "does not hold", "not shown"]
     assert claims_table.Claim("", "", places).verdict == "holds at 1 of 3"
     assert claims_table.Claim("", "", places[:2], cost=1.5).verdict == "holds"
-    assert (
-        claims_table.Claim("", "", places).row[2].startswith("yes: a +1.1 (+0.9 to +1.3)<br>no: b")
-    )
+    whole = claims_table.Claim("says", "paper", places)
+    assert whole.row == ("says (paper)", "**holds at 1 of 3**", "-1.1 to +1.1", "1, 1, 1")
+    assert whole.place_rows[1] == ("says", "b", "3", "-1.1 (-1.3 to -0.9)", "no")
 
 
 def test_the_planning_example_keeps_its_budget_and_caps():
