@@ -192,6 +192,12 @@ def test_a_run_sends_less_and_less_and_loses_what_is_given_up(run):
     }
 
 
+def test_what_is_given_up_leaves_the_exported_average(tmp_path):
+    polyrank.run(fedara(average=0.8), out=tmp_path / "run")
+    adapter = read_trained(tmp_path / "run", None).adapter
+    assert 0 < sum(f.rank for f in adapter.values()) <= round(0.25 * 12)
+
+
 @pytest.mark.parametrize(("parametrisation", "more"), [("lora", 0), ("svd", 1)])
 def test_bytes_are_those_of_the_active_slots_and_a_bit_for_each(parametrisation, more, tmp_path):
     """``4 a (d_in + d_out)`` and a mask up; a number a slot besides, for the server to judge by.

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from polyrank.aggregators.aggregator import ServerModel, unchanged
@@ -56,6 +57,14 @@ def test_the_average_is_the_best_of_the_server_s_rank():
     dense = 0.25 * product(model(1)) + 0.75 * product(model(2))
     values = np.linalg.svd(dense, compute_uv=False)
     assert np.isclose(np.linalg.norm(dense - product(average)), values[3])
+
+
+@pytest.mark.parametrize("given_up", [1, 3])
+def test_what_the_server_gives_up_leaves_the_average_too(given_up):
+    later = model(2)
+    later.adapter["fc"].b[:, 3 - given_up :] = 0
+    average = averaged(model(1), later, 1, 0.9).adapter["fc"]
+    assert (average.b != 0).any(dim=0).tolist() == [at < 3 - given_up for at in range(3)]
 
 
 def test_the_change_of_the_base_is_averaged_too():

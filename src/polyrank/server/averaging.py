@@ -22,8 +22,9 @@ def averaged(
 ) -> ServerModel:
     """Return ``theta average + (1 - theta) model``, with ``theta = min(most, t / (t + 3))``.
 
-    Products are averaged, not factors, and cut to the server's slots again; extras and the
-    change of the base are averaged as they are; integers and buffers are those of ``model``.
+    Products are averaged, not factors, and cut to as many slots as the server's model has in use,
+    so that what is given up leaves the average, too. Extras and the change of the base are averaged
+    as they are; integers and buffers are those of ``model``.
 
     Args:
         average: after the round before, None before the first.
@@ -55,4 +56,5 @@ def _mean(average: Factors, model: Factors, theta: float) -> Factors:
     total = FactoredSum(model.a.shape[1], model.b.shape[0])
     for factors, weight in ((average.folded(), theta), (model.folded(), 1 - theta)):
         total.add(factors.b, factors.a, weight)
-    return as_factors(leading_triples(total.product(), model.rank), model)
+    used = int((model.b != 0).any(dim=0).sum())
+    return as_factors(leading_triples(total.product(), used), model)

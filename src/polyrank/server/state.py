@@ -64,11 +64,15 @@ class ServerState:
 
     @property
     def in_use(self) -> ServerModel:
-        """The exported model without slots that nobody owns and that add nothing."""
+        """The exported model without slots that nobody owns and that add nothing.
+
+        Slots of the average are singular triples, which nobody owns.
+        """
         found, model = {}, self.exported
         for module, factors in model.adapter.items():
             used = (factors.b != 0).any(dim=0)
-            for of in self.plan.values():
+            owned = self.plan.values() if self.average is None or not used.any() else ()
+            for of in owned:
                 used |= torch.isin(factors.slots, of.get(module, factors.slots[:0]))
             if used.any():
                 found[module] = factors.take(factors.slots[used])
