@@ -10,8 +10,8 @@ MNIST, an MLP 200-200 on a frozen random base, Adam 0.006, two epochs a round, 1
 value, Adam 0.003, 8 rounds of one epoch, mixed precision. Ten clients that all take part, or 30 of
 which 10 do. The language model, its eight clients and their texts are those of
 ``causal_federation.py``; ``facts`` are the six clients of ``facts.py``, whose need is known. The
-arms that take need apart are run on images alone, and every second rank on texts. Aggregator,
-momentum and average are the defaults for all. Each arm has the learning rate, of three, that is
+arms that take need apart are run on images alone. Aggregator, momentum and average are the defaults
+for all. Each arm has the learning rate, of three, that is
 best for it on validation rows: with more slots a step of the same rate is larger. FOLDER holds
 ``mnist.npz``, ``fashion_mnist.npz``, and ``NAME_train.csv.gz`` with ``NAME_test.csv.gz`` of the
 texts (columns text and label); without it, digits and facts alone. Finished runs are kept and not
@@ -73,8 +73,6 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 IMAGES, TEXTS = ("digits", "mnist", "fashion_mnist"), ("banking77", "agnews", "trec6")
 OF_IMAGES = ("need, error 0.2, no spare slots", "need, error 0.2, order of AutoRank")
-OF_TEXTS = ("rank 1", "rank 4", "rank 16", "rank 32", "need, error 0.2", "need, error 0.5")
-OF_TEXTS += ("need, error 0.2, int8", "rank 16, int8")
 TIMED = ("need, error 0.2", "rank 32")
 
 
@@ -113,8 +111,6 @@ class Place:
     @property
     def arms(self) -> Mapping[str, Settings]:
         """What each arm changes."""
-        if self.data in TEXTS:
-            return {arm: ARMS[arm] for arm in OF_TEXTS}
         left_out = () if self.data in IMAGES else OF_IMAGES
         return {arm: changes for arm, changes in ARMS.items() if arm not in left_out}
 
