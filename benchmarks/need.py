@@ -2,7 +2,7 @@
 
     pip install 'polyrank[demo]'
     python benchmarks/need.py --out RUNS --results FILE.json [--data FOLDER] [--seeds 3] [--jobs N]
-        [--only TEXT] [--tune-seeds 1] [--time]
+        [--only TEXT] [--arms NAME ...] [--tune-seeds 1] [--time]
 
 Images: the digits of scikit-learn, and 12,000 training and 4,000 test images of MNIST and Fashion-
 MNIST, an MLP 200-200 on a frozen random base, Adam 0.006, two epochs a round, 12 rounds, batches of
@@ -15,8 +15,8 @@ for all. Each arm has the learning rate, of three, that is
 best for it on validation rows: with more slots a step of the same rate is larger. FOLDER holds
 ``mnist.npz``, ``fashion_mnist.npz``, and ``NAME_train.csv.gz`` with ``NAME_test.csv.gz`` of the
 texts (columns text and label); without it, digits and facts alone. Finished runs are kept and not
-repeated; what FILE.json has of other federations than those that are asked for stays there. One
-thread a process. With ``--time``, ranks by need and rank 32 are run once more for each kind of
+repeated; what FILE.json has of other federations and arms than those that are asked for stays there.
+One thread a process. With ``--time``, ranks by need and rank 32 are run once more for each kind of
 data, one after the other, on a machine that has nothing else to do: seconds of training and of
 cutting, and the peak of memory.
 """
@@ -247,16 +247,18 @@ def costs(of: list[Place], out: Path) -> dict[str, dict[str, Any]]:
 def main() -> None:
     """Run what is missing of what is asked for, and write what it came to."""
     parser = compared.arguments(__doc__, tune=1, data=False)
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS, help="which of them")
     parser.add_argument("--time", action="store_true", help="measure seconds and memory, too")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     of = [x for x in places(given.data, given.out) if given.only in x.name]
     found, spent = read(given.results)
     for place in of:
-        found = [run for run in found if not place.has(run)]
+        arms = {arm: changes for arm, changes in place.arms.items() if arm in given.arms}
+        found = [run for run in found if not (place.has(run) and run["arm"] in arms)]
         runs = compared.folders(
             place.settings,
-            place.arms,
+            arms,
             seeds=given.seeds,
             out=given.out / place.name,
             jobs=given.jobs,
@@ -272,10 +274,11 @@ def main() -> None:
         write(given.results, found, spent | costs(of, given.out))
 
 
-def order(run: Mapping[str, Any]) -> tuple[int, float, int]:
+def order(run: Mapping[str, Any]) -> tuple[int, float, int, int]:
     """Return where a run belongs in the result file."""
-    data = [*IMAGES, "facts", *TEXTS, "language model"]
-    return data.index(run["data"]), -(run["dirichlet"] or 0.0), run["clients"]
+    data, arms = [*IMAGES, "facts", *TEXTS, "language model"], [*ARMS]
+    place = data.index(run["data"]), -(run["dirichlet"] or 0.0), run["clients"]
+    return *place, arms.index(run["arm"])
 
 
 def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
