@@ -9,7 +9,8 @@ more rows. In ``facts, equal rows`` all have 768 rows, 16 facts 48 times or 256 
 number of rows says nothing. In ``facts, reversed rows`` it says the wrong thing: 2,048 rows for 16
 facts, 512 for 256. The facts are the same, and so is what a client needs. Beside them stand the
 places of ``labelled_places.py``: images, and texts where FOLDER holds them. What is measured is
-what ``need_sweep.py`` lists; finished cells are kept. One thread, one process.
+what ``need_sweep.py`` lists; finished cells are kept, and what FILE.json has of others. One thread,
+one process.
 """
 
 import argparse
@@ -147,6 +148,8 @@ def main() -> None:
 def write(results: Path, places: Sequence[Place], out: Path) -> None:
     """Write what all finished cells came to, a line a place and seed."""
     told: dict[str, dict[str, Any]] = {}
+    if results.exists():
+        told = json.loads(results.read_text())["known_need"]
     for place, seed in product(places, range(MOST_SEEDS)):
         if found := outcome(Sweep(place, out, runs=False), seed):
             told.setdefault(place.name, {})[str(seed)] = found

@@ -16,7 +16,8 @@ double imbalance, by AutoRank at a mean rank of 16. Fashion-MNIST, Dirichlet 0.1
 which 10 take part. An MLP trained on MNIST adapted to Fashion-MNIST, ranks 2 to 16. CIFAR-10 (JPEG
 copy, 5,000 images) with the CNN and its batch norm. Banking77, Dirichlet 0.1, on a pre-trained
 BERT. The last two are slow. FOLDER holds the ``.npz`` of the images (``cifar10.npz`` with pixels)
-and ``banking77_*.csv.gz``; without it the digits alone. Finished runs are kept and not repeated.
+and ``banking77_*.csv.gz``; without it the digits alone. Finished runs are kept and not repeated;
+what FILE.json has of other federations than those that are asked for stays there.
 """
 
 import json
@@ -209,8 +210,9 @@ def main() -> None:
     parser.add_argument("--slow-seeds", type=int, default=3, help="at most, where it is slow")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    grid = {}
-    for place in federations(given.data, given.out):
+    of = [*federations(given.data, given.out)]
+    known = json.loads(given.results.read_text())["grid"] if given.results.exists() else {}
+    for place in of:
         if given.only not in place.name:
             continue
         runs = compared.folders(
@@ -221,8 +223,10 @@ def main() -> None:
             jobs=given.jobs,
             tune=given.tune_seeds,
         )
-        grid[place.name] = measured(runs)
-        print(place.name, {arm: of["0"][-1] for arm, of in grid[place.name].items()}, flush=True)
+        known[place.name] = measured(runs)
+        print(place.name, {arm: x["0"][-1] for arm, x in known[place.name].items()}, flush=True)
+        order = dict.fromkeys([*(place.name for place in of), *known])
+        grid = {name: known[name] for name in order if name in known}
         given.results.write_text(json.dumps({"title": TITLE, "grid": grid}, indent=1) + "\n")
 
 
