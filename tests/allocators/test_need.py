@@ -92,6 +92,17 @@ def test_it_shrinks_where_two_measurements_in_a_row_say_so():
     assert slots == [16, 24, 24, 5, 5]
 
 
+def test_it_does_not_shrink_while_the_model_has_hardly_begun_to_learn():
+    need = Need(start=16, tolerance=0.01, spare=0)
+    _, state = step(need, None, round=0)
+    slots = []
+    for gain in (0.1, 0.2, 0.4, 0.48, 0.48, 0.48):
+        losses = {0: 2.0, 2: 2.0 - gain / 2, 4: 2.0 - gain, 16: 2.0 - gain}
+        choice, state = step(need, state, losses)
+        slots.append(choice.down)
+    assert slots == [16, 16, 16, 16, 5, 5]
+
+
 def test_a_round_without_a_measurement_changes_nothing():
     _, state = step(Need(), None, round=0)
     _, later = step(Need(), {**state, "fewer": 1})

@@ -2,13 +2,14 @@
 
 Two ranks are needed. The **server's**, S: after a round the global model is cut to its first k
 slots, which are its leading singular triples, and judged on rows that nobody trains on. S is the
-smallest k that keeps nearly all of what the slots gain, and a reserve; it grows where the
-reserve is used up, and shrinks where two measurements in a row say so. A **client's**, r_k: it
-sends the fewest singular triples of its change that hold ``1 - error`` of the squared norm; what
-is left it adds to its next change (``polyrank.lora.changes``). Where a share q of the clients takes
-part in a round, that waits 1/q rounds, and ``q error`` stands for ``error``. Another allocator's
-scores may say who sends more of it, and a budget how much all send together
-(``polyrank.allocators.error_shares``).
+smallest k that keeps nearly all of what the slots gain, and a reserve; it grows where the reserve
+is used up, and shrinks where two measurements in a row say so, but not while what the model has
+learnt still grows fast: few slots hold what little it knows, and with few slots it never learns
+what more would have held. A **client's**, r_k: it sends the fewest singular triples of its change
+that hold ``1 - error`` of the squared norm; what is left it adds to its next change
+(``polyrank.lora.changes``). Where a share q of the clients takes part in a round, that waits 1/q
+rounds, and ``q error`` stands for ``error``. Another allocator's scores may say who sends more of
+it, and a budget how much all send together (``polyrank.allocators.error_shares``).
 
 What a model needs to hold what it knows is less than it needs to learn it well. So a client is
 sent S slots and trains R, several times as many: the others start from the seed, without effect,
@@ -35,12 +36,13 @@ from polyrank.allocators.protocol import Allocator
 from polyrank.errors import SettingsError
 from polyrank.registry import Named
 
-# slots that go down, how often in a row fewer were enough, each client's factor of its error, and
-# the scale of all
+# slots that go down, how often in a row fewer were enough, what all slots gained when last judged,
+# each client's factor of its error, and the scale of all
 State: TypeAlias = dict[str, Any]
 
 GROWTH = 1.5  # times the slots where the reserve is used up
 PATIENCE = 2  # measurements in a row that must find fewer slots enough
+YOUNG = 1.25  # a model whose gain has grown by more than this since it was last judged
 MOST = 100  # times as many slots, of a reserve and of spare ones
 FLOOR = 0.01  # share of the gain that stands for a loss that is next to nothing
 FINEST = 16  # a number of slots is judged down to this part of all
@@ -182,7 +184,7 @@ class Need:
         """Choose how many slots go down from the losses of the server's own cut model.
 
         Args:
-            state: these slots and how often fewer were enough; None at the start.
+            state: what the last call returned; None at the start.
             evidence: ``cuts``, the losses; empty in a round without a measurement. ``sent``, what
                 clients sent, for a budget.
             limits: the largest rank of each module; each client's cap, the largest rank that it
@@ -194,7 +196,7 @@ class Need:
         """
         if state is None:
             factors = self._factors(evidence, limits)
-            state = {"slots": self.start, "fewer": 0, "factors": factors, "scale": 1.0}
+            state = {"slots": self.start, "fewer": 0, "gain": 0.0, "factors": factors, "scale": 1.0}
         else:
             if evidence.cuts:
                 state = {**state, **self._measured(state, evidence.cuts)}
@@ -214,19 +216,21 @@ class Need:
         factors: list[float] = by_score(choice.scores, choice.share).tolist()
         return factors
 
-    def _measured(self, state: State, losses: Mapping[int, float]) -> dict[str, int]:
-        """Return how many slots there are to be, and how often in a row fewer were enough."""
-        slots: int = state["slots"]
+    def _measured(self, state: State, losses: Mapping[int, float]) -> State:
+        """Return how many slots there are to be, how often in a row fewer were enough, the gain."""
+        slots, fewer = state["slots"], 0
         k = enough(losses, self.tolerance)
         if k is None:
             return {"fewer": 0}
+        gain = losses[0] - min(losses.values())
         goal = math.ceil(k * (1 + self.reserve))
         if goal > slots:
-            return {"slots": max(goal, math.ceil(GROWTH * slots)), "fewer": 0}
-        if goal == slots:
-            return {"fewer": 0}
-        fewer = state["fewer"] + 1
-        return {"slots": goal, "fewer": 0} if fewer >= PATIENCE else {"fewer": fewer}
+            slots = max(goal, math.ceil(GROWTH * slots))
+        elif goal < slots and gain <= YOUNG * state["gain"]:
+            fewer = state["fewer"] + 1
+            if fewer == PATIENCE:
+                slots, fewer = goal, 0
+        return {"slots": slots, "fewer": fewer, "gain": gain}
 
     def _choice(self, state: State, evidence: Evidence, limits: Limits) -> Choice:
         slots, factors = state["slots"], np.array(state["factors"])
