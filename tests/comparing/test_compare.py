@@ -154,6 +154,20 @@ def test_learning_rates_are_tried_at_another_seed_and_the_best_is_taken(tmp_path
         compared(tmp_path, {"plain": {}}, settings=settings)
 
 
+def test_clients_alone_have_a_rate_of_their_own_by_their_own_models(tmp_path):
+    settings = small(rounds=2, training={"learning_rate": 0.01})
+    found = compared(tmp_path, {"plain": {}}, tune=True, controls=True, settings=settings, jobs=2)
+    (alone,) = (tuned for tuned in found.tuned if tuned.arm == "control alone")
+    for rate, metrics in alone.tries.items():
+        run = tmp_path / "tuning" / "control alone" / f"rate-{rate:g}" / "seed-100"
+        own = [x["personal"] for x in lines_in(run, "clients") if x["event"] == "final"]
+        assert len(own) == 4
+        for name in ("accuracy", "loss"):
+            assert metrics[name] == pytest.approx(sum(of[name] for of in own) / 4)
+    kept = polyrank.load_settings(found.result("control alone", 3).folder / "config.toml")
+    assert kept.training.learning_rate == alone.best == max(alone.tries, key=alone.shown)
+
+
 def test_ctrl_c_leaves_nothing_running(tmp_path):
     path, mark = tmp_path / "small.toml", tmp_path / "mark"
     path.write_text(dump_settings(small(rounds=1, data=SLOW)))

@@ -17,7 +17,7 @@ from polyrank.comparing.plan import RATE, Plan, Variant, planned
 from polyrank.comparing.rows import Done
 from polyrank.comparing.running import run_cells
 from polyrank.comparing.same_start import check_same_start
-from polyrank.comparing.tuning import Tuned, mean_of, rates_around, validation_of
+from polyrank.comparing.tuning import Tuned, judged_try, mean_of, rates_around
 from polyrank.comparing.waiting import Waiting
 from polyrank.console.notebook import notebook_watcher
 from polyrank.console.progress import Silent, Watcher
@@ -71,7 +71,7 @@ def compare(
         controls: run one rank for all of the same budget, every client alone, and all data pooled,
             of that arm. The frozen base is in every run.
         tune: try three learning rates around the given one for each arm, at a seed of its own, and
-            take the best on validation rows. Clients alone take that of the arm they belong to.
+            take the best on validation rows; of clients alone, on their own test rows.
         tune_seeds: how many seeds each rate is tried with; the mean decides. Where few validation
             rows are, or seeds differ much, one seed finds a rate by luck.
         jobs: how many runs go on at a time, each in a process of its own.
@@ -145,7 +145,7 @@ def _run(
         watcher.note(note)
     last = _compared(plan, out, {one.arm: one.best for one in tuned})
     check_kept(last)
-    failed = _hopeless(plan, tuned, last)
+    failed = _hopeless(tuned, last)
     hopeful = [cell for cell in last if cell.name not in failed]
     failed |= _run_missing(hopeful, jobs, waiting, given)
     done = [Done(c, read_run(c.folder)) for c in last if c.finished and c.name not in failed]
@@ -162,18 +162,17 @@ def _tries(plan: Plan, out: Path, variant: Variant) -> list[Cell]:
     ]
 
 
-def _hopeless(plan: Plan, tuned: Sequence[Tuned], cells: Sequence[Cell]) -> dict[str, str]:
+def _hopeless(tuned: Sequence[Tuned], cells: Sequence[Cell]) -> dict[str, str]:
     """Return why runs fail whose arm has no learning rate, since all tries of it failed."""
     without = {one.arm for one in tuned if one.best is None}
-    arms = {v.name for v in plan.variants if (v.rate_of or v.name) in without}
     reason = "none of the runs that try a learning rate for it came to an end"
-    return {cell.name: reason for cell in cells if cell.arm in arms}
+    return {cell.name: reason for cell in cells if cell.arm in without}
 
 
 def _compared(plan: Plan, out: Path, rates: Mapping[str, float | None]) -> list[Cell]:
     """Return the runs that are compared, seed by seed."""
     return [
-        compared_cell(out, variant, seed, rates.get(variant.rate_of or variant.name))
+        compared_cell(out, variant, seed, rates.get(variant.name))
         for seed in plan.seeds
         for variant in plan.variants
     ]
@@ -196,7 +195,7 @@ def _tuned(plan: Plan, arm: str, cells: Sequence[Cell]) -> Tuned:
     found: dict[float, list[Metrics | None]] = {}
     for cell in cells:
         if cell.rate:
-            validation = validation_of(read_run(cell.folder)) if cell.finished else None
+            validation = judged_try(read_run(cell.folder)) if cell.finished else None
             found.setdefault(cell.rate, []).append(validation)
     return Tuned(arm, given, {rate: mean_of(metrics) for rate, metrics in found.items()})
 

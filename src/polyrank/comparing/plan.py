@@ -40,13 +40,11 @@ class Variant:
         name: no other arm has it.
         settings: with the seed and learning rate that the settings have.
         tuned: whether its learning rate is tuned.
-        rate_of: the arm whose learning rate it takes instead, if one.
     """
 
     name: str
     settings: Settings
     tuned: bool = False
-    rate_of: str | None = None
 
     def of(self, seed: int, rate: float | None = None) -> Settings:
         """Return the settings of one run; without a rate, at that of the settings."""
@@ -211,10 +209,7 @@ def _controls(first: Variant, notes: list[str], *, tune: bool) -> list[Variant]:
             continue
         name = f"{CONTROL}{kind}"
         settings = settings.model_copy(update={"name": name, "workers": 1})
-        if kind == "alone":  # it has no global model whose validation could choose a rate
-            made.append(Variant(name, settings, rate_of=first.name if tune else None))
-        else:
-            made.append(Variant(name, settings, tuned=tune))
+        made.append(Variant(name, settings, tuned=tune))
     return made
 
 
@@ -227,16 +222,12 @@ def _check(variant: Variant) -> None:
         SERVER_OPTIMIZERS.build(settings.server_optimizer)
     except SettingsError as error:
         raise type(error)(f"{where}: {error}") from error
-    rows = settings.data.validation or settings.evaluation.held_by == "clients"
-    if variant.tuned and not (rows and settings.evaluation.global_model):
-        missing = (
-            "data.validation = 0"
-            if settings.evaluation.global_model
-            else "evaluation.global_model = false"
-        )
+    asked = settings.evaluation
+    rows = settings.data.validation or asked.held_by == "clients" or not asked.global_model
+    if variant.tuned and not rows:
         raise SettingsError(
-            f"{where}: {missing} leaves nothing to choose a learning rate by: expected validation "
-            "rows and a global model, or --no-tune (tune=False)"
+            f"{where}: data.validation = 0 leaves nothing to choose a learning rate by: expected "
+            "validation rows, or --no-tune (tune=False)"
         )
 
 

@@ -1,7 +1,9 @@
 """A learning rate for every arm, by validation rows, before the arms are compared.
 
-A method's best step size is its own: one that takes larger products needs a smaller one. So every
-arm has three tries, at seeds that are not among those compared.
+A method's best step size is its own: one that takes larger products needs a smaller one, and so
+does a client that trains alone for all rounds at once. So every arm has three tries, at seeds that
+are not among those compared. Where the clients' own models are all there is, there are no
+validation rows of theirs: the tries are judged on their own test rows, as those of other seeds.
 """
 
 import math
@@ -22,7 +24,7 @@ class Tuned:
     Args:
         arm: its name.
         given: the learning rate of its settings.
-        tries: learning rate -> metrics on validation rows at the end; None of a run that failed.
+        tries: learning rate -> metrics of ``judged_try``; None of a run that failed.
     """
 
     arm: str
@@ -59,7 +61,7 @@ def rates_around(given: float) -> tuple[float, ...]:
 
 
 def mean_of(found: Sequence[Metrics | None]) -> Metrics | None:
-    """Return the mean of what a rate came to with each seed; None if it failed with one."""
+    """Return the mean over seeds, or clients; None if one has failed."""
     known = [metrics for metrics in found if metrics]
     if len(known) < len(found):
         return None
@@ -71,6 +73,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(good) / len(good) if len(good) == len(values) else None
 
 
-def validation_of(run: Run) -> Metrics | None:
-    """Return what the global model came to on validation rows at the end."""
+def judged_try(run: Run) -> Metrics | None:
+    """Return what the global model came to on validation rows at the end.
+
+    Where there is none: clients' own models on their own test rows, mean over clients.
+    """
+    if run.only_personal:
+        return mean_of([final.personal for final in run.finals])
     return next((line.validation for line in reversed(run.rounds) if line.validation), None)
