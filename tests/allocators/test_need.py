@@ -74,7 +74,7 @@ def flat_from(k, slots):
 
 
 def test_it_starts_small_and_grows_where_the_reserve_is_used_up():
-    need, slots = Need(start=8, tolerance=0.01, spare=0), []
+    need, slots = Need(start=8, tolerance=0.01, reserve=0.25, spare=0), []
     choice, state = step(need, None, round=0)
     for _ in range(5):
         slots.append(int(choice.ranks["m"][0]))
@@ -83,24 +83,23 @@ def test_it_starts_small_and_grows_where_the_reserve_is_used_up():
 
 
 def test_it_shrinks_where_two_measurements_in_a_row_say_so():
-    need = Need(start=16, tolerance=0.01, spare=0)
+    need = Need(start=4, tolerance=0.01, reserve=0.25, spare=0)
     _, state = step(need, None, round=0)
-    slots = []
+    state, slots = {**state, "slots": 16}, []
     for k in (4, 14, 4, 4, 4):
         choice, state = step(need, state, flat_from(k, state["slots"]))
         slots.append(int(choice.ranks["m"][0]))
     assert slots == [16, 24, 24, 5, 5]
 
 
-def test_it_does_not_shrink_while_the_model_has_hardly_begun_to_learn():
-    need = Need(start=16, tolerance=0.01, spare=0)
+def test_it_never_shrinks_below_those_that_it_started_with():
+    need = Need(start=6, tolerance=0.01, spare=0)
     _, state = step(need, None, round=0)
-    slots = []
-    for gain in (0.1, 0.2, 0.4, 0.48, 0.48, 0.48):
-        losses = {0: 2.0, 2: 2.0 - gain / 2, 4: 2.0 - gain, 16: 2.0 - gain}
-        choice, state = step(need, state, losses)
+    state, slots = {**state, "slots": 10}, []
+    for k in (5, 2, 2, 2):
+        choice, state = step(need, state, flat_from(k, state["slots"]))
         slots.append(choice.down)
-    assert slots == [16, 16, 16, 16, 5, 5]
+    assert slots == [10, 10, 6, 6]
 
 
 def test_a_round_without_a_measurement_changes_nothing():

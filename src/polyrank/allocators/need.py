@@ -2,10 +2,10 @@
 
 Two ranks are needed. The **server's**, S: after a round the global model is cut to its first k
 slots, which are its leading singular triples, and judged on rows that nobody trains on. S is the
-smallest k that keeps nearly all of what the slots gain, and a reserve; it grows where the reserve
-is used up, and shrinks where two measurements in a row say so, but not while what the model has
-learnt still grows fast: few slots hold what little it knows, and with few slots it never learns
-what more would have held. A **client's**, r_k: it sends the fewest singular triples of its change
+smallest k that keeps nearly all of what the slots gain, and as many again as a reserve; it grows
+where the reserve is used up, and shrinks where two measurements in a row say so, but never below
+those that it started with: a model that was confined to few slots does not show what more of them
+would have held. A **client's**, r_k: it sends the fewest singular triples of its change
 that hold ``1 - error`` of the squared norm; what is left it adds to its next change
 (``polyrank.lora.changes``). Where a share q of the clients takes part in a round, that waits 1/q
 rounds, and ``q error`` stands for ``error``. Another allocator's scores may say who sends more of
@@ -36,13 +36,12 @@ from polyrank.allocators.protocol import Allocator
 from polyrank.errors import SettingsError
 from polyrank.registry import Named
 
-# slots that go down, how often in a row fewer were enough, what all slots gained when last judged,
-# each client's factor of its error, and the scale of all
+# slots that go down, how often in a row fewer were enough, each client's factor of its error, and
+# the scale of all
 State: TypeAlias = dict[str, Any]
 
 GROWTH = 1.5  # times the slots where the reserve is used up
 PATIENCE = 2  # measurements in a row that must find fewer slots enough
-YOUNG = 1.25  # a model whose gain has grown by more than this since it was last judged
 MOST = 100  # times as many slots, of a reserve and of spare ones
 FLOOR = 0.01  # share of the gain that stands for a loss that is next to nothing
 FINEST = 16  # a number of slots is judged down to this part of all
@@ -107,7 +106,7 @@ class Need:
         error: share of the squared norm of its change that a client need not send, times the share
             of clients that take part in a round. More of it means fewer bytes up, and a slower
             start.
-        start: slots that are sent in the first round.
+        start: slots that are sent in the first round, and the fewest later on.
         tolerance: share of what the best number of slots gains on the judged rows, or of the loss
             that is left where that is less, that a smaller one may lose.
         reserve: slots that are sent beyond those that are enough, as a share of them.
@@ -132,7 +131,7 @@ class Need:
     error: float = 0.2
     start: int = 8
     tolerance: float = 0.05
-    reserve: float = 0.25
+    reserve: float = 1.0
     spare: float = 2.0
     settled: float = 0.6
     feedback: float = 1.0
@@ -196,7 +195,7 @@ class Need:
         """
         if state is None:
             factors = self._factors(evidence, limits)
-            state = {"slots": self.start, "fewer": 0, "gain": 0.0, "factors": factors, "scale": 1.0}
+            state = {"slots": self.start, "fewer": 0, "factors": factors, "scale": 1.0}
         else:
             if evidence.cuts:
                 state = {**state, **self._measured(state, evidence.cuts)}
@@ -216,21 +215,20 @@ class Need:
         factors: list[float] = by_score(choice.scores, choice.share).tolist()
         return factors
 
-    def _measured(self, state: State, losses: Mapping[int, float]) -> State:
-        """Return how many slots there are to be, how often in a row fewer were enough, the gain."""
+    def _measured(self, state: State, losses: Mapping[int, float]) -> dict[str, int]:
+        """Return how many slots there are to be, and how often in a row fewer were enough."""
         slots, fewer = state["slots"], 0
         k = enough(losses, self.tolerance)
         if k is None:
             return {"fewer": 0}
-        gain = losses[0] - min(losses.values())
-        goal = math.ceil(k * (1 + self.reserve))
+        goal = max(self.start, math.ceil(k * (1 + self.reserve)))
         if goal > slots:
             slots = max(goal, math.ceil(GROWTH * slots))
-        elif goal < slots and gain <= YOUNG * state["gain"]:
+        elif goal < slots:
             fewer = state["fewer"] + 1
             if fewer == PATIENCE:
                 slots, fewer = goal, 0
-        return {"slots": slots, "fewer": fewer, "gain": gain}
+        return {"slots": slots, "fewer": fewer}
 
     def _choice(self, state: State, evidence: Evidence, limits: Limits) -> Choice:
         slots, factors = state["slots"], np.array(state["factors"])
