@@ -17,6 +17,7 @@ NAMES = {
     "fashion_mnist": "Fashion-MNIST",
     "banking77": "Banking77",
     "agnews": "AG News",
+    "trec6": "TREC-6",
     "cifar10": "CIFAR-10 (JPEG copy)",
     "facts": "facts",
     "language model": "language model",
