@@ -12,7 +12,7 @@ rounds, and ``q error`` stands for ``error``. Another allocator's scores may say
 it, and a budget how much all send together (``polyrank.allocators.error_shares``).
 
 What a model needs to hold what it knows is less than it needs to learn it well. So a client is
-sent S slots and trains R, several times as many: the others start from the seed, without effect,
+sent S slots and trains R, twice as many: the others start from the seed, without effect,
 and are not sent. The server keeps R slots, too: what does not go down today adds up.
 
 Ours. Relatives: PowerSGD (https://arxiv.org/abs/1905.13727) sends low-rank changes of one rank
@@ -132,7 +132,7 @@ class Need:
     start: int = 8
     tolerance: float = 0.05
     reserve: float = 1.0
-    spare: float = 2.0
+    spare: float = 1.0
     settled: float = 0.6
     feedback: float = 1.0
     download_error: float = 0.0
