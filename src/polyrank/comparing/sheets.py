@@ -52,7 +52,10 @@ def _rates(tuned: Sequence[Tuned]) -> Sheet:
     tries = max(len(one.tries) for one in tuned)
     columns = [Column("Arm"), *(Column(f"Try {at}") for at in range(1, tries + 1))]
     columns += [Column("Taken")]
-    caption = "Learning rates, chosen on validation rows at seeds of their own"
+    caption = (
+        "Learning rates, chosen at seeds of their own on validation rows; of clients alone, on "
+        "their own test rows"
+    )
     rows = [
         [
             one.arm,
