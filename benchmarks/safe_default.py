@@ -164,7 +164,6 @@ def texts(folder: Path, out: Path) -> Settings:
             "batch_size": 16,
             "learning_rate": 0.003,
             "head_learning_rate": 0.01,
-            "autocast": "bf16",
         },
     }
 
