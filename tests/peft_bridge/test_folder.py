@@ -9,7 +9,13 @@ from torch import nn
 from polyrank.errors import AdapterError
 from polyrank.lora.factors import Factors, new_factors, prefix, start_factors
 from polyrank.models.mlp import mlp
-from polyrank.peft_bridge import place_adapter, read_adapter, read_saved, write_adapter
+from polyrank.peft_bridge import (
+    check_adapter_folder,
+    place_adapter,
+    read_adapter,
+    read_saved,
+    write_adapter,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Could not find a config file")
 
@@ -110,6 +116,34 @@ def test_rslora_is_a_named_error_that_says_what_to_do(tmp_path):
     x = torch.randn(7, 6)
     expected = model(x)
     torch.testing.assert_close(model.merge_and_unload()(x), expected, rtol=1e-4, atol=1e-5)
+
+
+ENDLESS = "((a|aa)+)+", "(a|a)" * 40, ".*" * 40, "a{1,9}{1,9}", "(?:f|fc)+1", "a?" * 40
+
+
+@pytest.mark.parametrize("pattern", ENDLESS, ids=range(len(ENDLESS)))
+@pytest.mark.parametrize("field", ["alpha_pattern", "rank_pattern"])
+def test_a_pattern_that_may_search_for_ever_is_not_looked_for(tmp_path, field, pattern):
+    trained_by_peft(tmp_path, r=2)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: {pattern: 4}}))
+    with pytest.raises(AdapterError, match=rf"{field}: expected names of modules, got"):
+        read_adapter(tmp_path, {})
+
+
+@pytest.mark.parametrize("field", ["target_modules", "exclude_modules", "layers_pattern"])
+def test_nor_do_modules_that_peft_would_look_for(tmp_path, field):
+    trained_by_peft(tmp_path, r=2)
+    path = tmp_path / "adapter_config.json"
+    said = json.loads(path.read_text())
+    if field == "layers_pattern":
+        said["layers_to_transform"] = [0]
+    for fine in ("fc1|fc2", r"block\.fc\-1", r"^a\(b\)\*$"):
+        path.write_text(json.dumps({**said, field: fine}))
+        check_adapter_folder(tmp_path)
+    path.write_text(json.dumps({**said, field: "(f|fc|.)+1"}))
+    with pytest.raises(AdapterError, match=rf"{field}: expected names of modules, got"):
+        check_adapter_folder(tmp_path)
 
 
 def test_tensors_that_would_be_left_over_are_an_error(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight$")
+_ESCAPED, _SEARCHING = re.compile(r"\\."), re.compile(r"[*+?{(]")
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -31,6 +32,7 @@ class _Read(BaseModel):
 
     lora_alpha: FiniteFloat
     alpha_pattern: dict[str, FiniteFloat]
+    rank_pattern: dict[str, int]
     modules_to_save: list[str] | None
 
 
@@ -254,15 +256,19 @@ def _padded(name: str, factors: Factors, rank: int) -> Factors:
 
 
 def check_adapter_folder(folder: Path) -> None:
-    """Check that PEFT imports nothing, and unpickles nothing, for this adapter.
+    """Check that PEFT imports and unpickles nothing for this adapter, and comes to an end.
 
     Its other kinds of adapter load further ones, and a configuration for Megatron names a module
-    to import; where there is no safetensors file, PEFT takes a pickle.
+    to import; where there is no safetensors file, PEFT takes a pickle. And it looks for modules
+    with the patterns that the folder holds.
 
     Raises:
-        AdapterError: not a LoRA folder with safetensors.
+        AdapterError: not a LoRA folder with safetensors, or a pattern that is more than names.
     """
-    _read_config(folder)
+    config = _read_config(folder)
+    for field in ("target_modules", "exclude_modules", "layers_pattern"):
+        given = getattr(config, field)
+        _check_names(folder, field, [given] if isinstance(given, str) else given or [])
     if not (folder / WEIGHTS).is_file():
         raise AdapterError(f"{folder}: expected the adapter's safetensors, {WEIGHTS}, found none")
 
@@ -282,6 +288,8 @@ def _read_config(folder: Path) -> LoraConfig:
         _Read.model_validate(config, from_attributes=True)
     except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise AdapterError(f"{folder}: not a LoRA adapter: {error}") from error
+    _check_names(folder, "alpha_pattern", config.alpha_pattern)
+    _check_names(folder, "rank_pattern", config.rank_pattern)
     if config.use_dora:
         raise AdapterError(f"{folder}: a DoRA adapter; PolyRank reads plain LoRA only")
     if config.use_rslora:
@@ -291,6 +299,15 @@ def _read_config(folder: Path) -> LoraConfig:
             "PEFT's merge_and_unload() and start from the merged weights instead"
         )
     return config
+
+
+def _check_names(folder: Path, field: str, patterns: Iterable[str]) -> None:
+    """Refuse patterns that repeat or group: a search for one from elsewhere may never end."""
+    for pattern in patterns:
+        if _SEARCHING.search(_ESCAPED.sub("", pattern)):
+            raise AdapterError(
+                f"{folder}: {field}: expected names of modules, got the pattern {pattern[:80]!r}"
+            )
 
 
 def _scaling_of(config: LoraConfig, name: str, pair: Mapping[str, Tensor]) -> float:
