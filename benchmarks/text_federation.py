@@ -10,8 +10,10 @@ client's are its own test rows, so about 3,000 train. The model is all-MiniLM-L6
 and value, ranks 2 to 16 with a mean of 8, learning rate 0.002.
 
 ``banking77.json``: ten clients, six rounds of one epoch, Dirichlet 0.1 and 1.0. ``pooled`` has all
-rows in one place, ``alone`` trains every client by itself and has no global model: both six epochs
-with plain cross-entropy. Arms without a word on the head start from one drawn from the seed.
+rows in one place, ``alone`` trains every client by itself, from the head that the best arms start
+with, and has no global model: both six epochs with plain cross-entropy. ``alone`` has the learning
+rate, of three, that is best for its own models on their own test rows, with another seed. Arms
+without a word on the head start from one drawn from the seed.
 ``one_owner.json``: eleven clients with seven of the 77 intents each, and each intent is one
 client's; four rounds; ``default`` names nothing, so its head is made from sums of features. Every
 run has one thread. Finished runs are kept and not repeated.
@@ -72,6 +74,11 @@ def at_once(epochs: int) -> Settings:
     return {"rounds": 1, "evaluation.every": 1, "training.epochs": epochs, **FEDAVG}
 
 
+def alone(epochs: int, head: str) -> Settings:
+    """Return what an arm changes whose clients share the head that they start with, no more."""
+    return {**at_once(epochs), "head_init": head, "evaluation.global_model": False}
+
+
 def federations() -> Iterator[Federation]:
     """Yield all federations."""
     result, rounds = "banking77", 6
@@ -79,12 +86,12 @@ def federations() -> Iterator[Federation]:
     yield Federation(result, "pooled", whole, rounds, {"pooled": at_once(rounds)})
     for concentration, steps in ((0.1, STEPS), (1.0, {})):
         made = {"kind": "dirichlet", "clients": CLIENTS, "concentration": concentration}
-        arms = {**BEST, "alone": at_once(rounds), **steps}
+        arms = {**BEST, "alone": alone(rounds, "lda"), **steps}
         yield Federation(result, f"Dirichlet {concentration}", made, rounds, arms)
     arms = {
         "default": {"allocator": "autorank", "head_init": "auto"},
         "head at random": {"allocator": "autorank"},
-        "alone": at_once(4),
+        "alone": alone(4, "auto"),
     }
     made = {"kind": "pathological", "clients": 11, "labels_per_client": 7}
     yield Federation("one_owner", "one owner a label", made, 4, arms)
@@ -133,9 +140,10 @@ def told(run: Path) -> dict[str, Any]:
     def own(kind: str) -> float:
         return sum(line[kind]["accuracy"] * rows[line["client"]] for line in final) / total
 
+    kinds = [kind for kind in ("global", "personal") if final[0][kind]]
     return {
         "test_accuracy": {str(x["round"]): x["test"]["accuracy"] for x in read if x["test"]},
-        "own_rows": {"global": own("global"), "personal": own("personal")},
+        "own_rows": {kind: own(kind) for kind in kinds},
         "bytes": {way: sum(x["bytes"][way] for x in read) for way in ("up", "down")},
         "steps": sum(x["steps"] for x in read),
         "mean_rank": float(np.mean([list(line["ranks"].values()) for line in profiles])),
@@ -154,7 +162,12 @@ def main() -> None:
             continue
         out = given.out / place.name.replace(" ", "_")
         settings = settings_of(place, rows)
-        runs = compared.folders(settings, place.arms, seeds=given.seeds, out=out, jobs=given.jobs)
+        common: Settings = {"seeds": given.seeds, "jobs": given.jobs}
+        arms = {arm: changes for arm, changes in place.arms.items() if arm != "alone"}
+        runs = compared.folders(settings, arms, out=out, **common)
+        if "alone" in place.arms:
+            arms = {"alone": place.arms["alone"]}
+            runs |= compared.folders(settings, arms, out=out / "alone", tune=1, **common)
         texts = found.setdefault(place.result, {})
         texts[place.name] = {
             arm: {seed: told(run) for seed, run in of.items()} for arm, of in runs.items()

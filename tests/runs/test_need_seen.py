@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 import polyrank
+from polyrank.client.loaded_model import LoadedModel
 from polyrank.console.result_table import render
 from polyrank.report.parts import Figure, Sheet
 from polyrank.report.ranks import ranks
@@ -156,3 +157,40 @@ def test_before_the_first_update_the_page_shows_the_ranks_of_the_start(folder, t
         kept = [x for x in lines if name == "config.toml" or '"update"' not in x]
         (tmp_path / name).write_text("".join(kept[:1] if name == "rounds.jsonl" else kept))
     assert "ranks" in figures(tmp_path)
+
+
+
+@pytest.fixture
+def rates(monkeypatch):
+    """Slots that a client trained -> by what its learning rate was multiplied."""
+    real, found = LoadedModel.fit, {}
+
+    def watched(model, task, *given, **named):
+        most = max(f.rank for f in task.download.adapter.values())
+        if task.slots is not None:
+            most = max(map(len, task.slots.values()))
+        found.setdefault(most, set()).add(task.rate)
+        return real(model, task, *given, **named)
+
+    monkeypatch.setattr(LoadedModel, "fit", watched)
+    return found
+
+
+def test_a_client_with_more_slots_than_at_the_start_takes_smaller_steps(tmp_path, rates):
+    """All slots step at once: a rate that suits few diverges with many."""
+    growing = {"kind": "need", "start": 2, "reserve": 3.0, "spare": 1.0}
+    training = {"epochs": 3, "batch_size": 16, "learning_rate": 0.02}
+    capped = {"caps": {"3": 4}}
+    polyrank.run(
+        by_need(rounds=5, allocator=growing, training=training, ranks=capped),
+        out=tmp_path / "run",
+    )
+    assert min(rates) == 4
+    assert max(rates) >= 16, "the slots have not grown"
+    assert rates == {slots: {(4 / slots) ** 0.5} for slots in rates}
+
+
+def test_one_rank_for_all_keeps_its_learning_rate(tmp_path, rates):
+    uniform = {"kind": "uniform", "rank": 8}
+    polyrank.run(by_need(allocator=uniform, rounds=2), out=tmp_path / "run")
+    assert rates == {8: {1.0}}

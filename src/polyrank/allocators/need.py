@@ -13,7 +13,8 @@ it, and a budget how much all send together (``polyrank.allocators.error_shares`
 
 What a model needs to hold what it knows is less than it needs to learn it well. So a client is
 sent S slots and trains R, twice as many: the others start from the seed, without effect,
-and are not sent. The server keeps R slots, too: what does not go down today adds up.
+and are not sent. The server keeps R slots, too: what does not go down today adds up. With more of
+them than at the start a client's learning rate is lower, by the square root (``Changes.rate``).
 
 Ours. Relatives: PowerSGD (https://arxiv.org/abs/1905.13727) sends low-rank changes of one rank
 with error feedback; FLoCoRA (https://arxiv.org/abs/2406.14082) sends LoRA factors in few bits;
@@ -170,7 +171,7 @@ class Need:
             asked.criteria,
             asked.spectra,
             True,
-            changes=Changes(self.feedback, self.download_error),
+            changes=Changes(self.feedback, self.download_error, self._trained(self.start)),
             cuts=self._cuts,
         )
         object.__setattr__(self, "needs", needs)
@@ -178,6 +179,10 @@ class Need:
     def _cuts(self, slots: int, round: int, rounds: int) -> list[int]:
         """Return the numbers of slots at which the global model is judged after a round."""
         return [] if not round or round > self.settled * rounds else places(slots)
+
+    def _trained(self, slots: int) -> int:
+        """Return how many slots a client trains that is sent so many."""
+        return math.ceil(slots * (1 + self.spare))
 
     def step(self, state: State | None, evidence: Evidence, limits: Limits) -> tuple[Choice, State]:
         """Choose how many slots go down from the losses of the server's own cut model.
@@ -232,9 +237,8 @@ class Need:
 
     def _choice(self, state: State, evidence: Evidence, limits: Limits) -> Choice:
         slots, factors = state["slots"], np.array(state["factors"])
-        trained = math.ceil(slots * (1 + self.spare))
         _, upper = limits.bounds(evidence.clients)
-        ranks = np.minimum(trained, upper)
+        ranks = np.minimum(self._trained(slots), upper)
         largest = np.array([[module.r_max] for module in limits.modules.values()])
         return Choice(
             clients=evidence.clients,

@@ -5,6 +5,7 @@ with ``step`` has it as its field ``needs``. Nothing here imports torch; the ten
 observer works on bring their methods along.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
@@ -40,10 +41,27 @@ class Changes:
         feedback: what a client has not sent counts in its next change with this weight a round.
         download_error: share of the squared norm of the step from the model that a client has to
             the one there is that the server need not send; 0 for whole models.
+        at_full_rate: slots that a client trains at the learning rate of the settings; None for
+            any number of them. See ``rate``.
     """
 
     feedback: float = 1.0
     download_error: float = 0.0
+    at_full_rate: int | None = None
+
+    def rate(self, slots: int) -> float:
+        """Return by what the learning rate of a client with so many slots is multiplied.
+
+        A step of all slots together is longer the more there are, so that a rate that suits few
+        diverges with many: it falls by the square root of how many times as many they are, as
+        rsLoRA scales adapters (https://arxiv.org/abs/2312.03732).
+
+        Example:
+            >>> Changes(at_full_rate=16).rate(64), Changes(at_full_rate=16).rate(4)
+            (0.5, 1.0)
+        """
+        most = self.at_full_rate or slots
+        return 1.0 if slots <= most else math.sqrt(most / slots)
 
 
 @dataclass(frozen=True)

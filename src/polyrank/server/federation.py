@@ -164,7 +164,8 @@ class Federation:
             others = rule.view == "all" or state.down is not None  # than those that are sent
             own = {m: slots[m] for m in download.adapter} if others else None
             change = self._change_rule(state, client)
-            yield TrainTask(id, download, rate, own, last, change, small)
+            slower = self.changes.rate(max(map(len, slots.values()))) if self.changes else 1.0
+            yield TrainTask(id, download, rate * slower, own, last, change, small)
 
     def _catching_up(self, state: ServerState) -> CatchingUp | None:
         if self.changes is None or not self.changes.download_error or not self.aggregator.rejoin:
