@@ -159,7 +159,6 @@ def test_before_the_first_update_the_page_shows_the_ranks_of_the_start(folder, t
     assert "ranks" in figures(tmp_path)
 
 
-
 @pytest.fixture
 def rates(monkeypatch):
     """Slots that a client trained -> by what its learning rate was multiplied."""
