@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from markdown_table import markdown_table
+from markdown_table import markdown_table, percent
 
 LAST = 5  # rounds whose mean accuracy is told
 COLUMNS = (
@@ -27,7 +27,7 @@ def by_federation(result: dict[str, Any]) -> str:
     grid = result["grid"]
     arms = list(dict.fromkeys(arm for of in grid.values() for arm in of))
     rows = [
-        (name, *(spread([statistics.mean(c[-LAST:]) for c in of[arm].values()]) for arm in arms))
+        (name, *(percent([statistics.mean(c[-LAST:]) for c in of[arm].values()]) for arm in arms))
         for name, of in grid.items()
     ]
     told = f"Mean ± standard deviation over {seeds_of(grid)}."
@@ -48,29 +48,15 @@ def seeds_of(columns: dict[str, dict[str, Any]]) -> str:
 
 def by_arm(result: dict[str, Any]) -> str:
     """Write a result of one federation as a table: a row an arm."""
-    lines = [
-        f"{result['title']}:",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"| {' | '.join('---' for _ in COLUMNS)} |",
-    ]
+    rows = []
     for name, arm in result["arms"].items():
         runs = list(arm.values())
         worst = [run["worst_client"]["final"] for run in runs if run["worst_client"]]
         rank = statistics.mean(run["mean_rank"] for run in runs)
         own = [run["personal"]["mean"] for run in runs if run.get("personal")]
         sent = [statistics.mean(run["bytes"][way] for run in runs) / 1e6 for way in ("up", "down")]
-        accuracies = [spread(values) for values in (last_rounds(arm), worst, own)]
-        cells = [name, *accuracies, f"{rank:.1f}", *(f"{mb:.1f} MB" for mb in sent)]
-        lines.append(f"| {' | '.join(cells)} |")
+        told = [percent(values) or "not measured" for values in (last_rounds(arm), worst, own)]
+        rows.append((name, *told, f"{rank:.1f}", *(f"{mb:.1f} MB" for mb in sent)))
     seeds = {len(arm) for arm in result["arms"].values()}
-    lines += ["", f"Mean ± standard deviation over {' or '.join(map(str, seeds))} seeds."]
-    return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    """Write mean and standard deviation in points of accuracy."""
-    if not values:
-        return "not measured"
-    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * statistics.mean(values):.1f}{deviation}"
+    below = f"Mean ± standard deviation over {' or '.join(map(str, seeds))} seeds."
+    return f"{result['title']}:\n\n{markdown_table(COLUMNS, rows)}\n\n{below}"

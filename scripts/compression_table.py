@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from markdown_table import markdown_table
+from markdown_table import markdown_table, spread
 
 HEAD = ("data", "arm", "`none`", "`int8`", "difference", "up, MB", "down, MB")
 
@@ -38,11 +38,6 @@ def row(data: str, arm: str, found: Mapping[str, Mapping[str, Any]]) -> tuple[st
         spread(change, sign="+"),
         *(f"{megabytes(whole, way)}, {megabytes(small, way)}" for way in ("up", "down")),
     )
-
-
-def spread(values: list[float], sign: str = "") -> str:
-    """Write mean and standard deviation."""
-    return f"{statistics.mean(values):{sign}.1f} ± {statistics.stdev(values):.1f}"
 
 
 def megabytes(of: Mapping[str, Any], way: str) -> str:

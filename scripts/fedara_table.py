@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from markdown_table import markdown_table
+from markdown_table import markdown_table, spread
 
 Run = Mapping[str, Any]
 NAMES = {"banking77": "Banking77", "agnews": "AG News"}
@@ -54,18 +54,13 @@ def accuracies(runs: Sequence[Run], data: str) -> str:
     for arm in dict.fromkeys(run["arm"] for run in runs):
         found = [[100 * run["accuracy"] for run in at(runs, arm, *w).values()] for w in columns]
         if any(found):
-            rows.append((arm, *(spread(values) if values else "" for values in found)))
+            rows.append((arm, *(spread(values) for values in found)))
     return markdown_table(head, rows)
 
 
 def head_name(name: str) -> str:
     """Say where the head of a federation comes from."""
     return "by LDA" if name == "lda" else "at random"
-
-
-def spread(values: Sequence[float], sign: str = "") -> str:
-    """Write mean and standard deviation."""
-    return f"{statistics.mean(values):{sign}.1f} ± {statistics.stdev(values):.1f}"
 
 
 def differences(runs: Sequence[Run], one: str, other: str, *where: object) -> list[float]:
@@ -88,7 +83,9 @@ def pairs(runs: Sequence[Run]) -> str:
         cells = []
         for side in sides:
             of = [w for w in places(runs) if w[1:] == side]
-            cells.append(spread([d for w in of for d in differences(runs, one, other, *w)], "+"))
+            cells.append(
+                spread([d for w in of for d in differences(runs, one, other, *w)], sign="+")
+            )
         rows.append((f"{one} - {other}", *cells))
     head = [f"Dirichlet {c}, head {head_name(name)}" for c, name in sides]
     told = (
@@ -224,7 +221,7 @@ def claims(result: Mapping[str, Any]) -> str:
         ),
         (
             "6.95 % better than others",
-            f"{spread(gains, '+')} points against the best of {len(RIVALS)} others of each "
+            f"{spread(gains, sign='+')} points against the best of {len(RIVALS)} others of each "
             f"federation ({min(gains):+.1f} to {max(gains):+.1f})",
         ),
     ]

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from markdown_table import markdown_table
+from markdown_table import markdown_table, percent, spread
 
 Seeds = Mapping[str, Mapping[str, Any]]  # of a place, by seed
 FACTS = "facts"
@@ -115,7 +115,7 @@ def beside(seeds: Seeds) -> str:
         ]
         own = [run["own"][client] for run in of]
         shared = [run["global"][client] for run in of]
-        rows.append((rank, *(spread([100 * x for x in values]) for values in (shared, own, rest))))
+        rows.append((rank, *(percent(values) for values in (shared, own, rest))))
     head = (f"rank of the client with {facts_of(client)} facts", "its facts, global model")
     head += ("its facts, its own model", "the others' facts, global model")
     told = (
@@ -141,18 +141,12 @@ def told(taus: Sequence[float | None]) -> str:
     if not taus:
         return ""
     known = [tau for tau in taus if tau is not None]
-    return spread(known, 2) if known else "alike"
+    return spread(known, digits=2) if known else "alike"
 
 
 def mean(values: Iterable[float]) -> float:
     """Return the mean."""
     return statistics.mean(values)
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Write mean and standard deviation, of one value that alone."""
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{deviation}"
 
 
 def over(seeds: int) -> str:

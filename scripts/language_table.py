@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markdown_table import markdown_table, spread
+
 Seeds = Mapping[str, Mapping[str, float]]  # seed -> client -> perplexity
 PAIRS = (  # what is compared with what, and for which clients
     ("autorank, global", "uniform, global", "all"),
@@ -41,13 +43,13 @@ def of_size(result: Mapping[str, Any], size: str) -> list[str]:
 
 def rows(result: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> str:
     """Write a row for each model, a column for each group of clients."""
-    lines = [f"| | {' | '.join(groups)} |", f"| --- | {' | '.join('---' for _ in groups)} |"]
-    for name, seeds in result["perplexity"].items():
-        cells = [spread(over(seeds, clients), ".1f") for clients in groups.values()]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines = [
+        (name, *(spread(over(seeds, clients)) for clients in groups.values()))
+        for name, seeds in result["perplexity"].items()
+    ]
     many = len(result["perplexity"]["base"])
-    lines += ["", f"Mean ± standard deviation over {many} seeds; lower is better."]
-    return "\n".join(lines)
+    told = f"Mean ± standard deviation over {many} seeds; lower is better."
+    return f"{markdown_table(('', *groups), lines)}\n\n{told}"
 
 
 def paired(result: Mapping[str, Any]) -> str:
@@ -57,16 +59,10 @@ def paired(result: Mapping[str, Any]) -> str:
         clients = of_size(result, size)
         sides = [over(result["perplexity"][name], clients) for name in (left, right)]
         apart = [100 * (a / b - 1) for a, b in zip(*sides, strict=True)]
-        told.append(f"*{left}* against *{right}*, {size} clients: {spread(apart, '+.1f')} %")
+        told.append(f"*{left}* against *{right}*, {size} clients: {spread(apart, sign='+')} %")
     return f"Seed by seed, on the same texts: {'; '.join(told)}."
 
 
 def over(seeds: Seeds, clients: Sequence[str]) -> list[float]:
     """Return for each seed exp of the clients' mean loss."""
     return [math.exp(statistics.mean(math.log(of[c]) for c in clients)) for of in seeds.values()]
-
-
-def spread(values: Sequence[float], form: str) -> str:
-    """Write mean and standard deviation."""
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):{form}}{deviation}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from markdown_table import markdown_table
+from markdown_table import markdown_table, spread
 
 Run = Mapping[str, Any]
 Place = tuple[str, float | None, int]
@@ -107,11 +107,6 @@ def above_the_curve(runs: Sequence[Run], place: Place, arm: str) -> list[float]:
     return gains
 
 
-def spread(values: Sequence[float], sign: str = "") -> str:
-    """Write mean and standard deviation."""
-    return f"{statistics.mean(values):{sign}.1f} ± {statistics.stdev(values):.1f}"
-
-
 def against_the_best(runs: Sequence[Run]) -> str:
     """Write what need loses to the best rank for all, and at what share of its bytes."""
     rows = []
@@ -126,7 +121,7 @@ def against_the_best(runs: Sequence[Run]) -> str:
                 continue
             gains = behind_the_best(runs, place, one)
             share = mean(own, megabytes) / mean(rival, megabytes)
-            row += [spread(gains, "+"), f"{share:.2f}"]
+            row += [spread(gains, sign="+"), f"{share:.2f}"]
         rows.append(tuple(row))
     head: tuple[str, ...] = ("federation", "best rank for all", "accuracy", "MB", "head, MB")
     for one in BESIDE_THE_BEST:
@@ -161,7 +156,7 @@ def at_equal_bytes(runs: Sequence[Run]) -> str:
     rows = []
     for place in places(runs):
         gains = [above_the_curve(runs, place, arm) for arm in OTHERS]
-        rows.append((title(place), *(spread(values, "+") if values else "" for values in gains)))
+        rows.append((title(place), *(spread(values, sign="+") for values in gains)))
     told = (
         "Points above the curve of ranks for all (1, 2, 4, 8, 16, 32, four bytes a number), at the "
         "same megabytes both ways, between two ranks by the logarithm; beyond rank 32 its best."

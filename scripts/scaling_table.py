@@ -1,10 +1,9 @@
 """The table of what alpha / r does to RBLA, from a result file of ``benchmarks/scaling.py``."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markdown_table import markdown_table
+from markdown_table import markdown_table, percent
 
 Run = Mapping[str, Any]
 NAMES = {"constant 1": "1", "2 per rank": "2 / r"}
@@ -21,7 +20,8 @@ def by_order(result: Mapping[str, Any]) -> str:
             for order in orders
         }
         rates = ", ".join(f"{of[order][0]['learning_rate']:g}" for order in orders)
-        rows.append((name, *(spread(of[order]) for order in orders), rates))
+        found = [[float(run["accuracy"]) for run in of[order]] for order in orders]
+        rows.append((name, *map(percent, found), rates))
     seeds = len({run["seed"] for run in runs})
     head = ("s", *orders, "learning rates")
     told = (
@@ -29,9 +29,3 @@ def by_order(result: Mapping[str, Any]) -> str:
         f"{len(runs[0]['rounds']) - 1} rounds."
     )
     return f"{markdown_table(head, rows)}\n\n{told}"
-
-
-def spread(runs: Sequence[Run]) -> str:
-    """Write mean and standard deviation in points."""
-    points = [100 * float(run["accuracy"]) for run in runs]
-    return f"{statistics.mean(points):.1f} ± {statistics.stdev(points):.1f}"

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from markdown_table import markdown_table, percent
+
 Run = Mapping[str, Any]
 COLUMNS: Mapping[str, Callable[[Run], float]] = {
     "before training": lambda run: next(iter(run["test_accuracy"].values())),
@@ -23,7 +25,7 @@ def controls(result: Mapping[str, Any]) -> str:
         for data, arm, seeds in arms(result)
         if data == "pooled" or arm in result["controls"]
     ]
-    return "\n".join([f"{result['title']}:", "", *table(lines), "", SPREAD])
+    return f"{result['title']}:\n\n{markdown_table(HEAD, lines)}\n\n{SPREAD}"
 
 
 def steps(result: Mapping[str, Any]) -> list[str]:
@@ -37,7 +39,7 @@ def steps(result: Mapping[str, Any]) -> list[str]:
     less = [row(*each) for each in found if each[1] not in result["controls"]]
     where = {data for data, arm, _ in found if arm not in result["controls"]}
     best = [row(*each) for each in found if each[0] in where and each[1].startswith("uniform")]
-    return ["\n".join([*table([*less, *best]), "", SPREAD])] if less else []
+    return [f"{markdown_table(HEAD, [*less, *best])}\n\n{SPREAD}"] if less else []
 
 
 def arms(result: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Run]]]:
@@ -47,24 +49,13 @@ def arms(result: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Run
             yield data, arm, seeds
 
 
-def table(lines: Sequence[str]) -> list[str]:
-    """Put the head on rows."""
-    return [f"| {' | '.join(HEAD)} |", f"| {' | '.join('---' for _ in HEAD)} |", *lines]
-
-
-def row(data: str, arm: str, runs: Sequence[Run]) -> str:
+def row(data: str, arm: str, runs: Sequence[Run]) -> tuple[str, ...]:
     """Write one arm; ``alone`` has no global model, ``pooled`` no clients and sends nothing."""
     cells = []
     for name, of in COLUMNS.items():
         none = (arm == "alone" and name in GLOBAL) or (data == "pooled" and name.startswith("own"))
-        cells.append("" if none else spread([of(run) for run in runs]))
+        cells.append("" if none else percent([of(run) for run in runs]))
     for way in ("up", "down"):
         megabytes = statistics.mean(run["bytes"][way] for run in runs) / 1e6
         cells.append("" if arm in ("alone", "pooled") else f"{megabytes:.1f} MB")
-    return f"| {' | '.join([data, arm, *cells, str(len(runs))])} |"
-
-
-def spread(values: Sequence[float]) -> str:
-    """Write mean and standard deviation in points."""
-    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * statistics.mean(values):.1f}{deviation}"
+    return (data, arm, *cells, str(len(runs)))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import language_table
+from markdown_table import markdown_table, spread
 
 from polyrank.intervals import Interval, interval
 
@@ -25,8 +26,7 @@ Row = tuple[str, Sequence[float], Sequence[float], bool]  # the last: less is be
 
 def verdicts(results: Results) -> str:
     """Write the table of README."""
-    lines = [f"| {' | '.join(HEAD)} |", f"| {' | '.join('---' for _ in HEAD)} |"]
-    return "\n".join([*lines, *map(_line, rows(results))])
+    return markdown_table(HEAD, [_line(row) for row in rows(results)])
 
 
 def rows(results: Results) -> Iterator[Row]:
@@ -59,20 +59,14 @@ def _finals(seeds: Mapping[str, Any]) -> list[float]:
     return [100 * [*seeds[seed]["test_accuracy"].values()][-1] for seed in sorted(seeds)]
 
 
-def _line(row: Row) -> str:
+def _line(row: Row) -> tuple[str, ...]:
     clients, chosen, uniform, falls = row
     apart = sure([a - b for a, b in zip(chosen, uniform, strict=True)])
     if not apart.beside_zero:
         verdict = "no difference"
     else:
         verdict = "they help" if (apart.mean < 0) == falls else "they hurt"
-    cells = [_spread(values) for values in (chosen, uniform)]
-    cells += [between(apart), f"**{verdict}**"]
-    return f"| {' | '.join([clients, *cells])} |"
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+    return clients, spread(chosen), spread(uniform), between(apart), f"**{verdict}**"
 
 
 def sure(values: Sequence[float]) -> Interval:
