@@ -26,7 +26,7 @@ Row = tuple[str, Sequence[float], Sequence[float], bool]  # the last: less is be
 
 def verdicts(results: Results) -> str:
     """Write the table of README."""
-    return markdown_table(HEAD, [_line(row) for row in rows(results)])
+    return markdown_table(HEAD, [cells(row) for row in rows(results)])
 
 
 def rows(results: Results) -> Iterator[Row]:
@@ -59,7 +59,8 @@ def _finals(seeds: Mapping[str, Any]) -> list[float]:
     return [100 * [*seeds[seed]["test_accuracy"].values()][-1] for seed in sorted(seeds)]
 
 
-def _line(row: Row) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
+    """Write one federation."""
     clients, chosen, uniform, falls = row
     apart = sure([a - b for a, b in zip(chosen, uniform, strict=True)])
     if not apart.beside_zero:
