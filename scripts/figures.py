@@ -23,6 +23,7 @@ import federation_table
 import known_need_table
 import language_table
 import need_table
+import planned_table
 import scaling_table
 import text_table
 import verdict_table
@@ -41,6 +42,7 @@ PAGES: Mapping[str, Sequence[tuple[str, Callable[[Result], str | list[str]]]]] =
         ("grid", arms_table.by_federation),
         ("perplexity", language_table.by_size),
     ),
+    "how-to/plan.md": (("planned", planned_table.by_federation),),
     "how-to/deploy.md": (
         ("engines", federation_table.costs),
         ("killed", federation_table.died),
