@@ -16,6 +16,7 @@ from torch import Tensor
 from polyrank.disk.outside import read_object
 from polyrank.errors import AdapterError
 from polyrank.lora.factors import Factors, prefix
+from polyrank.lora.scaling import Scaling
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -32,10 +33,13 @@ class _Read(BaseModel):
     alpha_pattern: dict[str, FiniteFloat]
     rank_pattern: dict[str, int]
     modules_to_save: list[str] | None
+    use_rslora: bool
 
 
 def read_adapter(folder: Path, scaling: Mapping[str, float]) -> dict[str, Factors]:
     """Read a PEFT folder; its alpha / r is folded into ``b`` so that ``scaling`` holds.
+
+    With ``use_rslora`` it is alpha / sqrt(r).
 
     Slots are ordered by the size of their product, largest first, so that a client with
     few slots gets those that matter.
@@ -45,8 +49,8 @@ def read_adapter(folder: Path, scaling: Mapping[str, float]) -> dict[str, Factor
         scaling: module -> by what its product is multiplied here; 1 for those it lacks.
 
     Raises:
-        AdapterError: not a LoRA folder with safetensors, a variant that is not plain LoRA
-            (DoRA, rsLoRA), or tensors that would be left over.
+        AdapterError: not a LoRA folder with safetensors, a DoRA one, or tensors that would be
+            left over.
     """
     config = _read_config(folder)
     weights = folder / WEIGHTS
@@ -117,12 +121,6 @@ def _read_config(folder: Path) -> LoraConfig:
     _check_names(folder, "rank_pattern", config.rank_pattern)
     if config.use_dora:
         raise AdapterError(f"{folder}: a DoRA adapter; PolyRank reads plain LoRA only")
-    if config.use_rslora:
-        raise AdapterError(
-            f"{folder}: expected LoRA scaled by alpha / r, got rsLoRA (use_rslora), scaled by "
-            "alpha / sqrt(r): training would go on under another rule. Merge it into its base with "
-            "PEFT's merge_and_unload() and start from the merged weights instead"
-        )
     return config
 
 
@@ -162,7 +160,7 @@ def _scaling_of(config: LoraConfig, name: str, pair: Mapping[str, Tensor]) -> fl
         raise AdapterError(f"alpha_pattern of the adapter, for module {name!r}: {error}") from error
     alpha = config.alpha_pattern.get(key, config.lora_alpha)
     rank = next(iter(pair.values())).shape[0 if "A" in pair else 1]
-    return float(alpha / max(1, rank))
+    return Scaling(alpha, "sqrt_rank" if config.use_rslora else "rank").training(rank)
 
 
 def _factors(weights: Path, name: str, pair: Mapping[str, Tensor], ratio: float) -> Factors:
