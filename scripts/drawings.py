@@ -37,9 +37,9 @@ def drawing() -> Any:  # noqa: ANN401 - a module that is imported where a figure
     return pyplot
 
 
-def finish(figure: Any, out: Path) -> None:  # noqa: ANN401 - matplotlib's
-    """Write a figure."""
-    figure.tight_layout()
+def finish(figure: Any, out: Path, top: float = 1.0) -> None:  # noqa: ANN401 - matplotlib's
+    """Write a figure; above ``top``, a share of its height, is its legend."""
+    figure.tight_layout(rect=(0, 0, 1, top))
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, metadata={"Date": None}, facecolor="white")
 
@@ -73,15 +73,16 @@ def need(result: dict[str, Any], out: Path) -> None:
     pyplot = drawing()
     runs = result["need"]["runs"]
     places = need_table.places(runs)
-    rows = -(-len(places) // 4)
-    figure, axes = pyplot.subplots(rows, 4, figsize=(15, 3.2 * rows), squeeze=False)
+    rows = -(-len(places) // 3)
+    figure, axes = pyplot.subplots(rows, 3, figsize=(11, 3 * rows), squeeze=False)
     for axis in axes.flat[len(places) :]:
         axis.set_visible(False)
     for axis, place in zip(axes.flat, places, strict=False):
         lines = need_table.curves(runs, place).items()
         for colour, (name, points) in zip(COLOURS, lines, strict=False):
             axis.plot(*zip(*points, strict=True), color=colour, label=name, marker="o", ms=4)
-        axis.set(title=need_table.title(place), xlabel="MB, both ways", ylabel="accuracy, %")
+        axis.set_title(need_table.title(place), fontsize=10.5)
+        axis.set(xlabel="MB, both ways", ylabel="accuracy, %")
         axis.set_xscale("log")
         low, high = axis.get_xlim()
         ticks = [tick for tick in MEGABYTES if low <= tick <= high]
@@ -89,8 +90,9 @@ def need(result: dict[str, Any], out: Path) -> None:
         axis.minorticks_off()
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(frameon=False, fontsize=7, loc="lower right")
-    finish(figure, out)
+    lines, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, names, frameon=False, ncols=2, loc="upper center")
+    finish(figure, out, top=0.97)
 
 
 def claims(given: Sequence[Claim], out: Path) -> None:
