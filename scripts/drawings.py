@@ -8,7 +8,7 @@ from typing import Any
 
 import fedara_table
 import need_table
-from claims_table import Claim
+from claim import Claim
 
 COLOURS = (  # Okabe and Ito's, and a grey
     "#0072B2",

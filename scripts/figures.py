@@ -14,6 +14,7 @@ from typing import Any
 
 import arms_table
 import beside_table
+import claims
 import claims_table
 import compression_table
 import criteria_table
@@ -109,7 +110,7 @@ def first_screen(given: Mapping[str, Result]) -> list[Result]:
 def draw(given: Mapping[str, Result]) -> None:
     """Draw all figures."""
     figures = DOCS / "figures"
-    drawings.claims(claims_table.tried(given), figures / "claims.svg")
+    drawings.claims(claims.tried(given), figures / "claims.svg")
     of_arms = [result for result in given.values() if "arms" in result]
     drawings.by_round(of_arms, figures / "results.svg", columns=1)
     drawings.by_round(first_screen(given), figures / "first.svg")

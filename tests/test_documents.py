@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import claims_table
+import claim
 import pytest
 import verdict_table
 
@@ -72,12 +72,12 @@ def test_a_verdict_is_what_its_row_says():
 def test_a_claim_holds_only_where_its_interval_says_so():
     """Three seeds ahead, three behind, three of both kinds; with a cost that is allowed."""
     ahead, behind, both = ([1.0, 1.1, 1.2], [-1.0, -1.1, -1.2], [-1.0, 0.0, 1.2])
-    places = [claims_table.Place(n, of) for n, of in zip("abc", (ahead, behind, both), strict=True)]
-    said = [claims_table.Claim("", "", [place]) for place in places]
+    places = [claim.Place(n, of) for n, of in zip("abc", (ahead, behind, both), strict=True)]
+    said = [claim.Claim("", "", [place]) for place in places]
     assert [claim.verdict for claim in said] == ["holds", "does not hold", "not shown"]
-    assert claims_table.Claim("", "", places).verdict == "holds at 1 of 3"
-    assert claims_table.Claim("", "", places[:2], cost=1.5).verdict == "holds"
-    whole = claims_table.Claim("says", "paper", places)
+    assert claim.Claim("", "", places).verdict == "holds at 1 of 3"
+    assert claim.Claim("", "", places[:2], cost=1.5).verdict == "holds"
+    whole = claim.Claim("says", "paper", places)
     assert whole.row == ("says (paper)", "**holds at 1 of 3**", "-1.1 to +1.1", "1, 1, 1")
     assert whole.place_rows[1] == ("says", "b", "3", "-1.1 (-1.3 to -0.9)", "no")
 
