@@ -77,6 +77,8 @@ def run(
         from polyrank.engines.nvflare.running import check_there
 
         check_there(Path(federation), clients, min_clients)
+    if not federation:
+        _check_workers(checked)
     given = None if data is None else handed_over(data, checked.data.options)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)
     with new_folder(path, checked, overwrite=overwrite) as folder:
@@ -134,6 +136,8 @@ def resume(
             from polyrank.runs.result import Result
 
             return Result(folder.path, summary.as_json(), given)
+        if not folder.elsewhere:
+            _check_workers(new)
         folder.write_settings(new)
         if where := folder.elsewhere:
             return _on_federation(folder, new, where, watcher)
@@ -153,6 +157,13 @@ def _simulated(
     from polyrank.runs.simulation import simulate
 
     return simulate(folder, settings, watcher, given)
+
+
+def _check_workers(settings: Settings) -> None:
+    if settings.workers not in ("auto", 1):
+        from polyrank.engines.start import check_script
+
+        check_script(f"workers = {settings.workers}")
 
 
 def _on_federation(

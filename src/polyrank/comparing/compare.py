@@ -25,6 +25,7 @@ from polyrank.datasets import Data
 from polyrank.datasets.given import handed_over
 from polyrank.disk.files import lock, write_whole
 from polyrank.disk.outside import read_object
+from polyrank.engines.start import check_script
 from polyrank.errors import RunFolderError, SettingsError
 from polyrank.formats import FORMAT, VERSION, check_format
 from polyrank.record.run_folder import LOCK
@@ -82,10 +83,12 @@ def compare(
         watcher: is told of the progress.
 
     Raises:
-        SettingsError: an arm is impossible; nothing was started.
+        SettingsError: an arm is impossible, or the script that calls this is not guarded; nothing
+            was started.
         RunFolderError: the folder holds runs of other settings, or another process is at work
             there; or runs of one seed did not have the same partition and start.
     """
+    check_script("polyrank.compare")
     if jobs < 1:
         raise SettingsError(f"jobs: expected at least 1, got {jobs}")
     if tune_seeds < 1:

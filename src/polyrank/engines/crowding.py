@@ -1,11 +1,10 @@
 """Whether worker processes are worth their start: the rest of a run, by what it took so far."""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from joblib import cpu_count
 
+from polyrank.engines.start import main_can_be_imported
 from polyrank.protocol.messages import TaskId
 from polyrank.settings.schema import Settings
 
@@ -58,14 +57,3 @@ def crowding(settings: Settings, clients: int, on_cpu: bool) -> Crowding | None:
     if workers < 2 or not on_cpu or not main_can_be_imported():
         return None
     return Crowding(settings.rounds, cohort, workers)
-
-
-def main_can_be_imported() -> bool:
-    """Whether a worker may import the script that runs here, as it is guarded, or there is none."""
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if script is None or Path(script).name == "__main__.py":
-        return True
-    try:
-        return "__main__" in Path(script).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
