@@ -4,8 +4,9 @@
     python benchmarks/safe_default.py --out RUNS --results FILE.json [--seeds 5] [--slow-seeds 3]
         [--data FOLDER] [--jobs N] [--only TEXT]
 
-Ways to aggregate with the same ranks, and ``one rank for all`` of the same budget under the
-default's aggregator and under plain averaging of factors (FedAvg). Every arm has the same help, the
+Ways to aggregate with the same ranks, and ``one rank for all`` of the same budget: under plain
+averaging of factors (FedAvg), under the mean of their products cut back to that rank (FlexLoRA),
+and under the default's aggregator, which keeps more of that mean. Every arm has the same help, the
 default's momentum and average, and in each federation the learning rate, of three, that is best for
 it on validation rows.
 
@@ -37,7 +38,7 @@ from polyrank.models.mlp import mlp
 Settings = dict[str, Any]
 HELP: Settings = {"server_optimizer": {"kind": "fedavgm", "momentum": 0.5}, "average": 0.8}
 TITLE = "Does the default collapse? Test accuracy, all arms with the same help"
-ONE_RANK = ("anchored", "fedavg")
+ONE_RANK = ("anchored", "flexlora", "fedavg")
 AGGREGATORS = ("anchored", "flexlora", "zero_padding", "rbla")
 UP = [k / 10 for k in range(1, 11)]
 SHARES = {"staircase": UP, "reversed": UP[::-1], "random": [0.4, 1, 0.1, 0.7, 0.3, 0.9, 0.2, 0.8]}
@@ -64,6 +65,7 @@ class Federation:
         chosen: settings by which ranks are chosen.
         one_rank: settings of one rank for all of the same budget.
         slow: whether it has fewer seeds.
+        alike: a name for those federations whose runs with one rank for all are the same.
     """
 
     name: str
@@ -71,17 +73,21 @@ class Federation:
     chosen: Settings
     one_rank: Settings
     slow: bool = False
+    alike: str = ""
+
+    @property
+    def by_folder(self) -> dict[str, dict[str, Settings]]:
+        """Return the folder of the runs, and what each arm in it changes."""
+        level = {
+            f"one rank for all, {name}": {**self.one_rank, "aggregator": name} for name in ONE_RANK
+        }
+        ways = {name: {**self.chosen, "aggregator": name} for name in AGGREGATORS}
+        return {self.name: ways, self.alike or f"{self.name}, one rank": level}
 
     @property
     def arms(self) -> dict[str, Settings]:
         """Return what each arm changes."""
-        return {
-            **{name: {**self.chosen, "aggregator": name} for name in AGGREGATORS},
-            **{
-                f"one rank for all, {name}": {**self.one_rank, "aggregator": name}
-                for name in ONE_RANK
-            },
-        }
+        return {arm: changes for arms in self.by_folder.values() for arm, changes in arms.items()}
 
 
 def staircases(data: str, settings: Settings, ranks: Settings) -> Iterator[Federation]:
@@ -90,7 +96,7 @@ def staircases(data: str, settings: Settings, ranks: Settings) -> Iterator[Feder
     for order, shares in SHARES.items():
         chosen, level = ({"allocator": {"kind": "ratio", "ratios": s}} for s in (shares, [0.55]))
         level["allocator"]["ratios"] = [0.55] * len(shares)
-        yield Federation(f"{data}, {order}", made, chosen, level)
+        yield Federation(f"{data}, {order}", made, chosen, level, alike=f"{data}, one rank")
 
 
 def budgeted(
@@ -214,14 +220,16 @@ def main() -> None:
     for place in of:
         if given.only not in place.name:
             continue
-        runs = compared.folders(
-            {"name": place.name, "criteria": LABELS, **HELP, **place.settings},
-            place.arms,
-            seeds=min(given.slow_seeds, given.seeds) if place.slow else given.seeds,
-            out=given.out / place.name.replace(" ", "_"),
-            jobs=given.jobs,
-            tune=given.tune_seeds,
-        )
+        runs: dict[str, dict[str, Path]] = {}
+        for folder, arms in place.by_folder.items():
+            runs |= compared.folders(
+                {"name": folder, "criteria": LABELS, **HELP, **place.settings},
+                arms,
+                seeds=min(given.slow_seeds, given.seeds) if place.slow else given.seeds,
+                out=given.out / folder.replace(" ", "_"),
+                jobs=given.jobs,
+                tune=given.tune_seeds,
+            )
         known[place.name] = measured(runs)
         print(place.name, {arm: x["0"][-1] for arm, x in known[place.name].items()}, flush=True)
         order = dict.fromkeys([*(place.name for place in of), *known])
