@@ -1,4 +1,4 @@
-"""Tables with a row an arm, from files of ``benchmarks/arms.py`` and ``safe_default.py``."""
+"""Tables with a row, or a column, an arm, from files of ``arms.py``, ``safe_default.py`` and others."""
 
 import statistics
 from typing import Any
@@ -22,9 +22,9 @@ def last_rounds(arm: dict[str, Any]) -> list[float]:
     return [statistics.mean(run["test_accuracy"][-LAST:]) for run in arm.values()]
 
 
-def by_federation(result: dict[str, Any]) -> str:
+def by_federation(result: dict[str, Any], key: str = "grid") -> str:
     """Write a result of several federations as a table: a row a federation, a column an arm."""
-    grid = result["grid"]
+    grid = result[key]
     arms = list(dict.fromkeys(arm for of in grid.values() for arm in of))
     rows = [
         (name, *(percent([statistics.mean(c[-LAST:]) for c in of[arm].values()]) for arm in arms))

@@ -55,6 +55,9 @@ PAGES: Mapping[str, Sequence[tuple[str, Callable[[Result], str | list[str]]]]] =
     "explanation/fedara.md": (("fedara", fedara_table.tables), ("pruned", fedara_table.pruned)),
     "explanation/language-models.md": (("perplexity", language_table.by_client),),
     "explanation/need.md": (("need", need_table.tables),),
+    "explanation/products-and-copies.md": (
+        ("one_rank", partial(arms_table.by_federation, key="one_rank")),
+    ),
     "explanation/rbla.md": (("scaling", scaling_table.by_order),),
     "explanation/text-classifiers.md": (("texts", text_table.steps),),
     "explanation/when-rank-matters.md": (("known_need", known_need_table.tables),),
