@@ -1,4 +1,4 @@
-"""Tables with a row, or a column, an arm, from files of ``arms.py``, ``safe_default.py`` and others."""
+"""Tables with a row, or a column, an arm, and the mean of its last rounds."""
 
 import statistics
 from typing import Any
