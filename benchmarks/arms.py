@@ -1,16 +1,17 @@
 """Arms of one federation side by side: choosers of ranks, ways to aggregate.
 
-    python benchmarks/arms.py --out RUNS --results FOLDER [--seeds 5] [--data FOLDER] [--jobs N]
-        [--only TEXT] [--tune-seeds 3]
+    python benchmarks/arms.py --out RUNS --results FOLDER [--seeds N] [--data FOLDER] [--jobs N]
+        [--only TEXT] [--tune-seeds N]
 
 On the digits of scikit-learn: AutoRank, one rank for all and random ranks of one budget, on the
 staircase (more labels, more rows) and where labels and sizes are unequal but not together; every
 aggregator; and AutoRank beside one rank for all where each client has a few labels. ``default`` has
 the server's help that the default has, every aggregator that is named is as it was published, and
-each arm has the learning rate, of three, that is best for it on validation rows, over three seeds
-since one does not tell them apart where clients have few labels. With ``--data``, a folder of
-``mnist.npz``, RBLA's staircase of 60,000 images as well, at the rate of the paper. A file each in
-FOLDER. Finished runs are kept and not repeated. One thread a process.
+each arm has the learning rate, of three, that is best for it on validation rows, over three seeds.
+Where each client has a few labels seeds differ most, and rates hardly: ten seeds there, and ten
+more for the rates. With ``--data``, a folder of ``mnist.npz``, RBLA's staircase of 60,000 images as
+well, at the rate of the paper. A file each in FOLDER. ``--seeds`` and ``--tune-seeds`` are at most.
+Finished runs are kept and not repeated. One thread a process.
 """
 
 import json
@@ -60,8 +61,8 @@ class Federation:
         title: of its table.
         settings: of all arms.
         arms: what each arm changes.
-        seeds: at most.
-        tune: whether each arm's learning rate is chosen.
+        seeds: that it is run with.
+        tune: seeds by which each arm's learning rate is chosen; 0: the rate as it is.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Federation:
     settings: Settings
     arms: Mapping[str, Settings]
     seeds: int = 5
-    tune: bool = True
+    tune: int = 3
 
 
 def published(aggregator: str) -> Settings:
@@ -114,6 +115,8 @@ def federations(data: Path | None) -> Iterator[Federation]:
         "same budget, 40 rounds",
         SKEW,
         {f"{name} + default": {"allocator": name, **DEFAULT} for name in ("autorank", "uniform")},
+        seeds=10,
+        tune=10,
     )
     if data is not None:
         yield Federation(
@@ -123,7 +126,7 @@ def federations(data: Path | None) -> Iterator[Federation]:
             {**example("mnist"), "data": f"npz:{data / 'mnist.npz'}"},
             {f"ratio + {name}": published(name) for name in ("rbla", "zero_padding")},
             seeds=3,
-            tune=False,
+            tune=0,
         )
 
 
@@ -136,7 +139,7 @@ def told(run: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing, and write a file for each federation."""
-    parser = compared.arguments(__doc__, seeds=5, tune=3, data=False)
+    parser = compared.arguments(__doc__, seeds=10, tune=10, data=False)
     given = parser.parse_args()
     for place in federations(given.data):
         if given.only not in place.name:
@@ -147,7 +150,7 @@ def main() -> None:
             seeds=min(given.seeds, place.seeds),
             out=given.out / place.name,
             jobs=given.jobs,
-            tune=place.tune and given.tune_seeds,
+            tune=min(place.tune, given.tune_seeds),
         )
         arms = {arm: {seed: told(run) for seed, run in of.items()} for arm, of in runs.items()}
         result = {"title": place.title, "arms": arms}

@@ -78,7 +78,7 @@ class _Whole:
 
 def main() -> None:
     """Run what is missing, federation by federation, and write all curves."""
-    parser = compared.arguments(__doc__, tune=1, data=False)
+    parser = compared.arguments(__doc__, tune=3, data=False)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     known: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def main() -> None:
             seeds=given.seeds,
             out=given.out / name.replace(" ", "_"),
             jobs=given.jobs,
-            tune=given.tune_seeds,
+            tune=min(place.tune, given.tune_seeds),
         )
         known[name] = safe_default.measured(runs)
         print(name, {arm: x["0"][-1] for arm, x in known[name].items()}, flush=True)

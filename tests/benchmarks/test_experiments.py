@@ -23,7 +23,7 @@ Settings = Mapping[str, Any]
 def experiments(out: Path) -> Iterator[tuple[Settings, Mapping[str, Settings], bool]]:
     """Yield settings, arms, and whether rates are tuned, of what needs no data sets."""
     for place in arms.federations(None):
-        yield place.settings, place.arms, place.tune
+        yield place.settings, place.arms, place.tune > 0
     for where in safe_default.federations(None, out):
         yield {**safe_default.HELP, **where.settings}, where.arms, True
     for name in scaling.SCALINGS:
