@@ -68,16 +68,16 @@ def run(
     if federation:
         checked = settings_on(checked, federation)
         _check_nvflare(federation)
-    if federation and data is not None:
-        raise SettingsError(
-            f"federation {federation!r}: expected data.source, which hosts read themselves; data "
-            "that are handed over stay in this process"
-        )
-    if federation and not federation.startswith(LOCAL):
-        from polyrank.engines.nvflare.running import check_there
+        if data is not None:
+            raise SettingsError(
+                f"federation {federation!r}: expected data.source, which hosts read themselves; "
+                "data that are handed over stay in this process"
+            )
+        if not federation.startswith(LOCAL):
+            from polyrank.engines.nvflare.running import check_there
 
-        check_there(Path(federation), clients, min_clients)
-    if not federation:
+            check_there(Path(federation), clients, min_clients)
+    else:
         _check_workers(checked)
     given = None if data is None else handed_over(data, checked.data.options)
     path = Path(out) if out else free_folder(Path("runs"), checked.name)

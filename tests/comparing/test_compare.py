@@ -150,6 +150,7 @@ def test_learning_rates_are_tried_at_another_seed_and_the_best_is_taken(tmp_path
     kept = polyrank.load_settings(found.result("plain", 3).folder / "config.toml")
     assert kept.training.learning_rate == tuned.best
     assert any("at the edge" in note for note in told.notes) == tuned.at_edge
+    assert any("2 seeds cannot tell" in note for note in told.notes) == tuned.by_luck
     with pytest.raises(RunFolderError, match="was begun with tuning"):
         compared(tmp_path, {"plain": {}}, settings=settings)
 
@@ -158,7 +159,7 @@ def test_clients_alone_have_a_rate_of_their_own_by_their_own_models(tmp_path):
     settings = small(rounds=2, training={"learning_rate": 0.01})
     found = compared(tmp_path, {"plain": {}}, tune=True, controls=True, settings=settings, jobs=2)
     (alone,) = (tuned for tuned in found.tuned if tuned.arm == "control alone")
-    for rate, metrics in alone.tries.items():
+    for rate, metrics in alone.means.items():
         run = tmp_path / "tuning" / "control alone" / f"rate-{rate:g}" / "seed-100"
         own = [x["personal"] for x in lines_in(run, "clients") if x["event"] == "final"]
         assert len(own) == 4

@@ -76,5 +76,5 @@ def check_kept(cells: Iterable[Cell], *but: str) -> None:
         if changed:
             raise RunFolderError(
                 f"{cell.folder}: expected a run of these settings, got one with other "
-                f"{', '.join(changed)}; choose another folder (--out)"
+                f"{', '.join(changed)}; choose another folder (--out), or remove that run"
             )

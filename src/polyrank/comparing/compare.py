@@ -17,7 +17,7 @@ from polyrank.comparing.plan import RATE, Plan, Variant, planned
 from polyrank.comparing.rows import Done
 from polyrank.comparing.running import run_cells
 from polyrank.comparing.same_start import check_same_start
-from polyrank.comparing.tuning import Tuned, judged_try, mean_of, rates_around
+from polyrank.comparing.tuning import Tuned, judged_try, rates_around
 from polyrank.comparing.waiting import Waiting
 from polyrank.console.notebook import notebook_watcher
 from polyrank.console.progress import Silent, Watcher
@@ -144,6 +144,7 @@ def _run(
     notes = [f"{name} failed while learning rates were tried: {e}" for name, e in failed.items()]
     tuned = [_tuned(plan, name, of) for name, of in tries.items()]
     notes += [_edge(one) for one in tuned if one.at_edge]
+    notes += _luck([one for one in tuned if one.by_luck])
     for note in notes:
         watcher.note(note)
     last = _compared(plan, out, {one.arm: one.best for one in tuned})
@@ -200,7 +201,7 @@ def _tuned(plan: Plan, arm: str, cells: Sequence[Cell]) -> Tuned:
         if cell.rate:
             validation = judged_try(read_run(cell.folder)) if cell.finished else None
             found.setdefault(cell.rate, []).append(validation)
-    return Tuned(arm, given, {rate: mean_of(metrics) for rate, metrics in found.items()})
+    return Tuned(arm, given, found)
 
 
 def _edge(tuned: Tuned) -> str:
@@ -209,6 +210,18 @@ def _edge(tuned: Tuned) -> str:
         f"{tuned.arm}: the best learning rate, {tuned.best:g}, is at the edge of those tried "
         f"({tried}); a better one may lie beyond"
     )
+
+
+def _luck(tuned: Sequence[Tuned]) -> list[str]:
+    """Say for which arms seeds do not tell which learning rate is the best."""
+    if not tuned:
+        return []
+    seeds = max(one.seeds for one in tuned)
+    return [
+        f"{plural(seeds, 'seed')} cannot tell which learning rate is the best for "
+        f"{', '.join(one.arm for one in tuned)}: part of how far arms are apart may be the luck of "
+        "that choice; more seeds for it (--tune-seeds) lessen it"
+    ]
 
 
 def _sizes(plan: Plan, tries: int) -> str:

@@ -68,7 +68,7 @@ def _rates(tuned: Sequence[Tuned]) -> Sheet:
 
 
 def _shown(tuned: Tuned, rate: float) -> str:
-    metrics = tuned.tries[rate]
+    metrics = tuned.means[rate]
     if not metrics:
         return "failed"
     show = shown_perplexity if judged_by(metrics) == "perplexity" else percent

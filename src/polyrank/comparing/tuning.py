@@ -9,7 +9,9 @@ validation rows of theirs: the tries are judged on their own test rows, as those
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from polyrank.intervals import interval
 from polyrank.judging import goodness, judged_by
 from polyrank.record.schema import Metrics
 from polyrank.report.reading import Run
@@ -24,32 +26,60 @@ class Tuned:
     Args:
         arm: its name.
         given: the learning rate of its settings.
-        tries: learning rate -> metrics of ``judged_try``; None of a run that failed.
+        tries: learning rate -> metrics of ``judged_try``, a seed each; None of a run that failed.
     """
 
     arm: str
     given: float
-    tries: Mapping[float, Metrics | None]
+    tries: Mapping[float, Sequence[Metrics | None]]
+
+    @cached_property
+    def means(self) -> Mapping[float, Metrics | None]:
+        """Learning rate -> mean over its seeds; None if one has failed."""
+        return {rate: mean_of(metrics) for rate, metrics in self.tries.items()}
 
     @property
     def best(self) -> float | None:
         """The learning rate with the best model, the given one among equals; None if all failed."""
-        known = {rate: metrics for rate, metrics in self.tries.items() if metrics}
-        return max(known, key=self._merit, default=None)
+        return next(iter(self._ranked), None)
 
     @property
     def at_edge(self) -> bool:
         """Whether the best is the largest or the smallest that was tried."""
         return self.best is not None and self.best in (min(self.tries), max(self.tries))
 
+    @property
+    def by_luck(self) -> bool:
+        """Whether seeds do not tell the best from the next best: the 90 % interval holds zero."""
+        if len(self._ranked) < 2:
+            return False
+        first, second = (
+            [-math.inf if metrics is None else goodness(metrics) for metrics in self.tries[rate]]
+            for rate in self._ranked[:2]
+        )
+        if not all(map(math.isfinite, [*first, *second])):
+            return False
+        found = interval([one - other for one, other in zip(first, second, strict=True)])
+        return found is not None and not found.beside_zero
+
+    @property
+    def seeds(self) -> int:
+        """With how many seeds each rate was tried."""
+        return max(map(len, self.tries.values()))
+
     def shown(self, rate: float) -> float | None:
-        """Return accuracy or perplexity at a rate."""
-        metrics = self.tries[rate] or {}
+        """Return accuracy or perplexity at a rate, the mean over seeds."""
+        metrics = self.means[rate] or {}
         return metrics.get(judged_by(metrics))
+
+    @cached_property
+    def _ranked(self) -> list[float]:
+        known = [rate for rate, metrics in self.means.items() if metrics]
+        return sorted(known, key=self._merit, reverse=True)
 
     def _merit(self, rate: float) -> tuple[float, float, float]:
         """Return what is larger for better: accuracy, then loss, then that nothing is changed."""
-        metrics = self.tries[rate] or {}
+        metrics = self.means[rate] or {}
         loss = metrics.get("loss")
         less = -math.inf if loss is None else -loss
         return goodness(metrics), less, -abs(math.log(rate / self.given))
