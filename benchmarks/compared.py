@@ -11,6 +11,8 @@ from typing import Any
 import polyrank
 from polyrank.engines.start import fork_context
 
+ROUNDS = "rounds.jsonl"
+
 
 def arguments(
     about: str | None, *, seeds: int = 3, tune: int | None = None, data: bool | None = None
@@ -46,6 +48,7 @@ def folders(
     out: Path,
     jobs: int,
     tune: int = 0,
+    failing: bool = False,
 ) -> dict[str, dict[str, Path]]:
     """Run all arms with all seeds, without controls; what is finished is not run again.
 
@@ -56,6 +59,7 @@ def folders(
         out: folder of the runs.
         jobs: runs at a time.
         tune: with how many seeds each learning rate is tried; at 0 rates stay as they are.
+        failing: take runs that failed as far as they came, if they had a round.
 
     Returns:
         arm -> seed -> the folder of its run.
@@ -73,8 +77,9 @@ def folders(
         tune_seeds=max(tune, 1),
         jobs=jobs,
     )
-    if made.failed:
-        raise SystemExit("\n".join(f"{out}: {run}: {why}" for run, why in made.failed.items()))
+    begun = {cell.name for cell in made.cells if failing and (cell.folder / ROUNDS).exists()}
+    if failed := {run: why for run, why in made.failed.items() if run not in begun}:
+        raise SystemExit("\n".join(f"{out}: {run}: {why}" for run, why in failed.items()))
     found: dict[str, dict[str, Path]] = {arm: {} for arm in arms}
     for cell in made.cells:
         found[cell.arm][str(cell.seed)] = cell.folder
@@ -83,7 +88,7 @@ def folders(
 
 def rounds(run: Path) -> list[dict[str, Any]]:
     """Return a run's record of each round."""
-    return [json.loads(line) for line in (run / "rounds.jsonl").read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in (run / ROUNDS).read_text("utf-8").splitlines()]
 
 
 def test_accuracies(run: Path) -> list[float]:

@@ -30,9 +30,20 @@ def by_federation(result: dict[str, Any], key: str = "grid") -> str:
         (name, *(percent([statistics.mean(c[-LAST:]) for c in of[arm].values()]) for arm in arms))
         for name, of in grid.items()
     ]
-    told = f"Mean ± standard deviation over {seeds_of(grid)}."
+    told = f"Mean ± standard deviation over {seeds_of(grid)}.{diverged(grid)}"
     title = f"{result['title']}, mean of the last {LAST} rounds:"
     return f"{title}\n\n{markdown_table(('', *arms), rows)}\n\n{told}"
+
+
+def diverged(grid: dict[str, dict[str, Any]]) -> str:
+    """Say which runs did not come to their last round."""
+    told = []
+    for place, of in grid.items():
+        last = max(len(curve) for seeds in of.values() for curve in seeds.values())
+        for arm, seeds in of.items():
+            if early := sum(len(curve) < last for curve in seeds.values()):
+                told.append(f"{place}, *{arm}*: {early} of {len(seeds)}")
+    return f" Of runs that diverged the rounds before count: {'; '.join(told)}." if told else ""
 
 
 def seeds_of(columns: dict[str, dict[str, Any]]) -> str:
