@@ -7,8 +7,8 @@
 Ways to aggregate with the same ranks, and ``one rank for all`` of the same budget: under RBLA,
 which with equal ranks is FedAvg, under the mean of products cut back to that rank (FlexLoRA), and
 under the default's aggregator, which keeps more of that mean. Every arm has the same help, the
-default's momentum and average, and in each federation the learning rate, of three, that is best for
-it on validation rows (of three seeds for the digits, which have few).
+default's momentum, average and bound of gradients, and in each federation the learning rate, of
+three, that is best for it on validation rows (of three seeds for the digits, which have few).
 
 Ten clients unless said otherwise. Images (the digits of scikit-learn, 12,000 images of MNIST and of
 Fashion-MNIST; an MLP on a frozen random base) on the staircase of the RBLA paper: ranks grow with
@@ -37,7 +37,7 @@ from safetensors.torch import save_file
 from polyrank.models.mlp import mlp
 
 Settings = dict[str, Any]
-HELP: Settings = {"server_optimizer": {"kind": "fedavgm", "momentum": 0.5}, "average": 0.8}
+HELP: Settings = {"recipe": "safe"}
 TITLE = "Does the default collapse? Test accuracy, all arms with the same help"
 ONE_RANK = ("anchored", "flexlora", "rbla")
 AGGREGATORS = ("anchored", "flexlora", "zero_padding", "rbla")

@@ -29,6 +29,7 @@ def test_every_arm_has_the_help_of_the_settings_unless_it_says_otherwise():
     """Alone, a file with aggregator = "rbla" has no momentum and no average."""
     made = only(RBLA)
     assert (made.server_optimizer.kind, made.average, made.recipe) == ("fedavgm", 0.8, "safe")
+    assert made.training.clip_norm == 10
     assert only({"a": {"aggregator": "rbla", "average": 0.5}}).average == 0.5
     paper = only({"a": {"aggregator": "rbla", "recipe": "paper"}})
     assert (paper.server_optimizer.kind, paper.average) == ("none", 0.0)

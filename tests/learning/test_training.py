@@ -87,6 +87,16 @@ def test_clipping_bounds_the_first_step():
     assert float(torch.cat(moved).norm().detach()) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_a_gradient_below_the_bound_is_taken_bit_by_bit():
+    """Not scaled by a number next to one: a bound that is never met changes nothing."""
+    free, bounded = (
+        trained(TrainingSettings(optimizer="sgd", epochs=2, batch_size=8, clip_norm=norm))
+        for norm in (0.0, 10.0)
+    )
+    for p, q in zip(free.parameters(), bounded.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
 def test_fedprox_adds_mu_times_the_way_from_the_start():
     """Two full-batch SGD steps by hand: the second gradient gains mu (w - w0)."""
     settings = TrainingSettings(optimizer="sgd", prox_mu=5.0, steps=2, batch_size=30)

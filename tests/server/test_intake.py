@@ -279,7 +279,13 @@ def test_an_honest_client_with_features_out_of_scale_costs_its_own_part(tmp_path
         data={"source": "tests.server.test_intake:hot", "validation": 0.0},
         partition="natural",
         aggregator=aggregator,
-        training={"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "batch_size": 64},
+        training={
+            "optimizer": "sgd",
+            "learning_rate": 0.05,
+            "momentum": 0.9,
+            "batch_size": 64,
+            "clip_norm": 0,
+        },
         criteria=["label_count", "sample_count"],
         rounds=4,
     )

@@ -25,6 +25,9 @@ def test_the_recipe_is_safe_with_the_default_and_as_published_with_every_other_a
     assert (silent.average, named.average) == (0.8, 0.0)
     assert (silent.recipe, named.recipe) == ("safe", "paper")
     assert named.server_optimizer.model_dump() == {"kind": "none"}
+    assert (silent.training.clip_norm, named.training.clip_norm) == (10.0, 0.0)
+    steep = from_text(tmp_path, 'aggregator = "rbla"\n[training]\nlearning_rate = 0.5')
+    assert (steep.training.learning_rate, steep.training.clip_norm) == (0.5, 0.0)
     plain = from_text(tmp_path, 'server_optimizer = "none"')
     assert (plain.aggregator.kind, plain.server_optimizer.kind) == ("anchored", "none")
     assert plain.average == 0.8
@@ -38,7 +41,11 @@ def test_a_recipe_that_is_written_holds_for_any_aggregator_and_any_key_wins_over
         "none",
         0,
     )
+    assert ours.training.clip_norm == 0
+    bound = {"aggregator": "rbla", "training": {"clip_norm": 2.0}}
+    assert make_settings(bound).training.clip_norm == 2.0
     helped = make_settings({"aggregator": "rbla", "recipe": "safe", "average": 0.3})
+    assert helped.training.clip_norm == 10.0
     assert helped.server_optimizer.model_dump() == {"kind": "fedavgm", "momentum": 0.5}
     assert helped.average == 0.3
     other = make_settings({"server_optimizer": "fedadam"})

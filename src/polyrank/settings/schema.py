@@ -46,7 +46,11 @@ from polyrank.settings.training import (
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {  # where they differ from the defaults at the fields
     "safe": {},
-    "paper": {"server_optimizer": {"kind": "none"}, "average": 0.0},
+    "paper": {
+        "server_optimizer": {"kind": "none"},
+        "average": 0.0,
+        "training": {"clip_norm": 0.0},
+    },
 }
 WIDE = {"r_min": 1, "r_max": 64}  # ranks that are found by need
 CHANGEABLE_ON_RESUME = frozenset({"rounds", "workers", "task_timeout", "device", "trackers"})
@@ -78,11 +82,11 @@ def _kind_of(given: object, default: str) -> object:
 
 def _over(given: object, default: object) -> object:
     """Return what is given, and under it the options of the default if it is that method."""
-    if isinstance(given, str) and isinstance(default, Mapping):
+    if isinstance(given, str) and isinstance(default, Mapping) and "kind" in default:
         given = {"kind": given}
     if not isinstance(given, Mapping) or not isinstance(default, Mapping):
         return given
-    same = given.get("kind", default["kind"]) == default["kind"]
+    same = given.get("kind", default.get("kind")) == default.get("kind")
     return {**default, **given} if same else given
 
 
@@ -160,9 +164,9 @@ class Settings(Strict):
     aggregator: Annotated[MethodSettings, _short("kind")] = MethodSettings(kind="anchored")
     """Rule that makes the next global model from the updates."""
     recipe: Literal["safe", "paper"] = "safe"
-    """What the server's optimiser and `average` are where they are left out: `safe` as this table
-    has them, `paper` `none` and 0, as methods were published. Left out, it is `safe` with
-    `anchored`, and `paper` with every other aggregator.
+    """What the server's optimiser, `average` and `training.clip_norm` are where they are left out:
+    `safe` as these tables have them, `paper` `none`, 0 and 0, as methods were published. Left out,
+    it is `safe` with `anchored`, and `paper` with every other aggregator.
     """
     server_optimizer: Annotated[MethodSettings, _short("kind")] = MethodSettings.model_validate(
         {"kind": "fedavgm", "momentum": 0.5}

@@ -26,8 +26,8 @@ class TrainingSettings(Strict):
     """Optimiser steps of every client in a round, in place of `epochs`."""
     batch_size: PositiveInt = 32
     """Rows in one optimiser step."""
-    clip_norm: PositiveFloat | None = None
-    """Largest Euclidean norm of the gradient; a larger one is scaled down. Left out, none is."""
+    clip_norm: NonNegativeFloat = 10.0
+    """Largest Euclidean norm of the gradient; a larger one is scaled down. 0: none is."""
     prox_mu: NonNegativeFloat = 0.0
     """Pull of FedProx towards the model that the round started from; 0 is none."""
     local_loss: Literal["cross_entropy", "calibrated"] = "cross_entropy"
