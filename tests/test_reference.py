@@ -19,6 +19,7 @@ from pydantic import BaseModel
 import polyrank
 from polyrank import cli, errors
 from polyrank.aggregators import AGGREGATORS
+from polyrank.allocators import ALLOCATORS
 from polyrank.console import method_list
 from polyrank.record.lines import EVENTS, RoundLine, TimingLine
 from polyrank.record.run_folder import RunFolder
@@ -126,6 +127,13 @@ def test_the_page_that_compares_aggregators_has_them_all():
     assert "| `rolora` | B or A | B or A | A, B | `exact`, `linear_sum` |  |" in declared
     assert "| `anchored` | A, B | A, B | A, B of all slots | `basis_free` |  |" in declared
     assert "| `flora` | A, B | A, B | none | `basis_free`, `exact` | changes the base |" in declared
+
+
+def test_the_page_that_compares_methods_says_what_each_allocator_is_for():
+    text = (DOCS / "explanation/which-method.md").read_text(encoding="utf-8")
+    table = text.partition("## Allocators\n")[2].partition("\n## ")[0]
+    uses = re.findall(r"^\| .* \| \[?`(\w+)`", table, flags=re.MULTILINE)
+    assert set(uses) == set(ALLOCATORS)
 
 
 def test_every_public_name_is_in_the_python_reference():
