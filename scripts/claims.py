@@ -38,6 +38,16 @@ def claims(results: Results) -> Iterator[Claim]:
             for place in digits(results, f"autorank + {by}", f"random + {by}", by)
         ],
     )
+    grid = grid_of(results)
+    yield Claim(
+        "Ranks by hand that grow with the data are better than one rank for all, on staircases",
+        "ours",
+        [
+            Place(name, of_grid(arms, "anchored", "one rank for all, anchored"))
+            for name, arms in grid.items()
+            if name.endswith("staircase")
+        ],
+    )
     yield Claim(
         "The mean over the owners of a slot is better than zero padding",
         "RBLA",
@@ -53,7 +63,6 @@ def claims(results: Results) -> Iterator[Claim]:
         "FedARA",
         [*against_rivals(results)],
     )
-    grid = results.get("safe_default", {"grid": {}})["grid"]
     yield Claim(
         "The default is at most 2 points below the best other way to aggregate, with the same help",
         "ours",
@@ -120,6 +129,12 @@ def of_arms(name: str, arms: Mapping[str, Any], one: str, other: str) -> Place:
     return Place(name, [first[seed] - second[seed] for seed in first])
 
 
+def grid_of(results: Results) -> Mapping[str, Any]:
+    """Return the federations of ``benchmarks/safe_default.py``, and their arms."""
+    found: Mapping[str, Any] = results.get("safe_default", {"grid": {}})["grid"]
+    return found
+
+
 def of_grid(arms: Mapping[str, Any], one: str, other: str) -> list[float]:
     """Compare two arms of a federation of ``benchmarks/safe_default.py``, seed by seed."""
     return [late(curve) - late(arms[other][seed]) for seed, curve in arms[one].items()]
@@ -132,7 +147,7 @@ def owners(results: Results) -> Iterator[Place]:
     if "mnist_staircase" in results:
         arms = results["mnist_staircase"]["arms"]
         yield of_arms("staircase (MNIST)", arms, "ratio + rbla", "ratio + zero_padding")
-    for name, arms in results.get("safe_default", {"grid": {}})["grid"].items():
+    for name, arms in grid_of(results).items():
         if "reversed" in name:
             yield Place(name, of_grid(arms, "rbla", "zero_padding"))
 
