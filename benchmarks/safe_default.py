@@ -139,7 +139,7 @@ def federations(folder: Path | None, out: Path) -> Iterator[Federation]:
         {"r_min": 2, "r_max": 16, "budget": {"mean_rank": 8}},
     )
     yield budgeted(
-        "cifar10 (JPEG copy), CNN",
+        "cifar10, CNN",
         {
             **IMAGES,
             "data": samples.images(folder / "cifar10.npz", out, train=5000, test=2000),

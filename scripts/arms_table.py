@@ -3,6 +3,7 @@
 import statistics
 from typing import Any
 
+from data_names import written
 from markdown_table import markdown_table, percent
 
 LAST = 5  # rounds whose mean accuracy is told
@@ -27,7 +28,10 @@ def by_federation(result: dict[str, Any], key: str = "grid") -> str:
     grid = result[key]
     arms = list(dict.fromkeys(arm for of in grid.values() for arm in of))
     rows = [
-        (name, *(percent([statistics.mean(c[-LAST:]) for c in of[arm].values()]) for arm in arms))
+        (
+            written(name),
+            *(percent([statistics.mean(c[-LAST:]) for c in of[arm].values()]) for arm in arms),
+        )
         for name, of in grid.items()
     ]
     told = f"Mean ± standard deviation over {seeds_of(grid)}.{diverged(grid)}"
@@ -42,16 +46,16 @@ def diverged(grid: dict[str, dict[str, Any]]) -> str:
         last = max(len(curve) for seeds in of.values() for curve in seeds.values())
         for arm, seeds in of.items():
             if early := sum(len(curve) < last for curve in seeds.values()):
-                told.append(f"{place}, *{arm}*: {early} of {len(seeds)}")
+                told.append(f"{written(place)}, *{arm}*: {early} of {len(seeds)}")
     return f" Of runs that diverged the rounds before count: {'; '.join(told)}." if told else ""
 
 
 def seeds_of(columns: dict[str, dict[str, Any]]) -> str:
-    """Say how many seeds the columns have: "3 seeds (digits), 2 seeds (mnist, fashion_mnist)"."""
+    """Say how many seeds the columns have: "3 seeds (digits), 2 seeds (MNIST, Fashion-MNIST)"."""
     told: dict[int, dict[str, None]] = {}
     for name, column in columns.items():
         for seeds in column.values():
-            told.setdefault(len(seeds), {})[name.partition(",")[0]] = None
+            told.setdefault(len(seeds), {})[written(name.partition(",")[0])] = None
     if len(told) == 1:
         return f"{next(iter(told))} seeds"
     return ", ".join(f"{count} seeds ({', '.join(data)})" for count, data in told.items())

@@ -8,6 +8,7 @@ import fedara_table
 import need_table
 import verdict_table
 from claim import Claim, Place
+from data_names import written
 from verdict_table import Results
 
 LAST = 5  # rounds whose mean accuracy is told
@@ -131,8 +132,8 @@ def of_arms(name: str, arms: Mapping[str, Any], one: str, other: str) -> Place:
 
 def grid_of(results: Results) -> Mapping[str, Any]:
     """Return the federations of ``benchmarks/safe_default.py``, and their arms."""
-    found: Mapping[str, Any] = results.get("safe_default", {"grid": {}})["grid"]
-    return found
+    grid = results.get("safe_default", {"grid": {}})["grid"]
+    return {written(name): arms for name, arms in grid.items()}
 
 
 def of_grid(arms: Mapping[str, Any], one: str, other: str) -> list[float]:
@@ -173,7 +174,7 @@ def eight_bits(results: Results) -> Iterator[Place]:
             whole, small = ({s: 100 * r["test_accuracy"] for s, r in arms[arm][bits].items()}
                             for bits in ("none", "int8"))  # fmt: skip
             better = [value - whole[seed] for seed, value in small.items()]
-            yield Place(f"{data.replace('_', ' ')}, {arm}", better)
+            yield Place(f"{written(data)}, {arm}", better)
 
 
 def on_test_rows(run: Mapping[str, Any]) -> float:

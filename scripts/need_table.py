@@ -7,21 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from data_names import NAMES
 from markdown_table import markdown_table, spread
 
 Run = Mapping[str, Any]
 Place = tuple[str, float | None, int]
-NAMES = {
-    "digits": "digits",
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "banking77": "Banking77",
-    "agnews": "AG News",
-    "trec6": "TREC-6",
-    "cifar10": "CIFAR-10 (JPEG copy)",
-    "facts": "facts",
-    "language model": "language model",
-}
 UNIFORM = tuple(f"rank {r}" for r in (1, 2, 4, 8, 16, 32))
 NEED, SMALL, WIDE = "need, error 0.2", "need, error 0.2, int8", "rank 32"
 BESIDE_THE_BEST = ("need, error 0.05", NEED, SMALL)

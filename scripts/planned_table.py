@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from data_names import NAMES
 from markdown_table import markdown_table, percent, spread
-from need_table import NAMES
 
 ARMS = {"uniform": "one rank for all, as planned", "ratio": "ranks by client, as planned"}
 Seeds = Mapping[str, Mapping[str, Any]]
