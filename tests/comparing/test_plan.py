@@ -4,6 +4,7 @@ import pytest
 
 from polyrank.comparing.plan import planned
 from polyrank.errors import SettingsError
+from polyrank.settings.toml import make_settings
 from tests.small import small
 
 DOCUMENT = {
@@ -35,6 +36,18 @@ def test_every_arm_has_the_help_of_the_settings_unless_it_says_otherwise():
     assert (paper.server_optimizer.kind, paper.average) == ("none", 0.0)
     without = only({"a": {"aggregator": "anchored"}}, settings={**DOCUMENT, **RBLA["rbla"]})
     assert without.server_optimizer.kind == "none"
+
+
+def test_an_arm_that_names_a_recipe_has_all_of_its_help():
+    """Settings that were made before have every key, and so has the file of a finished run."""
+    whole = make_settings({**DOCUMENT, **RBLA["rbla"], "average": 0.5})
+    for given in (whole, whole.model_dump(exclude_none=True)):
+        safe = only({"a": {"recipe": "safe"}}, settings=given)
+        assert (safe.server_optimizer.kind, safe.average) == ("fedavgm", 0.8)
+        assert safe.training.clip_norm == 10
+        other = only({"a": {"recipe": "safe", "average": 0.1}}, settings=given)
+        assert other.average == 0.1
+    assert (whole.server_optimizer.kind, whole.training.clip_norm) == ("none", 0)
 
 
 def test_an_arm_replaces_what_its_keys_name_and_keeps_the_rest():

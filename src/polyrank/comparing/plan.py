@@ -1,7 +1,8 @@
 """Which runs a comparison is made of, checked before any of them starts.
 
 All arms have the help of the server that the settings have (its optimiser and running mean),
-whatever the aggregator's own recipe says, unless an arm changes that itself.
+whatever the aggregator's own recipe says, unless an arm changes that itself. An arm that names a
+recipe has all of that recipe's help.
 """
 
 from collections.abc import Mapping, Sequence
@@ -164,6 +165,11 @@ def _settings(
         dumped = base.model_dump(exclude_none=True)
         for key in ("recipe", *HELP):
             made.setdefault(key, dumped[key])
+    else:
+        for key in HELP:
+            made.pop(key, None)
+        if isinstance(training := made.get("training"), dict):
+            training.pop("clip_norm", None)
     where = f"arm {name!r}"
     try:
         for key, value in changes.items():
