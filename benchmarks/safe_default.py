@@ -118,7 +118,7 @@ def federations(folder: Path | None, out: Path) -> Iterator[Federation]:
     yield from staircases("digits", DIGITS, {"r_min": 1, "r_max": 64})
     ranks = {"r_min": 4, "r_max": 64, "budget": {"mean_rank": 16}}
     double = {"kind": "double_imbalance", "clients": 10}
-    yield budgeted("digits, double", DIGITS, double, ranks, tune=3)
+    yield budgeted("digits, double imbalance", DIGITS, double, ranks, tune=3)
     if folder is None:
         return
     sources = {n: samples.images(folder / f"{n}.npz", out) for n in ("mnist", "fashion_mnist")}
