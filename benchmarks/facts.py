@@ -1,7 +1,7 @@
 """A federation whose need is known: clients that have to store facts, few or many.
 
     python benchmarks/facts.py --out RUNS --results FILE.json [--data FOLDER] [--seeds N]
-        [--only KIND ...] [--places PART ...]
+        [--only KIND ...] [--places PART ...] [--jobs N]
 
 The facts, and the decoder that has to store them, are those of ``facts_data.py``; LoRA on query
 and value. In ``facts`` every client has each of its facts twice, so that who has more facts has
@@ -9,14 +9,16 @@ more rows. In ``facts, equal rows`` all have 768 rows, 16 facts 48 times or 256 
 number of rows says nothing. In ``facts, reversed rows`` it says the wrong thing: 2,048 rows for 16
 facts, 512 for 256. The facts are the same, and so is what a client needs. Beside them stand the
 places of ``labelled_places.py``: images, and texts where FOLDER holds them. What is measured is
-what ``need_sweep.py`` lists; finished cells are kept, and what FILE.json has of others. One thread,
-one process.
+what ``need_sweep.py`` lists; finished cells are kept, and what FILE.json has of others. Each of N
+seeds at a time has a process, with one thread.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from need_outcome import KINDS, outcome
 from need_sweep import Place, Sweep
 from torch import Tensor, nn
 
+from polyrank.engines.start import fork_context
 from polyrank.threads import one_thread
 
 TITLE = "Facts to store: rank that each client needs"
@@ -63,14 +66,6 @@ class Facts:
     criteria: Sequence[str] = CRITERIA
     twin: "Facts | None" = None
 
-    @property
-    def base(self) -> Path:
-        """The decoder, made when it is first asked for."""
-        folder = self.out / "base"
-        if not (folder / "tokenizer.json").exists():
-            print(f"base: recalls {facts_data.make_base(folder):.3f} of the public facts")
-        return folder
-
     def clients(self, seed: int) -> list[str]:
         """Return the clients' names, which say how many facts they have."""
         return [f"facts-{count:03d}" for count in self.counts]
@@ -90,7 +85,12 @@ class Facts:
             "rounds": 20,
             "data": {"source": str(rows), "group": "client", "test_path": str(test), **shares},
             "partition": "natural",
-            "model": {"kind": "hf", "name": str(self.base), "task": "causal-lm", "max_length": 8},
+            "model": {
+                "kind": "hf",
+                "name": str(base(self.out)),
+                "task": "causal-lm",
+                "max_length": 8,
+            },
             "adapter": {"targets": ["q_proj", "v_proj"], "extras": "none"},
             "training": {"steps": 10, "batch_size": 64, "learning_rate": 1e-2},
             "evaluation": {"every": 100},
@@ -120,6 +120,14 @@ class Facts:
         return facts_data.recalled(model, facts, facts_data.make_tokenizer()) / len(facts)
 
 
+def base(out: Path) -> Path:
+    """Return the folder of the decoder, which is made when it is first asked for."""
+    folder = out / "base"
+    if not (folder / "tokenizer.json").exists():
+        print(f"base: recalls {facts_data.make_base(folder):.3f} of the public facts")
+    return folder
+
+
 def main() -> None:
     """Run what is missing of what is asked for, and write what all finished cells came to."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -129,6 +137,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("--places", nargs="*", help="parts of their names")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     growing = Facts("facts", GROWING, given.out)
@@ -137,12 +146,22 @@ def main() -> None:
         places.append(Facts(f"facts, {name} rows", counts, given.out, twin=growing))
     places += image_places(given.data, given.out)
     places += text_places(given.data, given.out) if given.data else []
-    for seed, kind, place in product(range(given.seeds), KINDS, places):
-        wanted = not given.places or any(part in place.name for part in given.places)
-        if wanted and kind in given.only:
-            KINDS[kind](Sweep(place, given.out), seed)
+    wanted = [x for x in places if not given.places or any(part in x.name for part in given.places)]
+    if any(isinstance(place, Facts) for place in wanted):
+        with one_thread():
+            base(given.out)  # before there are processes that would all make it
+    measured = partial(measure, wanted, given.only, given.out)
+    with ProcessPoolExecutor(given.jobs, fork_context("__main__")) as pool:
+        for _ in pool.map(measured, range(given.seeds)):
             write(given.results, places, given.out)
-    write(given.results, places, given.out)
+
+
+def measure(places: Sequence[Place], kinds: Sequence[str], out: Path, seed: int) -> None:
+    """Run what is missing of one seed."""
+    with one_thread():
+        for kind, place in product(KINDS, places):
+            if kind in kinds:
+                KINDS[kind](Sweep(place, out), seed)
 
 
 def write(results: Path, places: Sequence[Place], out: Path) -> None:
@@ -157,5 +176,4 @@ def write(results: Path, places: Sequence[Place], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    with one_thread():
-        main()
+    main()
