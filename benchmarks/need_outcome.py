@@ -22,7 +22,6 @@ SETS = {  # criteria, and how AutoRank spreads differences
     "AutoRank, without labels, spread as in the paper": (TOKENS, "paper"),
 }
 OTHERS, TRIED = 16, (1, 4)
-BESIDE = ("facts",)  # places in which one client's rank is varied beside the others'
 NOT_RUN = ("facts, reversed rows",)  # of which only what orders clients is measured
 
 
@@ -57,13 +56,14 @@ def found(sweep: Sweep, seed: int) -> Cell:
 
 
 def beside(sweep: Sweep, seed: int) -> Cell:
-    """Return what the client with the most facts reaches with ranks below the others'."""
-    if sweep.place.name not in BESIDE:
+    """Return what the client of the largest need reaches with ranks below the others'."""
+    if sweep.place.twin:
         return {}
-    last = sweep.place.clients(seed)[-1]
-    tried = [*((rank, sweep.beside(seed, last, rank, OTHERS)) for rank in TRIED)]
+    need = alone(sweep, seed)["need"]
+    client = max(need, key=lambda name: float(need[name]))
+    tried = [*((rank, sweep.beside(seed, client, rank, OTHERS)) for rank in TRIED)]
     tried.append((OTHERS, sweep.beside(seed, None, OTHERS, OTHERS)))
-    return {"client": last, "others": OTHERS, "ranks": dict(tried)}
+    return {"client": client, "ranks": dict(tried)}
 
 
 KINDS: Mapping[str, Callable[[Sweep, int], Cell]] = {

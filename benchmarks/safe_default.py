@@ -142,6 +142,7 @@ def federations(folder: Path | None, out: Path) -> Iterator[Federation]:
         "cifar10, CNN",
         {
             **IMAGES,
+            "rounds": 10,
             "data": samples.images(folder / "cifar10.npz", out, train=5000, test=2000),
             "model": {"kind": "cnn", "widths": [16, 32, 64]},
         },

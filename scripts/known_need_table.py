@@ -17,8 +17,8 @@ def tables(result: Mapping[str, Any]) -> list[str]:
     made = [by_facts(places[FACTS]), needs(places), orders(places)]
     if any("found" in of for of in places[FACTS].values()):
         made.append(found(places))
-    if any("beside" in of for of in places[FACTS].values()):
-        made.append(beside(places[FACTS]))
+    if any("beside" in of for seeds in places.values() for of in seeds.values()):
+        made.append(beside(places))
     return made
 
 
@@ -51,12 +51,17 @@ def needs(places: Mapping[str, Seeds]) -> str:
         ends = [mean(map(end, each)) for end in (min, statistics.median, max)]
         lost = [lost_at_one(of["reached"]) for of in alone]
         cells = [f"{x:.1f}" for x in ends]
-        rows.append((name, str(len(each[0])), *cells, spread(lost), str(len(alone))))
-    head = ("place", "clients", "least need", "median", "largest", "lost at rank 1", "seeds")
+        slots = [float(of["found"]["slots"][-1]) for of in seeds.values() if "found" in of]
+        cells += [spread(lost), spread(slots, digits=0), str(len(alone))]
+        rows.append((name, str(len(each[0])), *cells))
+    head = ("place", "clients", "least need", "median", "largest", "lost at rank 1")
+    head += ("slots by need", "seeds")
     told = (
-        "Needs of a place's clients, alone. Lost at rank 1: points that a client's own model "
-        "recalls or answers right less than with the largest rank tried, mean over clients, "
-        "mean ± standard deviation over seeds."
+        "Needs of a place's clients, alone, mean over seeds. Lost at rank 1: points that a "
+        "client's own model recalls or answers right less than with the largest rank tried, mean "
+        "over clients. Slots by need: of the global model after a federation with "
+        '`allocator = "need"`, 8 at its start. '
+        "Mean ± standard deviation over seeds."
     )
     return with_text(head, rows, told)
 
@@ -89,7 +94,7 @@ def found(places: Mapping[str, Seeds]) -> str:
         runs = [of["found"] for of in seeds.values() if "found" in of]
         if not name.startswith(FACTS) or not runs:
             continue
-        clients = list(runs[0]["sent"])
+        clients = sorted(runs[0]["sent"], key=lambda client: int(facts_of(client)))
         slots = mean(run["slots"][-1] for run in runs)
         recalled = mean(mean(run["reached"].values()) for run in runs)
         sent = [f"{mean(run['sent'][c] for run in runs):.1f}" for c in clients]
@@ -103,26 +108,25 @@ def found(places: Mapping[str, Seeds]) -> str:
     return with_text(head, rows, told)
 
 
-def beside(seeds: Seeds) -> str:
+def beside(places: Mapping[str, Seeds]) -> str:
     """Write what one client's rank changes where the others' stays."""
-    cells = [of["beside"] for of in seeds.values() if "beside" in of]
-    client, others = cells[0]["client"], cells[0]["others"]
-    rows = []
-    for rank in cells[0]["ranks"]:
-        of = [cell["ranks"][rank] for cell in cells]
-        rest = [
-            mean(value for name, value in run["global"].items() if name != client) for run in of
-        ]
-        own = [run["own"][client] for run in of]
-        shared = [run["global"][client] for run in of]
-        rows.append((rank, *(percent(values) for values in (shared, own, rest))))
-    head = (f"rank of the client with {facts_of(client)} facts", "its facts, global model")
-    head += ("its facts, its own model", "the others' facts, global model")
-    told = (
-        f"Facts recalled in percent after 20 rounds of the default aggregator, all other clients "
-        f"at rank {others}. {over(len(cells))}"
+    rows: list[tuple[str, ...]] = []
+    for place, seeds in places.items():
+        cells = [of["beside"] for of in seeds.values() if "beside" in of]
+        for rank in cells[0]["ranks"] if cells else ():
+            of = [(cell["client"], cell["ranks"][str(rank)]) for cell in cells]
+            shared = [run["global"][client] for client, run in of]
+            own = [run["own"][client] for client, run in of]
+            rest = [mean(x for c, x in run["global"].items() if c != client) for client, run in of]
+            told = (percent(values) for values in (shared, own, rest))
+            rows.append((place, str(rank), *told, str(len(of))))
+    head = ("place", "its rank", "global model", "its own model", "the others, global", "seeds")
+    text = (
+        "What the client that needs most recalls or answers right, in percent, when the federation "
+        "is over, by its rank, and the mean of all others, whose rank is the largest of these: "
+        "default aggregator. Mean ± standard deviation over seeds."
     )
-    return with_text(head, rows, told)
+    return with_text(head, rows, text)
 
 
 def lost_at_one(reached: Mapping[str, Mapping[str, float]]) -> float:
