@@ -1,4 +1,4 @@
-"""Steps of the built-in ``cnn`` as runs lay it in memory, against how torch lays it.
+"""Steps of the built-in ``cnn`` as runs take them, against PEFT's layers as torch lays them.
 
     python benchmarks/convolutions.py [--repeats N]
 

@@ -35,3 +35,9 @@ def test_images_come_out_of_it_channels_last(blueprint):
     bridge.layers["block2.conv2"].register_forward_hook(lambda *call: seen.append(call[-1]))
     bridge.model.eval()(torch.randn(3, *SHAPE))
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_on_a_cpu_convolutions_are_folded(blueprint):
+    bridge = blueprint.build()
+    folded = {name for name, layer in bridge.layers.items() if "forward" in vars(layer)}
+    assert folded == {name for name in bridge.layers if "conv" in name}

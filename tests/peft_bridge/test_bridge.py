@@ -153,6 +153,16 @@ def test_grouped_convolutions_are_refused_with_the_reason():
         find_targets(model, "all")
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"dilation": (1, 2)}, r"dilation \(1, 2\)"), ({"padding_mode": "reflect"}, "'reflect'")],
+)
+def test_convolutions_that_pefts_lora_does_otherwise_are_refused(options, told):
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, **options))
+    with pytest.raises(SettingsError, match=f"'0'.*{told}.*name other modules"):
+        find_targets(model, "all")
+
+
 def test_slots_that_are_loaded_as_frozen_are_not_trained():
     bridge = wrapped(small_mlp())
     both = random_adapter(bridge, {"fc1": 3, "fc2": 3})

@@ -11,6 +11,7 @@ from polyrank.lora.factors import Adapter, Tensors, shared_adapter
 from polyrank.models import MODELS
 from polyrank.models.weights import put_weights, share_weights
 from polyrank.peft_bridge import Bridge
+from polyrank.peft_bridge.folding import fold
 from polyrank.settings.schema import Settings
 
 
@@ -41,9 +42,13 @@ class Blueprint:
         """Build the model, put the base weights in, copying convolutions alone, and wrap it."""
         model = MODELS.build(self.settings.model).shell(self.input_shape, self.classes)
         put_weights(model, self.base)
-        if self.device.type == "cpu":  # faster there: benchmarks/convolutions.py
+        on_cpu = self.device.type == "cpu"  # what is faster there: benchmarks/convolutions.py
+        if on_cpu:
             convert_conv2d_weight_memory_format(model, torch.channels_last)
-        return wrap(self.settings, model.to(self.device))
+        bridge = wrap(self.settings, model.to(self.device))
+        for layer in bridge.layers.values() if on_cpu else ():
+            fold(layer)
+        return bridge
 
     def share_memory(self) -> "Blueprint":
         """Move the tensors to memory that other processes can map."""

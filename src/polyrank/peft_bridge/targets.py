@@ -39,6 +39,11 @@ def find_targets(
                 f"module {name!r} is a convolution with {layer.groups} groups: its update is not "
                 f"one product b @ a, so PolyRank does not adapt it; name other modules in targets"
             )
+        if isinstance(layer, nn.Conv2d) and (other := _beyond_peft(layer)):
+            raise SettingsError(
+                f"module {name!r} is a convolution with {other}, which PEFT's LoRA has not, so "
+                "PolyRank does not adapt it; name other modules in targets"
+            )
         if isinstance(layer, nn.Linear):  # of a packed weight the shape says nothing
             shapes[name] = ModuleShape(layer.in_features, layer.out_features)
         else:
@@ -48,6 +53,12 @@ def find_targets(
             f"targets {targets!r}: the model has no Linear or Conv2d module{_transposed(model)}"
         )
     return shapes
+
+
+def _beyond_peft(layer: nn.Conv2d) -> str:
+    if any(step != 1 for step in layer.dilation):
+        return f"dilation {layer.dilation}"
+    return "" if layer.padding_mode == "zeros" else f"padding_mode {layer.padding_mode!r}"
 
 
 def _transposed(model: nn.Module) -> str:
