@@ -100,7 +100,7 @@ def claims(results: Results) -> Iterator[Claim]:
     )
     skewed = [(f"Dirichlet {c}", "AutoRank, head by LDA") for c in (0.1, 1.0)]
     yield Claim(
-        "A client's own model is better after a federation than alone",
+        "A client's own model is better after a federation than alone from the same head",
         "ours",
         [
             place
