@@ -118,8 +118,8 @@ class Need:
             forgets it.
         download_error: share of the squared norm of the step from the model that a client has to
             the one there is that the server need not send; 0 sends the whole model every time.
-            0.05 takes a fifth to a third off what goes down where all clients take part, and costs
-            1 to 2 points.
+            0.05 takes a third to a half off what goes down where all clients take part, and costs
+            about a point.
         of: an allocator whose scores say who sends more of its change: from half of ``error`` for
             the best score to twice for the worst. Left out, all have the same.
         of_options: its options.
