@@ -155,11 +155,9 @@ class Place:
 
     def _language_model(self) -> Settings:
         assert self.folder
-        experiment = causal_federation.Experiment(self.folder, self.out / self.data)
-        rows = experiment.rows(seed=0)
-        settings = causal_federation.settings_of("uniform", experiment.base, rows, 0, 1e-2)
-        own = ("seed", "name", "allocator", "ranks", "criteria")
-        return {key: value for key, value in settings.items() if key not in own}
+        made = causal_federation.prepared(self.folder, self.out / self.data)
+        own = ("name", "allocator", "ranks", "criteria")
+        return {key: value for key, value in made.items() if key not in own}
 
 
 def places(folder: Path | None, out: Path) -> Iterator[Place]:

@@ -44,12 +44,22 @@ def of_size(result: Mapping[str, Any], size: str) -> list[str]:
 def rows(result: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> str:
     """Write a row for each model, a column for each group of clients."""
     lines = [
-        (name, *(spread(over(seeds, clients)) for clients in groups.values()))
+        (name, *(spread(over(seeds, group)) for group in groups.values()), servers(result, name))
         for name, seeds in result["perplexity"].items()
     ]
+    lines.append(("pooled", *[""] * len(groups), servers(result, "pooled")))
     many = len(result["perplexity"]["base"])
     told = f"Mean ± standard deviation over {many} seeds; lower is better."
-    return f"{markdown_table(('', *groups), lines)}\n\n{told}"
+    return f"{markdown_table(('', *groups, 'server'), lines)}\n\n{told}"
+
+
+def servers(result: Mapping[str, Any], name: str) -> str:
+    """Write what a global model came to on the server's test texts; the base is round 0 of all."""
+    arm, _, kind = name.partition(", ")
+    if arm == "alone" or kind == "personal":
+        return ""
+    runs = result["runs"]["uniform" if arm == "base" else arm].values()
+    return spread([run["test_perplexity"][0 if arm == "base" else -1] for run in runs])
 
 
 def paired(result: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import arms
+import causal_federation
 import claims
 import claims_table
 import compression
@@ -30,6 +31,9 @@ def experiments(out: Path) -> Iterator[tuple[Settings, Mapping[str, Settings], b
         ratios = scaling.ORDERS.items()
         orders = {n: {"allocator": {"kind": "ratio", "ratios": of}} for n, of in ratios}
         yield scaling.settings(name), orders, True
+    rows = out / "rows.jsonl"
+    rows.write_text("".join(f'{{"text": "a text", "client": "{n % 8}"}}\n' for n in range(160)))
+    yield causal_federation.settings(out / "base", rows), causal_federation.ARMS, True
     yield compression.settings_of("digits", "digits"), compression.ARMS, False
     for one in need.places(None, out):
         if one.data == "digits":
