@@ -7,6 +7,7 @@ import pytest
 from polyrank.report import read_run
 from polyrank.report.arms import arms_of, run_names, settings_of
 from polyrank.report.comparison import BASE, comparison
+from polyrank.report.words import NOTHING
 
 FAST, SLOW = ("\n[training]\nlearning_rate = 0.1\n", "\n[training]\nlearning_rate = 0.01\n")
 
@@ -33,6 +34,7 @@ def test_runs_of_one_seed_and_other_settings_are_not_seeds_of_one_arm(run):
     *rows, base = sheets(runs)[1]["arms"].rows
     assert [row[1] for row in rows] == [2, 2]
     assert base[0] == BASE
+    assert base[3] == base[-1] == NOTHING  # a text, which lies below the others
     assert all(row[2].cell.endswith(" ± 0.0") for row in rows)
 
 

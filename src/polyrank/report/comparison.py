@@ -195,8 +195,8 @@ def _base(first: Arm, columns: Sequence[Column]) -> list[list[Cell]]:
     title, known = got[0].judged.title, [h.before for h in got if h.before is not None]
     if not known:
         return []
-    told = [_spread(known, column) if column.title == title else None for column in columns]
-    return [[BASE, len(known), *told, None]]
+    told = [_spread(known if column.title == title else (), column) for column in columns]
+    return [[BASE, len(known), *told, NOTHING]]
 
 
 def _spread_column(
